@@ -1,0 +1,412 @@
+//! Facts of a run, in the past tense: what the journal holds and what alone changes a run's state.
+//!
+//! An [`Event`] names nodes by their index in the run's arrays; the host turns that into the node's path when it writes the record,
+//! and back when it replays. What is only streamed (progress, output) is no event. Used by `run` (which applies them), `scheduler`
+//! (which proposes them) and `host` (which makes them durable).
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
+use crate::request::{Isolation, Request, RetryOn};
+use crate::units::{Bytes, DurationMs, Timestamp};
+
+/// Where and when an event stands in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// Position in the journal.
+    pub seq: Seq,
+    /// Wall clock of the host.
+    pub at: Timestamp,
+}
+
+/// State of a run as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Accepted; nothing has started.
+    Queued,
+    /// At least one node was started or decided.
+    Running,
+    /// Everything ended well, or was skipped on purpose.
+    Completed,
+    /// A node failed and was not tolerated.
+    Failed,
+    /// The cancel was recorded before the end.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// Whether it never changes again.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Queued | Self::Running => false,
+            Self::Completed | Self::Failed | Self::Cancelled => true,
+        }
+    }
+
+    /// As in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why an attempt was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LostReason {
+    /// The machine was started again meanwhile.
+    Reboot,
+    /// The host died while a direct attempt ran; what was left of it was ended.
+    HostDied,
+    /// The wrapper was killed.
+    WrapperKilled,
+    /// Its start had been recorded as intended, and nothing was started.
+    NeverStarted,
+}
+
+/// Why a program could not be started at all. Tried again only where the cause may pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SpawnFailure {
+    /// What the system said, with the program's name.
+    pub message: String,
+    /// Whether it may work a moment later (no free process or descriptor).
+    pub transient: bool,
+    /// `not_found`, `not_executable` or `other`: what `exec` turns into 127, 126 and 125.
+    pub kind: SpawnFailureKind,
+}
+
+/// Kind of a [`SpawnFailure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SpawnFailureKind {
+    /// The program or script does not exist.
+    NotFound,
+    /// It exists and cannot be executed.
+    NotExecutable,
+    /// Anything else.
+    Other,
+}
+
+/// Why a node failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+pub enum FailureCause {
+    /// The program ended with a code other than 0.
+    Exit {
+        /// The code.
+        code: i64,
+    },
+    /// The program was ended by a signal that was not ours.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// It ran longer than allowed.
+    Timeout {
+        /// The limit.
+        limit_ms: DurationMs,
+    },
+    /// It was killed for using more memory than it had.
+    Oom {
+        /// The limit, where one was set.
+        limit: Option<Bytes>,
+        /// The most it used.
+        peak: Option<Bytes>,
+    },
+    /// It could not be started.
+    Spawn(SpawnFailure),
+    /// Nobody knows how it ended.
+    Lost {
+        /// Why not.
+        reason: LostReason,
+    },
+    /// Its parameters, condition or list could not be computed or did not fit the schema. Each message has its place.
+    Parameters {
+        /// One for each mistake.
+        messages: Vec<String>,
+    },
+    /// What it reported is no JSON object or does not fit the manifest's `outputs`.
+    Outputs {
+        /// What is wrong.
+        message: String,
+    },
+    /// Nodes inside it failed: instances of an expanded node, nodes of a sub-pipeline.
+    Inner {
+        /// Path of the first one.
+        first: String,
+        /// How many.
+        failed: u64,
+    },
+    /// The script changed during the run, and the manifest says `pin: strict`.
+    ScriptChanged,
+}
+
+impl FailureCause {
+    /// The word under which a retry policy names it; `None` for causes that no repetition can mend.
+    #[must_use]
+    pub fn retry_word(&self) -> Option<RetryOn> {
+        match self {
+            Self::Exit { .. } | Self::Signal { .. } | Self::Outputs { .. } => Some(RetryOn::Exit),
+            Self::Timeout { .. } => Some(RetryOn::Timeout),
+            Self::Oom { .. } => Some(RetryOn::Oom),
+            Self::Lost { .. } => Some(RetryOn::Lost),
+            Self::Spawn(failure) if failure.transient => Some(RetryOn::Exit),
+            Self::Spawn(_) | Self::Parameters { .. } | Self::Inner { .. } | Self::ScriptChanged => None,
+        }
+    }
+}
+
+impl std::fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit { code } => write!(f, "exit code {code}"),
+            Self::Signal { signal } => write!(f, "ended by signal {signal}"),
+            Self::Timeout { limit_ms } => write!(f, "timeout after {limit_ms}"),
+            Self::Oom { limit: Some(limit), .. } => write!(f, "out of memory (limit {limit})"),
+            Self::Oom { limit: None, .. } => f.write_str("out of memory"),
+            Self::Spawn(failure) => write!(f, "could not start: {}", failure.message),
+            Self::Lost { reason: LostReason::Reboot } => f.write_str("lost: the machine was restarted"),
+            Self::Lost { reason: LostReason::HostDied } => f.write_str("lost: the host died while it ran"),
+            Self::Lost { reason: LostReason::WrapperKilled } => f.write_str("lost: its wrapper was killed"),
+            Self::Lost { reason: LostReason::NeverStarted } => f.write_str("lost: it was never started"),
+            Self::Parameters { messages } => f.write_str(&messages.join("; ")),
+            Self::Outputs { message } => write!(f, "bad outputs: {message}"),
+            Self::Inner { first, failed: 1 } => write!(f, "{first} failed"),
+            Self::Inner { first, failed } => write!(f, "{failed} nodes failed, the first is {first}"),
+            Self::ScriptChanged => f.write_str("the script changed during the run (pin: strict)"),
+        }
+    }
+}
+
+/// Why a node was skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "because")]
+pub enum SkipReason {
+    /// Its `when` was false.
+    Condition,
+    /// A node that it needs did not complete; `root` is where the trouble began.
+    Dependency {
+        /// Path of the node at the root of it.
+        root: String,
+    },
+    /// The run was stopped after the failure of `root` (`on_failure: stop`).
+    Stopped {
+        /// Path of the failed node.
+        root: String,
+    },
+}
+
+/// Why an attempt is being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The run was cancelled.
+    Cancelled,
+    /// It ran longer than allowed.
+    Timeout,
+    /// Another node failed and the pipeline says `on_failure: stop`.
+    OnFailure,
+    /// The host is leaving and a direct attempt cannot outlive it.
+    HostLeaves,
+}
+
+/// What is known of an attempt at its start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFacts {
+    /// What it holds until it ends.
+    pub grant: Request,
+    /// How it really runs, whatever the manifest asked for.
+    pub isolation: Isolation,
+    /// Its parameters, checked and completed.
+    #[serde(default, skip_serializing_if = "is_empty_object")]
+    pub params: Arc<Value>,
+    /// JSON Pointers of the parameters that came from the schema's defaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub defaulted: Vec<String>,
+    /// Hash of the script (BLAKE3, hex), for scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script_hash: Option<String>,
+}
+
+fn is_empty_object(value: &Value) -> bool {
+    value.as_object().is_none_or(serde_json::Map::is_empty)
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndFacts {
+    /// Why it failed; none: it completed. An attempt that we stopped for a cancel is in neither: see `stopped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureCause>,
+    /// It ended because we stopped it, for this reason (`Timeout` is also a failure).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StopReason>,
+    /// Exit code, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// Signal, where one ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// What it reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Arc<Value>>,
+    /// Run time by a monotonic clock.
+    pub duration_ms: DurationMs,
+    /// Most memory that one of its processes used, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<Bytes>,
+    /// The kill was needed after the polite stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// Processes of it were left after its end, and were ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaked: bool,
+}
+
+/// A fact about a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The run was accepted. What was submitted lies pinned in the run's folder under this hash.
+    RunSubmitted {
+        /// BLAKE3 of the pinned submission, hex.
+        pinned: String,
+    },
+    /// Somebody asked for its end.
+    RunCancelRequested {
+        /// At once, without the polite stop.
+        kill: bool,
+    },
+    /// Its host died; it goes on only when somebody says `resume`.
+    RunHeld,
+    /// It goes on.
+    RunResumed,
+    /// Every node is terminal.
+    RunEnded {
+        /// The final status.
+        status: RunStatus,
+        /// What the pipeline's `outputs` gave, if it has any.
+        outputs: Option<Arc<Value>>,
+    },
+    /// The node's `when` was true.
+    NodeReady {
+        /// The node.
+        node: NodeIndex,
+    },
+    /// It will not run.
+    NodeSkipped {
+        /// The node.
+        node: NodeIndex,
+        /// Why.
+        because: SkipReason,
+    },
+    /// A `foreach` list was computed: one instance for each item.
+    NodeExpanded {
+        /// The node.
+        node: NodeIndex,
+        /// The list.
+        items: Arc<Vec<Value>>,
+    },
+    /// A sub-pipeline was entered with these parameters.
+    NodeOpened {
+        /// The node that calls it.
+        node: NodeIndex,
+        /// Checked and completed.
+        params: Arc<Value>,
+    },
+    /// A sub-pipeline came to its end, all its nodes being well.
+    NodeFinished {
+        /// The node that called it.
+        node: NodeIndex,
+        /// What its `outputs` gave.
+        outputs: Arc<Value>,
+    },
+    /// It failed without an attempt, or because of nodes inside it.
+    NodeFailed {
+        /// The node.
+        node: NodeIndex,
+        /// Why.
+        cause: FailureCause,
+    },
+    /// It was cancelled before it started.
+    NodeCancelled {
+        /// The node.
+        node: NodeIndex,
+    },
+    /// An earlier run's result was taken.
+    NodeReused {
+        /// The node.
+        node: NodeIndex,
+        /// That run.
+        from: RunId,
+        /// Its outputs.
+        outputs: Option<Arc<Value>>,
+    },
+    /// The attempt may start: durable before it does. Writing it ahead of need costs nothing.
+    AttemptIntended {
+        /// The node.
+        node: NodeIndex,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// It was handed to the engine.
+    AttemptStarted {
+        /// The node.
+        node: NodeIndex,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Facts.
+        facts: StartFacts,
+    },
+    /// It was asked to stop.
+    AttemptStopping {
+        /// The node.
+        node: NodeIndex,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Why.
+        reason: StopReason,
+    },
+    /// It ended, or was found to be lost.
+    AttemptEnded {
+        /// The node.
+        node: NodeIndex,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Facts.
+        facts: EndFacts,
+    },
+}
+
+impl Event {
+    /// The node it is about.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeIndex> {
+        match self {
+            Self::RunSubmitted { .. } | Self::RunCancelRequested { .. } | Self::RunHeld | Self::RunResumed | Self::RunEnded { .. } => None,
+            Self::NodeReady { node }
+            | Self::NodeSkipped { node, .. }
+            | Self::NodeExpanded { node, .. }
+            | Self::NodeOpened { node, .. }
+            | Self::NodeFinished { node, .. }
+            | Self::NodeFailed { node, .. }
+            | Self::NodeCancelled { node }
+            | Self::NodeReused { node, .. }
+            | Self::AttemptIntended { node, .. }
+            | Self::AttemptStarted { node, .. }
+            | Self::AttemptStopping { node, .. }
+            | Self::AttemptEnded { node, .. } => Some(*node),
+        }
+    }
+}

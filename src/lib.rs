@@ -1,0 +1,13 @@
+//! prismq: a host for modules.
+#![allow(missing_docs, dead_code, clippy::todo)] // while it is being built
+// L0 words
+pub mod diagnostics;
+pub mod event;
+pub mod ids;
+pub mod request;
+pub mod tree;
+pub mod units;
+// L1 decisions
+pub mod manifest;
+pub mod params;
+pub mod pipeline;

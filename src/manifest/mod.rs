@@ -1,0 +1,91 @@
+//! Modules: what a manifest describes, checked, and the registry of them.
+//!
+//! Built from the tree of a file (`tree`), never from text; every mistake is a diagnostic and all of them come at once. Knows nothing
+//! of the disk: whoever reads the folder brings trees and asks the disk about scripts. Used by `pipeline`, `host` and the surfaces.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::diagnostics::{Place, Source};
+use crate::ids::ModuleId;
+use crate::params::ParamSchema;
+use crate::pipeline::expr::Template;
+use crate::request::{NodeSettings, PythonChoice, Runtime};
+
+/// What a module runs.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// A script.
+    Script {
+        /// Absolute path: the manifest's `script:` joined to the manifest's folder, `.` and `..` resolved by name only.
+        path: PathBuf,
+        /// What runs it.
+        runtime: Runtime,
+        /// Which Python, if `runtime` is Python.
+        python: PythonChoice,
+    },
+    /// A program with arguments, each a template over `params`.
+    Command(Vec<Template>),
+}
+
+/// Whether a script may change while a run uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pin {
+    /// It may; the run is then marked `mixed code`.
+    #[default]
+    Record,
+    /// A node whose script changed since the run's first use of it fails.
+    Strict,
+}
+
+/// `requires:`: checked before a start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requires {
+    /// Programs that must be on PATH.
+    pub commands: Vec<String>,
+    /// Version of Python, such as `>=3.10`.
+    pub python: Option<String>,
+}
+
+/// A module.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// Its id.
+    pub id: ModuleId,
+    /// Name for people.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// Its version, free text.
+    pub version: Option<String>,
+    /// `Video/Preparation`: a path in the tree of modules.
+    pub category: Option<String>,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// What it runs.
+    pub program: Program,
+    /// Its parameters.
+    pub params: ParamSchema,
+    /// What it reports, if it says so.
+    pub outputs: Option<ParamSchema>,
+    /// What a node may override.
+    pub settings: Arc<NodeSettings>,
+    /// Modules that run before it, with the place of each name.
+    pub dependencies: Vec<(ModuleId, Place)>,
+    /// Attempts of it at once, across all runs.
+    pub concurrency: Option<u32>,
+    /// What must be there.
+    pub requires: Requires,
+    /// Names of the host's environment variables that it gets besides the allow-list.
+    pub pass_env: Vec<String>,
+    /// What a changed script means.
+    pub pin: Pin,
+    /// Off: listed, but nothing can start it.
+    pub enabled: bool,
+    /// The manifest's folder, absolute.
+    pub folder: PathBuf,
+    /// The manifest's text, pinned at submit.
+    pub source: Arc<Source>,
+    /// Where its id stands.
+    pub id_place: Place,
+}

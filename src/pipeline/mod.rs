@@ -1,0 +1,8 @@
+//! Pipelines: the graph that a file describes, built, checked and ready to be run.
+//!
+//! [`compile`](compile::compile) makes a [`Definition`](definition::Definition) out of a tree and the registry; all mistakes of all
+//! files come at once. Expressions are compiled here and evaluated later against what the nodes reported. Pure: sub-pipelines are
+//! brought by the caller through a trait, nothing here reads a file.
+
+pub mod definition;
+pub mod expr;

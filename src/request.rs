@@ -1,0 +1,200 @@
+//! Words about how a node is run: what it needs, how long it may take, when it is tried again.
+//!
+//! They stand in manifests, are overridden by nodes, and travel to engines and records. Only data with its defaults: checking is
+//! done where the YAML is read (`manifest`), deciding in `resources` and `scheduler`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::ResourceName;
+use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
+
+/// What an attempt needs, and while it runs, what it holds (its grant).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Request {
+    /// Processors. 1 where nothing is declared; 0 may be declared.
+    pub cpus: CpuMillis,
+    /// Memory.
+    #[serde(default, skip_serializing_if = "is_no_memory")]
+    pub memory: Bytes,
+    /// Counted resources that the settings define.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom: BTreeMap<ResourceName, Amount>,
+}
+
+fn is_no_memory(memory: &Bytes) -> bool {
+    memory.0 == 0
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self { cpus: CpuMillis(1000), memory: Bytes(0), custom: BTreeMap::new() }
+    }
+}
+
+/// Causes after which a failed attempt may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RetryOn {
+    /// The program ended with a code other than 0, or by a signal that was not ours.
+    Exit,
+    /// It ran longer than its `timeout`.
+    Timeout,
+    /// It was killed for using more memory than it had.
+    Oom,
+    /// Nobody knows how it ended: the host or the machine died. Must be named, since the work may have been done.
+    Lost,
+}
+
+/// When a failed node is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; 1 means no retry.
+    pub attempts: u32,
+    /// Causes that are tried again.
+    pub on: BTreeSet<RetryOn>,
+    /// Wait before the second attempt.
+    pub backoff: DurationMs,
+    /// Each further wait is this many thousandths of the one before (2000 doubles it).
+    pub factor_millis: u64,
+    /// Longest wait.
+    pub max_backoff: DurationMs,
+    /// Memory of each further attempt in thousandths of the one before, after the cause `oom`; 1000 leaves it.
+    pub grow_memory_millis: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            on: BTreeSet::from([RetryOn::Exit, RetryOn::Timeout, RetryOn::Oom]),
+            backoff: DurationMs(2_000),
+            factor_millis: 2_000,
+            max_backoff: DurationMs(60_000),
+            grow_memory_millis: 1_000,
+        }
+    }
+}
+
+/// Whether an attempt runs under the wrapper that survives the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Under the wrapper: it outlives the host, and its exit code is kept.
+    #[default]
+    Wrapped,
+    /// Started by the host itself: cheaper, but lost when the host dies.
+    Direct,
+}
+
+/// The folder in which a module runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkDir {
+    /// The script's folder (the manifest's folder for a `command:`).
+    #[default]
+    Script,
+    /// A new empty folder of the attempt.
+    Fresh,
+}
+
+/// How the checked parameters reach the program, besides the file named by `PRISMQ_PARAMS`, which is always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArgumentStyle {
+    /// `--count=12`; repeated for arrays; `--flag` and `--no-flag` for booleans.
+    #[default]
+    Flags,
+    /// `--count 12`.
+    FlagsSpaced,
+    /// The path of the JSON file as the only argument.
+    JsonFile,
+    /// The JSON on standard input.
+    JsonStdin,
+    /// Nothing on the command line: the program reads `PRISMQ_PARAMS`.
+    Env,
+}
+
+/// What happens to a run when a node has finally failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// Branches that do not depend on it go on.
+    #[default]
+    Continue,
+    /// Everything else is stopped.
+    Stop,
+}
+
+/// The interpreter of a Python script, as written in `python:`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PythonChoice {
+    /// Nothing said: a venv beside the script, then the launcher, then `python3`.
+    Auto,
+    /// An interpreter's path.
+    Path(String),
+    /// `venv:DIR`, relative to the manifest.
+    Venv(String),
+    /// `conda:NAME`.
+    Conda(String),
+    /// `uv`: dependencies from the script's PEP 723 header.
+    Uv,
+    /// `py:3.11`: that version, by the Windows launcher or `python3.11`.
+    Version(String),
+}
+
+/// The program that runs a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// A Python interpreter (see `python:`).
+    Python,
+    /// Node.js.
+    Node,
+    /// `sh`, or PowerShell for `.ps1`.
+    Shell,
+    /// The script is a program itself.
+    Executable,
+}
+
+/// What a manifest says and a node of a pipeline may override.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// What an attempt needs.
+    pub request: Request,
+    /// Longest run time of an attempt; none: no limit.
+    pub timeout: Option<DurationMs>,
+    /// Between the polite stop and the kill.
+    pub grace: DurationMs,
+    /// When it is tried again.
+    pub retry: RetryPolicy,
+    /// Environment variables beyond the host's allow-list.
+    pub environment: BTreeMap<String, String>,
+    /// Where it runs.
+    pub workdir: WorkDir,
+    /// Wrapped or direct, as asked for (the record says what was done).
+    pub isolation: Isolation,
+    /// How parameters are passed.
+    pub arguments: ArgumentStyle,
+}
+
+/// Grace where nothing else is said: long enough for a Python program to write a checkpoint.
+pub const GRACE_DEFAULT: DurationMs = DurationMs(10_000);
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self {
+            request: Request::default(),
+            timeout: None,
+            grace: GRACE_DEFAULT,
+            retry: RetryPolicy::default(),
+            environment: BTreeMap::new(),
+            workdir: WorkDir::default(),
+            isolation: Isolation::default(),
+            arguments: ArgumentStyle::default(),
+        }
+    }
+}
