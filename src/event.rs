@@ -201,6 +201,8 @@ pub enum SkipReason {
         /// Path of the node at the root of it.
         root: String,
     },
+    /// `retry --only` named another node, and no earlier result of this one is there.
+    NotSelected,
     /// The run was stopped after the failure of `root` (`on_failure: stop`).
     Stopped {
         /// Path of the failed node.

@@ -1,0 +1,83 @@
+//! Errors of the host as HTTP answers: the one place that knows both.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::dto::ErrorReply;
+use crate::diagnostics::Diagnostics;
+use crate::host::{CommandError, Refused, clock};
+
+/// An answer that says what went wrong.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    reply: Box<ErrorReply>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let reply = ErrorReply {
+            detail: detail.into(),
+            error_code: code.to_owned(),
+            help: None,
+            errors: Vec::new(),
+            rendered: None,
+            timestamp: clock::wall(),
+        };
+        Self { status, reply: Box::new(reply) }
+    }
+
+    fn with_diagnostics(mut self, diagnostics: &Diagnostics) -> Self {
+        self.reply.errors = diagnostics.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
+        self.reply.rendered = Some(crate::host::render::diagnostics(diagnostics, false));
+        self
+    }
+
+    fn with_help(mut self, help: Option<String>) -> Self {
+        self.reply.help = help;
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.reply)).into_response()
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid(diagnostics) => {
+                let detail = format!("{} mistakes", diagnostics.len());
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_diagnostics(&diagnostics)
+            }
+            Refused::NotFound(diagnostic) => {
+                let help = diagnostic.help.clone();
+                Self::new(StatusCode::NOT_FOUND, "not_found", diagnostic.message).with_help(help)
+            }
+            Refused::NeverFits(lacking) => {
+                let text = Refused::NeverFits(lacking).to_string();
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "never_fits", text)
+            }
+            Refused::Busy(reason) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", reason),
+            Refused::Disk(error) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk", Refused::Disk(error).to_string()),
+        }
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        let text = error.to_string();
+        match error {
+            CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", text),
+            CommandError::NotHeld(_) | CommandError::StillRunning(_) => Self::new(StatusCode::CONFLICT, "conflict", text),
+            CommandError::Refused(refused) => Self::from(refused),
+            CommandError::Gone => Self::new(StatusCode::SERVICE_UNAVAILABLE, "leaving", text),
+            CommandError::Journal(_) | CommandError::Unreadable { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", text)
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The command line: one file per verb.
+//!
+//! Verbs that only look read files and the journal through `host::offline`; verbs that change something talk to the workspace's host,
+//! and become it where there is none. Inner layers return typed errors; [`failure`] is the one place that turns them into exit codes.
+
+mod cancel;
+mod catalog;
+mod client;
+mod exec;
+mod exit;
+mod failure;
+mod follow;
+mod graph;
+mod logs;
+mod modules;
+mod output;
+mod plan;
+
+mod resume;
+mod retry;
+mod run;
+mod runs;
+mod schema;
+mod serve;
+mod session;
+mod show;
+mod validate;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+use failure::Failure;
+use output::Output;
+
+use crate::host::workspace::Workspace;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0 ok                        5 host unreachable              78 journal damaged
+  1 run failed                6 timed out while waiting      130 interrupted by own Ctrl-C
+  2 usage                     7 cancelled by someone else
+  3 validation failed         8 can never fit
+  4 not found                75 another host owns the workspace
+
+A run is named by its id, a unique head or tail of it, `last`, or `@~N` (the N-th before the last).";
+
+/// A host for modules: scripts with a YAML manifest, run from here or as nodes of a pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "prismq", version, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = true)]
+struct Arguments {
+    /// The workspace's folder; by default the nearest one upward that holds prismq.yaml, .prismq or manifests
+    #[arg(long, global = true, env = "PRISMQ_WORKSPACE", value_name = "FOLDER")]
+    workspace: Option<PathBuf>,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: output::ColorChoice,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a module or a pipeline file and follow it to its end
+    Run(run::Arguments),
+    /// Run a script that has no manifest, and end with its code
+    Exec(exec::Arguments),
+    /// Check manifests, pipelines and settings; says nothing when all is well
+    Validate(validate::Arguments),
+    /// Show what a pipeline would do: order, waves, critical path
+    Plan(plan::Arguments),
+    /// Print the graph of a pipeline or of a run
+    Graph(graph::Arguments),
+    /// List the modules, with broken manifests, or show one
+    Modules(modules::Arguments),
+    /// List runs, newest first
+    Runs(runs::Arguments),
+    /// Show a run: its nodes, why they failed or wait, their outputs
+    Show(show::Arguments),
+    /// Print what a run's modules wrote
+    Logs(logs::Arguments),
+    /// End a run
+    Cancel(cancel::Arguments),
+    /// Run again what did not complete
+    Retry(retry::Arguments),
+    /// Go on with runs whose host died
+    Resume(resume::Arguments),
+    /// Wait for a run's end
+    Wait(wait::Arguments),
+    /// Print a JSON Schema for editors
+    Schema(schema::Arguments),
+    /// Be the host until it is told to stop
+    #[command(hide = true)]
+    Serve(serve::Arguments),
+}
+
+/// What every verb gets.
+struct Context {
+    workspace: Option<PathBuf>,
+    output: Output,
+}
+
+impl Context {
+    /// The workspace named by the user, or the nearest one upward.
+    fn workspace(&self) -> Result<Workspace, Failure> {
+        if let Some(found) = self.find_workspace()? {
+            return Ok(found);
+        }
+        Err(Failure::not_found("no workspace here: neither prismq.yaml nor .prismq nor manifests in this folder or above it")
+            .with_help("go to your workspace, or name it by --workspace FOLDER; a folder becomes one by `mkdir manifests`"))
+    }
+
+    /// The same, with the current folder where there is none: for verbs that need no manifests.
+    fn workspace_or_here(&self) -> Result<Workspace, Failure> {
+        match self.find_workspace()? {
+            Some(found) => Ok(found),
+            None => Workspace::at(&current_folder()?).map_err(|error| Failure::ours(format!("the current folder: {error}"))),
+        }
+    }
+
+    fn find_workspace(&self) -> Result<Option<Workspace>, Failure> {
+        match &self.workspace {
+            Some(folder) => Workspace::at(folder)
+                .map(Some)
+                .map_err(|error| Failure::not_found(format!("the workspace {} cannot be used: {error}", folder.display()))),
+            None => Ok(Workspace::find(&current_folder()?)),
+        }
+    }
+}
+
+fn current_folder() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| Failure::ours(format!("the current folder cannot be read: {error}")))
+}
+
+/// Runs the program: parses the arguments, carries the verb out, reports what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let context = Context { workspace: arguments.workspace, output: Output::new(arguments.color) };
+    let ended = dispatch(arguments.verb, &context);
+    let code = match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            context.output.failure(&failure);
+            failure.exit
+        }
+    };
+    context.output.flush();
+    code.into()
+}
+
+fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Exec(arguments) => exec::run(&arguments, context),
+        Verb::Validate(arguments) => validate::run(&arguments, context),
+        Verb::Plan(arguments) => plan::run(&arguments, context),
+        Verb::Graph(arguments) => graph::run(&arguments, context),
+        Verb::Modules(arguments) => modules::run(&arguments, context),
+        Verb::Runs(arguments) => runs::run(&arguments, context),
+        Verb::Show(arguments) => show::run(&arguments, context),
+        Verb::Logs(arguments) => logs::run(&arguments, context),
+        Verb::Cancel(arguments) => cancel::run(&arguments, context),
+        Verb::Retry(arguments) => retry::run(&arguments, context),
+        Verb::Resume(arguments) => resume::run(&arguments, context),
+        Verb::Wait(arguments) => wait::run(&arguments, context),
+        Verb::Schema(arguments) => schema::run(&arguments, context),
+        Verb::Serve(arguments) => serve::run(&arguments, context),
+    }
+}

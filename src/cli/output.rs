@@ -1,0 +1,157 @@
+//! Writing to the terminal: results to standard output, everything else to standard error.
+//!
+//! Colours only on a terminal (or `--color always`), never with `NO_COLOR`. A closed pipe (`| head`) ends the program quietly.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::failure::Failure;
+use crate::host::render;
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where results and messages go.
+pub(crate) struct Output {
+    out: RefCell<BufWriter<io::Stdout>>,
+    color_out: bool,
+    color_err: bool,
+}
+
+/// A style of a word on the terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Style {
+    Good,
+    Bad,
+    Warn,
+    Busy,
+    Dim,
+    Bold,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Warn => "33",
+            Self::Busy => "36",
+            Self::Dim => "2",
+            Self::Bold => "1",
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn new(choice: ColorChoice) -> Self {
+        let allowed = |terminal: bool| match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        Self {
+            out: RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+            color_out: allowed(io::stdout().is_terminal()),
+            color_err: allowed(io::stderr().is_terminal()),
+        }
+    }
+
+    /// A line of the result.
+    pub(crate) fn line(&self, text: impl Display) {
+        self.write(format_args!("{text}\n"));
+    }
+
+    /// Text of the result, as it is.
+    pub(crate) fn text(&self, text: &str) {
+        self.write(format_args!("{text}"));
+    }
+
+    /// Bytes of the result, as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        end_on_closed_pipe(self.out.borrow_mut().write_all(bytes));
+    }
+
+    fn write(&self, text: std::fmt::Arguments<'_>) {
+        end_on_closed_pipe(self.out.borrow_mut().write_fmt(text));
+    }
+
+    /// The result as JSON, indented for people.
+    pub(crate) fn json(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.line(text),
+            Err(error) => self.note(&format!("the result cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// The result as JSON in one line.
+    pub(crate) fn json_line(&self, value: &impl Serialize) {
+        match serde_json::to_string(value) {
+            Ok(text) => self.line(text),
+            Err(error) => self.note(&format!("the result cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// A message beside the result.
+    pub(crate) fn note(&self, text: &str) {
+        self.flush();
+        // Nothing can be done when standard error is gone.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// What went wrong.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if !failure.diagnostics.is_empty() {
+            self.note(&render::diagnostics(&failure.diagnostics, self.color_err));
+        }
+        if let Some(rendered) = &failure.rendered {
+            self.note(rendered.trim_end());
+        }
+        if !failure.message.is_empty() {
+            let head = paint("error", Style::Bad, self.color_err);
+            self.note(&format!("{head}: {}", failure.message));
+        }
+        if let Some(help) = &failure.help {
+            let head = paint("help", Style::Busy, self.color_err);
+            self.note(&format!("{head}: {help}"));
+        }
+    }
+
+    /// A word of the result in a style.
+    pub(crate) fn styled(&self, text: &str, style: Style) -> String {
+        paint(text, style, self.color_out)
+    }
+
+    /// Whether messages on standard error may be coloured.
+    pub(crate) fn color_err(&self) -> bool {
+        self.color_err
+    }
+
+    pub(crate) fn flush(&self) {
+        end_on_closed_pipe(self.out.borrow_mut().flush());
+    }
+}
+
+fn paint(text: &str, style: Style, color: bool) -> String {
+    if color { format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()) } else { text.to_owned() }
+}
+
+/// Whoever reads us has seen enough: as a program killed by SIGPIPE would end, but without a message.
+fn end_on_closed_pipe(result: io::Result<()>) {
+    if let Err(error) = result
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}

@@ -1,0 +1,171 @@
+//! One row for each run: what `runs` lists. Rows of finished runs are all that is kept of them in memory and in snapshots.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::RunStatus;
+use crate::ids::RunId;
+use crate::units::Timestamp;
+
+/// A run in a list. The names of the fields are those of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// Its id.
+    pub run_id: RunId,
+    /// The module, for a run of a single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_id: Option<String>,
+    /// The pipeline's name, for a run of a pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Its host died; it waits for `resume`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When its first attempt started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// From start to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<f64>,
+    /// Exit code, of a run of a single module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The first failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// The run that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<RunId>,
+    /// A script changed while it ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed_code: bool,
+    /// Nodes by state; states with none are left out.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, u64>,
+}
+
+impl RunRow {
+    /// Name of what ran.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.pipeline.as_deref().or(self.module_id.as_deref()).unwrap_or("-")
+    }
+
+    /// Number of nodes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.nodes.values().sum()
+    }
+}
+
+/// How every row begins, so that rows can be put in order without being parsed.
+const ROW_HEAD: &str = r#"{"run_id":""#;
+
+/// Rows of finished runs, as JSON text: a hundred thousand of them take some 30 MB and need no parsing until somebody looks.
+#[derive(Debug, Default)]
+pub struct Finished {
+    rows: Vec<Box<str>>,
+}
+
+impl Finished {
+    /// Adds a row.
+    pub fn push(&mut self, row: &RunRow) {
+        // Strings, numbers and maps with string keys: this cannot fail.
+        if let Ok(text) = serde_json::to_string(row) {
+            self.push_text(&text);
+        }
+    }
+
+    /// Adds a row as it stands in a snapshot or a record.
+    pub fn push_text(&mut self, row: &str) {
+        self.rows.push(row.into());
+    }
+
+    /// All rows as text, in the order in which the runs ended.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.rows.iter().map(AsRef::as_ref)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Ids of all runs, unsorted.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.texts().map(id_of)
+    }
+
+    /// The row of a run.
+    #[must_use]
+    pub fn get(&self, run: &RunId) -> Option<RunRow> {
+        // From the end: people ask for what ran lately.
+        let text = self.rows.iter().rev().find(|row| id_of(row) == run.as_str())?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// The newest rows that pass, by the time of submission, at most `limit`.
+    #[must_use]
+    pub fn newest(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
+        let mut order: Vec<&str> = self.texts().collect();
+        order.sort_unstable_by(|a, b| id_of(b).cmp(id_of(a)));
+        order.into_iter().filter_map(|text| serde_json::from_str(text).ok()).filter(|row| passes(row)).take(limit).collect()
+    }
+}
+
+/// The run id of a row's text; empty for a text that is no row.
+fn id_of(row: &str) -> &str {
+    row.strip_prefix(ROW_HEAD).and_then(|rest| rest.split('"').next()).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str) -> RunRow {
+        RunRow {
+            run_id: RunId::parse(id).expect("an id"),
+            module_id: Some("m".into()),
+            pipeline: None,
+            status: RunStatus::Completed,
+            held: false,
+            created_at: Timestamp::from_micros(1),
+            started_at: None,
+            completed_at: None,
+            duration_seconds: Some(0.5),
+            exit_code: Some(0),
+            error_message: None,
+            retry_of: None,
+            mixed_code: false,
+            nodes: BTreeMap::from([("completed".to_owned(), 1)]),
+        }
+    }
+
+    #[test]
+    fn the_newest_come_first() {
+        let mut finished = Finished::default();
+        let ids = ["20251120-081152-00001", "20251121-081152-00001", "20251120-081152-00002"];
+        for id in ids {
+            finished.push(&row(id));
+        }
+        let newest: Vec<String> = finished.newest(2, |_| true).iter().map(|row| row.run_id.to_string()).collect();
+        assert_eq!(newest, [ids[1], ids[2]]);
+        assert_eq!(finished.get(&row(ids[2]).run_id), Some(row(ids[2])));
+        assert_eq!(finished.ids().collect::<Vec<_>>(), ids);
+    }
+}

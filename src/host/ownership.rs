@@ -1,0 +1,155 @@
+//! Who is the host: the lock, `host.json` and the token.
+//!
+//! One host owns a workspace, proved by an exclusive lock on `.prismq/lock` that the system takes back when the process dies. The
+//! owner writes where it can be reached into `host.json`; whoever does not get the lock reads it there.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::workspace::{Workspace, write_synced};
+use crate::units::Timestamp;
+
+/// What `.prismq/host.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAddress {
+    /// Form of this file.
+    pub format: u32,
+    /// The owner's process.
+    pub pid: u32,
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    /// Version of the program.
+    pub version: String,
+    /// `run` or `serve`.
+    pub kind: HostKind,
+    /// Since when.
+    pub started_at: Timestamp,
+}
+
+/// What kind of host it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKind {
+    /// A `run` that hosts until its runs end.
+    Run,
+    /// `serve`.
+    Serve,
+}
+
+/// The held lock. The system releases it with the process, however that ends.
+#[derive(Debug)]
+pub struct Ownership {
+    _lock: File,
+    address: PathBuf,
+}
+
+impl Ownership {
+    /// Takes the lock if nobody holds it. `None`: somebody does.
+    ///
+    /// # Errors
+    /// When the state's folder or the lock's file cannot be made.
+    pub fn try_take(workspace: &Workspace) -> io::Result<Option<Self>> {
+        workspace.create_state()?;
+        let file = private_file(&workspace.state().join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _lock: file, address: workspace.state().join("host.json") })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Says where this host listens.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn announce(&self, address: &HostAddress) -> io::Result<()> {
+        write_synced(&self.address, &serde_json::to_vec_pretty(address)?)
+    }
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        // While the lock is still held, so that nobody else's file is removed. If it fails, readers find a dead address and see the
+        // free lock.
+        let _ = std::fs::remove_file(&self.address);
+    }
+}
+
+/// Where the owner of a workspace says it listens; `None` where nobody says so.
+#[must_use]
+pub fn announced(workspace: &Workspace) -> Option<HostAddress> {
+    let text = std::fs::read_to_string(workspace.state().join("host.json")).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Whether somebody holds the workspace's lock at this moment.
+#[must_use]
+pub fn is_owned(workspace: &Workspace) -> bool {
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(workspace.state().join("lock")) else {
+        return false;
+    };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// The workspace's token, made at first use: 256 random bits in hex, in a file that only the owner can read.
+///
+/// # Errors
+/// When the file cannot be read or made, or the system has no random bits.
+pub fn token(workspace: &Workspace) -> io::Result<String> {
+    let file = workspace.state().join("token");
+    match std::fs::read_to_string(&file) {
+        Ok(text) if text.trim().len() == 64 => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut bits = [0_u8; 32];
+    getrandom::fill(&mut bits).map_err(io::Error::other)?;
+    let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    workspace.create_state()?;
+    write_synced(&file, token.as_bytes())?;
+    Ok(token)
+}
+
+fn private_file(path: &std::path::Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_owner_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let workspace = Workspace::at(folder.path()).expect("a workspace");
+        assert!(!is_owned(&workspace));
+        let first = Ownership::try_take(&workspace).expect("a lock file").expect("free");
+        assert!(Ownership::try_take(&workspace).expect("a lock file").is_none());
+        assert!(is_owned(&workspace));
+        drop(first);
+        assert!(Ownership::try_take(&workspace).expect("a lock file").is_some());
+    }
+
+    #[test]
+    fn the_token_stays_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let workspace = Workspace::at(folder.path()).expect("a workspace");
+        let made = token(&workspace).expect("a token");
+        assert_eq!(made.len(), 64);
+        assert_eq!(token(&workspace).expect("the token"), made);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(workspace.state().join("token")).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+}

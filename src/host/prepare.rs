@@ -1,0 +1,330 @@
+//! From a submission to a run that can be accepted: files read, graph built, parameters checked, everything pinned on disk.
+//!
+//! Runs on the caller's thread, never in the host's loop: reading a pipeline of a million nodes takes a second.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::diagnostics::{Diagnostic, Diagnostics, Source};
+use crate::ids::RunId;
+use crate::manifest::Module;
+use crate::manifest::registry::Registry;
+use crate::params::{Completed, ParamSchema, Violation};
+use crate::pipeline::bind;
+use crate::pipeline::definition::{Definition, Work};
+use crate::pipeline::single::single;
+use crate::resources::{Capacity, NeverFits, never_fits};
+use crate::tree::Tree;
+use crate::yaml::{self, Format, Limits};
+
+use super::catalog::{self, Catalog, EXEC_SOURCE};
+use super::clock;
+use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
+use super::workspace::{Workspace, create_private_folder, write_synced};
+
+/// Why a submission is refused. Nothing was started, and no run was made.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Mistakes in files or parameters.
+    #[error("{0}")]
+    Invalid(Diagnostics),
+    /// No such module or file.
+    #[error("{}", .0.message)]
+    NotFound(Box<Diagnostic>),
+    /// It needs more than the machine has.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NeverFits(Vec<NeverFits>),
+    /// The queue is full, or the host is leaving.
+    #[error("{0}")]
+    Busy(String),
+    /// The disk said no.
+    #[error("the run could not be written down: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+impl From<Diagnostics> for Refused {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Invalid(diagnostics)
+    }
+}
+
+/// A run ready to be accepted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its id.
+    pub run: RunId,
+    /// Its graph.
+    pub definition: Arc<Definition>,
+    /// Its parameters, checked and completed.
+    pub params: Arc<Value>,
+    /// What it was submitted with.
+    pub head: RunHead,
+    /// BLAKE3 of the pinned file.
+    pub pinned_hash: String,
+    /// Warnings for the submitter.
+    pub notes: Diagnostics,
+}
+
+/// What a list shows of a run beyond its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunHead {
+    /// The module, for a run of a single one.
+    pub module: Option<String>,
+    /// The pipeline's name.
+    pub pipeline: Option<String>,
+    /// The run that it repeats.
+    pub retry_of: Option<RunId>,
+}
+
+impl RunHead {
+    /// Of a pinned submission.
+    #[must_use]
+    pub fn of(pinned: &Pinned, definition: &Definition) -> Self {
+        let (module, pipeline) = match &pinned.target {
+            Target::Pipeline { .. } => (None, Some(definition.name.clone())),
+            Target::Module { id, .. } => (Some(id.to_string()), None),
+            Target::Exec { script, .. } => (script.file_name().map(|name| name.to_string_lossy().into_owned()), None),
+        };
+        Self { module, pipeline, retry_of: pinned.retry_of.clone() }
+    }
+}
+
+/// Resolves a submission against the files of this moment and pins it.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn prepare(workspace: &Workspace, submit: &Submit, capacity: &Capacity) -> Result<Prepared, Refused> {
+    let (pinned, definition, notes) = resolve(workspace, submit)?;
+    admit(&definition, capacity)?;
+    pin(workspace, pinned, definition, notes)
+}
+
+/// Everything but the pinning: what `run --dry-run` needs.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<Definition>, Diagnostics), Refused> {
+    let catalog = Catalog::load(workspace)?;
+    let mut pipelines = Vec::new();
+    let mut target = submit.target.clone();
+    let (definition, params, notes) = match &mut target {
+        Target::Pipeline { path } => {
+            if !path.is_file() {
+                return Err(missing_file(workspace, path));
+            }
+            *path = std::fs::canonicalize(&*path).map(super::workspace::plain)?;
+            let (definition, notes, files) = catalog.pipeline(path)?;
+            pipelines = files;
+            let params = run_params(&definition.params, submit, &definition.folder)?;
+            (definition, params, notes)
+        }
+        Target::Module { id, with_dependencies } => {
+            let module = find_module(&catalog.registry, id.as_str())?;
+            let params = run_params(&module.params, submit, &submit.caller_folder)?;
+            let definition = module_definition(module, &params.value, *with_dependencies, &catalog.registry)?;
+            (definition, params, Diagnostics::new())
+        }
+        Target::Exec { script, arguments } => {
+            let module = exec_module(script, &submit.caller_folder)?;
+            let value = serde_json::json!({ "arguments": arguments });
+            let registry = Registry::build(Vec::new());
+            let definition = module_definition(module, &value, false, &registry)?;
+            (definition, Completed { value, defaulted: Vec::new() }, Diagnostics::new())
+        }
+    };
+    let pinned = Pinned {
+        format: PINNED_FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        target,
+        params: params.value,
+        defaulted: params.defaulted,
+        manifests: used_manifests(&definition),
+        pipelines,
+        settings: catalog.settings_source.as_ref().map(|source| PinnedFile {
+            path: workspace.settings(),
+            name: source.name.clone(),
+            text: source.text.clone(),
+        }),
+        retry_of: None,
+    };
+    Ok((pinned, definition, notes))
+}
+
+/// Refuses what can never run on this machine.
+fn admit(definition: &Definition, capacity: &Capacity) -> Result<(), Refused> {
+    let mut lacking = Vec::new();
+    let mut seen = BTreeSet::new();
+    collect_never_fitting(definition, capacity, &mut seen, &mut lacking);
+    if lacking.is_empty() { Ok(()) } else { Err(Refused::NeverFits(lacking)) }
+}
+
+fn collect_never_fitting(
+    definition: &Definition,
+    capacity: &Capacity,
+    seen: &mut BTreeSet<*const crate::request::NodeSettings>,
+    lacking: &mut Vec<NeverFits>,
+) {
+    for node in &definition.nodes {
+        match &node.work {
+            Work::Module(_) if seen.insert(Arc::as_ptr(&node.settings)) => {
+                lacking.extend(never_fits(node.id.as_str(), &node.settings.request, capacity));
+            }
+            Work::Module(_) => {}
+            Work::Pipeline(inner) => collect_never_fitting(inner, capacity, seen, lacking),
+        }
+    }
+}
+
+/// Writes `pinned.json` into the new run's folder.
+pub(super) fn pin(workspace: &Workspace, pinned: Pinned, definition: Arc<Definition>, notes: Diagnostics) -> Result<Prepared, Refused> {
+    let head = RunHead::of(&pinned, &definition);
+    let text = serde_json::to_vec(&pinned).map_err(std::io::Error::from)?;
+    workspace.create_state()?;
+    let run = new_run_id(workspace)?;
+    write_synced(&workspace.run(&run).join("pinned.json"), &text)?;
+    let pinned_hash = blake3::hash(&text).to_hex().to_string();
+    Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, notes })
+}
+
+/// A run id whose folder did not exist; the folder then does.
+fn new_run_id(workspace: &Workspace) -> std::io::Result<RunId> {
+    loop {
+        let random = getrandom::u32().map_err(std::io::Error::other)?;
+        let run = RunId::new(clock::wall(), random);
+        let folder = workspace.run(&run);
+        if !folder.exists() {
+            create_private_folder(&folder)?;
+            return Ok(run);
+        }
+    }
+}
+
+fn missing_file(workspace: &Workspace, path: &Path) -> Refused {
+    Refused::NotFound(Box::new(Diagnostic::error(format!("there is no pipeline file {}", workspace.display(path)))))
+}
+
+fn find_module(registry: &Registry, id: &str) -> Result<Arc<Module>, Refused> {
+    match registry.find(id) {
+        Ok(module) => Ok(module.clone()),
+        Err(diagnostics) if registry.is_broken(id) => Err(Refused::Invalid(diagnostics)),
+        Err(diagnostics) => {
+            let first = diagnostics.into_iter().next().unwrap_or_else(|| Diagnostic::error(format!("there is no module `{id}`")));
+            Err(Refused::NotFound(Box::new(first)))
+        }
+    }
+}
+
+/// The graph of a run of one module.
+pub(super) fn module_definition(
+    module: Arc<Module>,
+    params: &Value,
+    with_dependencies: bool,
+    registry: &Registry,
+) -> Result<Arc<Definition>, Diagnostics> {
+    let with = params.as_object().cloned().unwrap_or_default();
+    single(module, with, with_dependencies, registry).map(Arc::new)
+}
+
+/// A module for a script that has no manifest: runs where the caller is, with its arguments as they are.
+fn exec_module(script: &Path, folder: &Path) -> Result<Arc<Module>, Refused> {
+    let text = serde_json::json!({
+        "id": "exec",
+        "name": script.file_name().map(|name| name.to_string_lossy()),
+        "script": script,
+        "isolation": "direct",
+        "params": {"properties": {"arguments": {"type": "array", "items": {"type": "string"}}}},
+    });
+    let source = Source::new(EXEC_SOURCE, text.to_string());
+    let tree = yaml::read(source, Format::Json, &Limits::MANIFEST)?;
+    let (module, _) = crate::manifest::read_module(&tree, &folder.join("exec.json"))?;
+    Ok(Arc::new(module))
+}
+
+fn used_manifests(definition: &Definition) -> Vec<PinnedFile> {
+    let mut seen: BTreeSet<*const Module> = BTreeSet::new();
+    let mut files = Vec::new();
+    collect_manifests(definition, &mut seen, &mut files);
+    files
+}
+
+fn collect_manifests(definition: &Definition, seen: &mut BTreeSet<*const Module>, files: &mut Vec<PinnedFile>) {
+    let mut last: *const Module = std::ptr::null();
+    for node in &definition.nodes {
+        match &node.work {
+            Work::Module(module) => {
+                // A million nodes of one module: the set is asked only when the module changes.
+                let this = Arc::as_ptr(module);
+                if this != last && seen.insert(this) {
+                    files.push(catalog::pinned_manifest(module));
+                }
+                last = this;
+            }
+            Work::Pipeline(inner) => collect_manifests(inner, seen, files),
+        }
+    }
+}
+
+/// The parameters of a run: the file, then the command line, then defaults; all mistakes at once, each with its place where it has one.
+fn run_params(schema: &ParamSchema, submit: &Submit, file_folder: &Path) -> Result<Completed, Diagnostics> {
+    let mut diagnostics = Diagnostics::new();
+    let mut values = Map::new();
+    let tree = submit.params_file.as_ref().and_then(|file| match read_params_file(file) {
+        Ok(tree) => Some(tree),
+        Err(mistakes) => {
+            diagnostics.extend(mistakes);
+            None
+        }
+    });
+    if let Some(tree) = &tree {
+        match tree.root().to_json() {
+            Value::Object(map) => values = map,
+            Value::Null => {}
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                diagnostics.push(Diagnostic::error("the parameters must be a map of names and values").at(tree.root().place()));
+            }
+        }
+    }
+    let from_file = values.clone();
+    for assignment in &submit.assignments {
+        if let Err(violation) = schema.assign(&mut values, assignment) {
+            diagnostics.push(described(violation, None).with_help_of(Some(format!("in `-p {assignment}`"))));
+        }
+    }
+    absolute_paths(schema, &mut values, &from_file, &submit.caller_folder);
+    let mut completed = schema.complete(values);
+    // What is left relative came from the schema's defaults: those start at the file that holds them.
+    bind::absolute_paths(schema, &mut completed.value, file_folder);
+    let violations = schema.check(&completed.value);
+    diagnostics.extend(violations.into_iter().map(|violation| {
+        let given = from_file.contains_key(violation.pointer.split('/').nth(1).unwrap_or_default());
+        described(violation, tree.as_ref().filter(|_| given))
+    }));
+    diagnostics.into_result(completed).map(|(completed, _)| completed)
+}
+
+/// Values of `format: file|directory` given by the caller start at the caller's folder.
+fn absolute_paths(schema: &ParamSchema, values: &mut Map<String, Value>, _from_file: &Map<String, Value>, folder: &Path) {
+    let mut value = Value::Object(std::mem::take(values));
+    bind::absolute_paths(schema, &mut value, folder);
+    if let Value::Object(map) = value {
+        *values = map;
+    }
+}
+
+fn read_params_file(file: &NamedText) -> Result<Tree, Diagnostics> {
+    let source = Source::new(file.name.clone(), file.text.clone());
+    yaml::read(source, Format::of_path(&PathBuf::from(&file.name)), &Limits::MANIFEST)
+}
+
+fn described(violation: Violation, tree: Option<&Tree>) -> Diagnostic {
+    let place = tree.map(|tree| tree.root().nearest_at(&violation.pointer).place());
+    let diagnostic =
+        Diagnostic::error(format!("parameter {}", violation.message)).with_pointer(violation.pointer).with_help_of(violation.help);
+    match place {
+        Some(place) => diagnostic.at(place),
+        None => diagnostic,
+    }
+}

@@ -1,0 +1,73 @@
+//! What those who follow a run are told, in the same words in one process and over the channel.
+//!
+//! Only what is durable is told. Output itself is not among it: followers are woken and read the log's files.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::RunRow;
+use crate::ids::AttemptNumber;
+use crate::units::{DurationMs, Timestamp};
+
+/// A message to a follower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type", content = "data")]
+pub enum Update {
+    /// The run as it is: the first message, and whenever its status changes.
+    Run(Box<RunRow>),
+    /// A node changed.
+    Node(Box<NodeChange>),
+    /// A node wrote output.
+    Output {
+        /// Path of the node.
+        node: String,
+        /// Its attempt's folder, where the logs are.
+        folder: PathBuf,
+    },
+    /// A node reported progress.
+    Progress {
+        /// Path of the node.
+        node: String,
+        /// Steps done.
+        done: Option<f64>,
+        /// Steps in all.
+        total: Option<f64>,
+        /// What it says.
+        message: Option<String>,
+    },
+    /// The run ended; the last message.
+    Ended(Box<RunRow>),
+    /// The host leaves, and another one takes over: ask that one. The last message.
+    Leaving,
+}
+
+/// A change of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeChange {
+    /// When.
+    pub at: Timestamp,
+    /// Path of the node.
+    pub node: String,
+    /// Its state now.
+    pub status: String,
+    /// Attempt, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptNumber>,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Exit code of the attempt that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Run time of the attempt that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<DurationMs>,
+    /// The attempt's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Nodes that are over, of all that are known.
+    pub done: u64,
+    /// All nodes that are known.
+    pub total: u64,
+}

@@ -1,0 +1,163 @@
+//! The workspace: finding its folder, and the layout of its state.
+//!
+//! Everything that prismq keeps lies under `.prismq/` in the workspace, folders 0700 and files 0600. Used by the host and by verbs
+//! that only look.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::RunId;
+
+/// What makes a folder a workspace: any one of these in it.
+const MARKERS: [&str; 3] = ["prismq.yaml", ".prismq", "manifests"];
+
+/// A workspace's folder. Nothing in it needs to exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace in exactly this folder.
+    ///
+    /// # Errors
+    /// When the folder does not exist.
+    pub fn at(folder: &Path) -> io::Result<Self> {
+        let root = plain(std::fs::canonicalize(folder)?);
+        if root.is_dir() { Ok(Self { root }) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+    }
+
+    /// The nearest folder from `start` upward that holds `prismq.yaml`, `.prismq` or `manifests`.
+    #[must_use]
+    pub fn find(start: &Path) -> Option<Self> {
+        let start = plain(std::fs::canonicalize(start).ok()?);
+        start.ancestors().find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists())).map(|root| Self { root: root.to_owned() })
+    }
+
+    /// Its folder, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where manifests lie.
+    #[must_use]
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+
+    /// The settings' file.
+    #[must_use]
+    pub fn settings(&self) -> PathBuf {
+        self.root.join("prismq.yaml")
+    }
+
+    /// Where state lies.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.root.join(".prismq")
+    }
+
+    /// The journal's folder.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.state().join("journal")
+    }
+
+    /// The folder of a run.
+    #[must_use]
+    pub fn run(&self, run: &RunId) -> PathBuf {
+        self.runs().join(run.as_str())
+    }
+
+    /// Where all runs' folders lie.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.state().join("runs")
+    }
+
+    /// How messages call a file: relative to the workspace with `/`, or whole if it lies elsewhere.
+    #[must_use]
+    pub fn display(&self, file: &Path) -> String {
+        let shown = file.strip_prefix(&self.root).unwrap_or(file);
+        if cfg!(windows) { shown.to_string_lossy().replace('\\', "/") } else { shown.to_string_lossy().into_owned() }
+    }
+
+    /// Makes the state's folders.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create_state(&self) -> io::Result<()> {
+        create_private_folder(&self.state())?;
+        create_private_folder(&self.runs())
+    }
+}
+
+/// Without the `\\?\` that Windows puts before a canonical path, and which many programs do not understand.
+pub(super) fn plain(path: PathBuf) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_prefix(r"\\?\")) {
+        Some(short) if !short.starts_with("UNC") => PathBuf::from(short),
+        _ => path,
+    }
+}
+
+/// Makes a folder, and those above it, that only its owner can enter.
+///
+/// # Errors
+/// What the system says.
+pub fn create_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Writes a file aside, syncs it, and puts it in its place, so that a reader sees the old or the new one and never a half.
+///
+/// # Errors
+/// What the system says; the old file is then untouched.
+pub fn write_synced(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    // tempfile makes it 0600 and with a name nobody can guess.
+    let mut aside = tempfile::Builder::new().prefix(".aside-").tempfile_in(folder)?;
+    aside.write_all(bytes)?;
+    aside.as_file().sync_data()?;
+    aside.persist(file).map_err(|error| error.error)?;
+    sync_folder(folder)
+}
+
+/// Makes a rename in a folder durable. Windows has nothing like it and does not need it.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_is_found_upward() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deep = folder.path().join("manifests/a b/ü");
+        std::fs::create_dir_all(&deep).expect("folders");
+        let found = Workspace::find(&deep).expect("a workspace");
+        assert_eq!(found, Workspace::at(folder.path()).expect("a workspace"));
+        assert_eq!(found.display(&found.manifests().join("x.yaml")), "manifests/x.yaml");
+    }
+
+    #[test]
+    fn a_synced_file_replaces_the_old_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("f");
+        for text in ["one", "two"] {
+            write_synced(&file, text.as_bytes()).expect("written");
+            assert_eq!(std::fs::read_to_string(&file).expect("read"), text);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a list").count(), 1);
+    }
+}
