@@ -8,6 +8,7 @@ pub mod request;
 pub mod tree;
 pub mod units;
 // L1 decisions
+pub mod fields;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
