@@ -28,9 +28,9 @@ impl<'t> Fields<'t> {
             }
             diagnostics.push(match later.iter().find(|(later, _)| *later == name) {
                 Some((_, comes_with)) => not_built_yet(key, comes_with),
-                None => Diagnostic::error(format!("unknown field `{name}`"))
-                    .at(key.place())
-                    .with_help_of(suggest(name, known.iter().copied())),
+                None => {
+                    Diagnostic::error(format!("unknown field `{name}`")).at(key.place()).with_help_of(suggest(name, known.iter().copied()))
+                }
             });
         }
         Some(fields)

@@ -12,3 +12,5 @@ pub mod fields;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
+// L2 input and output
+pub mod yaml;
