@@ -11,3 +11,6 @@ pub mod units;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
+// L2 input and output
+pub mod journal;
+pub mod logs;
