@@ -14,3 +14,5 @@ pub mod params;
 pub mod pipeline;
 // L2 input and output
 pub mod yaml;
+pub mod journal;
+pub mod logs;
