@@ -7,6 +7,9 @@ pub mod ids;
 pub mod request;
 pub mod tree;
 pub mod units;
+// L2 input and output
+pub mod attempt;
+pub mod engine;
 // L1 decisions
 pub mod fields;
 pub mod manifest;

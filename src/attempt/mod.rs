@@ -1,0 +1,14 @@
+//! The attempt's folder and everything in it: names, parameters file, environment, outputs, progress.
+//!
+//! What the host, the engines and a module agree on. Nothing here starts a process or knows the run's state. Used by `engine` (which
+//! executes attempts) and `host` (which shows what they left).
+
+mod environment;
+mod folder;
+mod outputs;
+mod progress;
+
+pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
+pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
+pub use outputs::{OUTPUT_BYTES_MAX, read_outputs};
+pub use progress::{Progress, ProgressReader};

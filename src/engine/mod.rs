@@ -1,0 +1,173 @@
+//! Engines: where attempts execute, and the words in which the host speaks with one.
+//!
+//! The host hands over a [`Spec`] and gets [`Fact`]s back, keyed by attempt; it may ask for a stop at any time. An engine never
+//! decides anything: no retry, no timeout, no escalation from the polite stop to the kill. It does not know the journal, the run's
+//! state or the scheduler. [`LocalEngine`] is the one that starts programs on this machine.
+
+mod local;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::attempt::{Environment, ParamsFile};
+use crate::event::SpawnFailure;
+use crate::ids::AttemptId;
+use crate::units::{Bytes, CpuMillis};
+
+pub use local::LocalEngine;
+pub use local::claims::read_claims;
+pub use local::interpreter::{Launch, Resolver, Unavailable};
+pub use local::strangers::{Reaped, reap_strangers};
+
+/// Everything that is needed to execute one attempt.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The key of all facts about it.
+    pub id: AttemptId,
+    /// Path of the node in the run (`clips[2].cut`).
+    pub node: String,
+    /// The program, absolute (see [`Resolver`]): a bare name would leave the fast way of starting a process.
+    pub program: PathBuf,
+    /// Arguments after the program's name.
+    pub args: Vec<OsString>,
+    /// What the module finds in its environment beside the `PRISMQ_` variables, which the engine adds.
+    pub environment: Environment,
+    /// Where it runs.
+    pub work: WorkIn,
+    /// `.prismq/runs/<run>`, absolute. The attempt's folder lies in it, see [`crate::attempt::AttemptFolder`].
+    pub run_folder: PathBuf,
+    /// The checked parameters and the file that will hold them.
+    pub params: Arc<ParamsFile>,
+    /// What it reads from standard input.
+    pub stdin: Stdin,
+    /// Processors granted; tells numeric libraries how many threads to start.
+    pub cpus: CpuMillis,
+    /// Memory granted; 0: none declared.
+    pub memory: Bytes,
+    /// Random text by which its processes are known again after a crash of the host. Must not occur in another attempt.
+    pub token: String,
+}
+
+/// The working directory of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkIn {
+    /// An existing folder.
+    Folder(PathBuf),
+    /// `work/` in the attempt's folder, made for it.
+    Fresh,
+}
+
+/// What an attempt reads from standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdin {
+    /// Nothing: end of file at once.
+    #[default]
+    Nothing,
+    /// The parameters as JSON.
+    Params,
+}
+
+/// How to stop an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopHow {
+    /// `SIGTERM` to its process group. On Windows, where there is no polite way that works without a console, this is the kill.
+    Polite,
+    /// `SIGKILL` to its process group; its job on Windows.
+    Kill,
+}
+
+/// What an engine reports. Facts of one attempt come in order, `Started` first and `Ended` last; `Ended` comes exactly once for each
+/// accepted [`Spec`], also when nothing could be started (then without `Started`).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// The program runs.
+    Started {
+        /// The attempt.
+        id: AttemptId,
+        /// Its process, for people.
+        pid: u32,
+    },
+    /// It wrote something; wakes those who follow the log. At most about twenty a second for each attempt.
+    Output {
+        /// The attempt.
+        id: AttemptId,
+        /// Bytes of both streams so far.
+        bytes: u64,
+    },
+    /// It reported progress. At most one a second for each attempt, the latest one.
+    Progress {
+        /// The attempt.
+        id: AttemptId,
+        /// What it said.
+        progress: crate::attempt::Progress,
+    },
+    /// It is over: the program was reaped, its logs are written, its grant is free.
+    Ended {
+        /// The attempt.
+        id: AttemptId,
+        /// How.
+        ending: Ending,
+    },
+}
+
+/// How an attempt ended, before anybody judges it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// Exit code, signal or why there is neither.
+    pub exit: Exit,
+    /// From the start of the program to its end, by a monotonic clock; zero if it never started.
+    pub duration: Duration,
+    /// Most memory that its first process used, known for attempts that lived longer than a second.
+    pub peak_memory: Option<Bytes>,
+    /// The strongest stop that was sent to it.
+    pub stop_sent: Option<StopHow>,
+    /// The kill was sent after the polite stop.
+    pub escalated: bool,
+    /// Processes of it were left after its end. They were ended.
+    pub leaked: bool,
+    /// What it wrote to `PRISMQ_OUTPUT`: nothing, a JSON object, or why that is refused.
+    pub outputs: Result<Option<Value>, String>,
+    /// Bytes of output that could not be stored, with the first reason. The module was not hindered by it.
+    pub log_lost: Option<LogLost>,
+}
+
+/// Output that a module wrote and that is not on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLost {
+    /// How much.
+    pub bytes: u64,
+    /// The first error.
+    pub reason: String,
+}
+
+/// How the program ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Exit {
+    /// With this code. On Windows codes like 0xC0000005 are errors of the system.
+    Exited(i64),
+    /// By this signal.
+    Signaled(i32),
+    /// It could not be started.
+    SpawnFailed(SpawnFailure),
+    /// It was stopped before it had been started.
+    Prevented,
+}
+
+/// Where the facts go. Called from the engine's threads; must not block.
+pub type Sink = Arc<dyn Fn(Fact) + Send + Sync>;
+
+/// What the host needs of an engine.
+pub trait Engine: Send + Sync {
+    /// Executes an attempt. Returns at once; everything else comes as facts.
+    fn start(&self, spec: Spec);
+
+    /// Asks for a stop. Nothing happens when the attempt is unknown or over. May be called again, with the kill after the polite stop.
+    fn stop(&self, id: &AttemptId, how: StopHow);
+
+    /// Waits until no attempt is left. The host stops them first if it wants that.
+    fn join(&self);
+}
