@@ -11,3 +11,6 @@ pub mod units;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
+pub mod resources;
+pub mod run;
+pub mod scheduler;
