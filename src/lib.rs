@@ -19,3 +19,6 @@ pub mod pipeline;
 pub mod yaml;
 pub mod journal;
 pub mod logs;
+pub mod resources;
+pub mod run;
+pub mod scheduler;

@@ -1,0 +1,25 @@
+//! What to do next: pure decisions over all runs of a host.
+//!
+//! [`decide`](decide()) looks at a [`World`] and says what to record, start and stop. The host applies each recorded event through
+//! [`World::apply`] and asks again until the answer is empty; then it sleeps until an event comes or [`Timers::next`] is due. Knows no
+//! clock (the host brings [`Now`](crate::units::Now)), no files and no engines.
+//!
+//! ```text
+//!   engine, submit, cancel --events--> World::apply --+--> Timers::observe
+//!                                                     v
+//!                 host: journal, engine <--effects-- decide(&World, &Timers, now)
+//! ```
+
+mod decide;
+mod durations;
+mod effect;
+mod explain;
+mod timers;
+mod world;
+
+pub use decide::decide;
+pub use durations::Durations;
+pub use effect::{Effect, StartOrder, StopHow};
+pub use explain::{Blocker, Holder, explain};
+pub use timers::Timers;
+pub use world::World;
