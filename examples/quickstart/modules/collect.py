@@ -23,6 +23,15 @@ def text_files(folder, patterns):
                 yield Path(root, name)
 
 
+def is_text(path):
+    """Whether a path can be written as JSON. On Linux a file's name may be any bytes."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
@@ -34,11 +43,14 @@ def main():
     if not folder.is_dir():
         sys.exit(f"not a folder: {folder}")
     found = list(text_files(folder, options.patterns or ["*.md", "*.txt"]))
-    taken = [str(path) for path in found[: options.limit]]
+    named = [str(path) for path in found if is_text(path)]
+    taken = named[: options.limit]
     for path in taken:
         print(os.path.relpath(path, folder))
-    if len(found) > len(taken):
-        print(f"{len(found) - len(taken)} more files are left out (limit {options.limit})", file=sys.stderr)
+    if len(found) > len(named):
+        print(f"left out: {len(found) - len(named)} files whose names are no UTF-8", file=sys.stderr)
+    if len(named) > len(taken):
+        print(f"left out: {len(named) - len(taken)} files beyond the limit of {options.limit}", file=sys.stderr)
 
     outputs = json.dumps({"folder": str(folder), "files": taken, "left_out": len(found) - len(taken)})
     if "PRISMQ_OUTPUT" in os.environ:

@@ -19,6 +19,8 @@ PAGE = Path(__file__).resolve().with_name("page.html")
 # Charts are drawn in these units; the page scales them.
 CHART_WIDTH = 720
 LABEL_WIDTH = 220
+# Room at the right for the figure behind the longest mark.
+VALUE_WIDTH = 92
 ROW = 26
 BAR = 14
 # Beyond this many rows a chart is no longer read, and the table has them all.
@@ -76,7 +78,7 @@ def chart(title, summary, rows, body):
     """The frame of a chart, with a title and a summary for those who do not see it."""
     key = title.lower().replace(" ", "-")
     return (
-        '<div class="plot">'
+        f'<div class="plot" tabindex="0" role="group" aria-label="{escape(title)}">'
         f'<svg viewBox="0 0 {CHART_WIDTH} {rows * ROW + 26}" role="img" aria-labelledby="{key}-title {key}-summary">'
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-summary">{escape(summary)}</desc>{body}</svg></div>'
     )
@@ -87,7 +89,7 @@ def length_chart(documents):
     end = scale_end(max(document["words"] for document in documents))
 
     def to_x(value):
-        return LABEL_WIDTH + (CHART_WIDTH - LABEL_WIDTH - 64) * value / end
+        return LABEL_WIDTH + (CHART_WIDTH - LABEL_WIDTH - VALUE_WIDTH) * value / end
 
     marks = []
     for row, document in enumerate(documents):
@@ -108,7 +110,7 @@ def ease_chart(documents):
     """A dot for the reading ease of each text, on a line from hard to easy. Dots beyond the scale stand at its end."""
 
     def to_x(value):
-        return LABEL_WIDTH + (CHART_WIDTH - LABEL_WIDTH - 64) * min(max(value, 0), 100) / 100
+        return LABEL_WIDTH + (CHART_WIDTH - LABEL_WIDTH - VALUE_WIDTH) * min(max(value, 0), 100) / 100
 
     marks = []
     for row, document in enumerate(documents):
@@ -202,8 +204,7 @@ def main():
     given = parameters()
     corpus = json.loads(Path(given["corpus"]).read_text(encoding="utf-8"))
     file = artifact("report.html")
-    # Names of files may hold bytes that are no text; they must not stop the report.
-    file.write_text(page(corpus, given["title"]), encoding="utf-8", errors="replace")
+    file.write_text(page(corpus, given["title"]), encoding="utf-8")
     outputs = {"file": str(file), "documents": corpus["totals"]["documents"]}
     if given.get("copy"):
         copy = Path(given["copy"])
