@@ -15,6 +15,7 @@ mod logs;
 mod modules;
 mod output;
 mod plan;
+mod progress;
 
 mod resume;
 mod retry;
@@ -24,6 +25,8 @@ mod schema;
 mod serve;
 mod session;
 mod show;
+mod signals;
+mod summary;
 mod validate;
 mod wait;
 

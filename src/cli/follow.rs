@@ -1,0 +1,113 @@
+//! Following a run to its end, wherever its host is: Ctrl-C, a host that leaves, a host that dies.
+
+use std::sync::mpsc;
+
+use super::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::progress::Progress;
+use super::session::Session;
+use super::signals::{self, Signal};
+use crate::event::RunStatus;
+use crate::host::index::RunRow;
+use crate::host::start::HostMode;
+use crate::host::update::Update;
+use crate::host::workspace::Workspace;
+use crate::ids::RunId;
+
+/// What wakes somebody who follows.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// News of the run.
+    Update(Update),
+    /// The connection to the host broke.
+    Lost,
+    /// A signal came.
+    Signal(Signal),
+}
+
+/// What Ctrl-C does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnInterrupt {
+    /// The first cancels the run, the second kills it.
+    Cancel,
+    /// Only this program ends; the run goes on.
+    Detach,
+}
+
+/// How the following ended.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// The run at its end.
+    pub(super) row: RunRow,
+    /// Our own Ctrl-C ended it.
+    pub(super) interrupted: bool,
+}
+
+impl Followed {
+    pub(super) fn exit(&self) -> Exit {
+        match self.row.status {
+            RunStatus::Cancelled if self.interrupted => Exit::Interrupted,
+            RunStatus::Cancelled | RunStatus::Completed | RunStatus::Failed | RunStatus::Queued | RunStatus::Running => {
+                Exit::of_status(self.row.status)
+            }
+        }
+    }
+}
+
+/// How the wait for the run's end came to an end.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The run ended.
+    Run(Followed),
+    /// We were told to let go of it: it goes on.
+    Detached,
+}
+
+/// Follows a run to its end. The session may be another one afterwards, when its host left meanwhile.
+pub(super) fn follow(
+    session: &mut Session,
+    run: &RunId,
+    workspace: &Workspace,
+    context: &Context,
+    progress: &mut Progress<'_>,
+    on_interrupt: OnInterrupt,
+) -> Result<Ending, Failure> {
+    let (inputs, receiver) = mpsc::channel();
+    signals::listen(inputs.clone());
+    session.follow(run, inputs.clone(), &context.output)?;
+    let mut interrupts = 0_u32;
+    loop {
+        // The sender in `inputs` lives as long as this loop.
+        let Ok(input) = receiver.recv() else { return Ok(Ending::Detached) };
+        match input {
+            Input::Update(Update::Ended(row)) => {
+                progress.update(&Update::Ended(row.clone()));
+                return Ok(Ending::Run(Followed { row: *row, interrupted: interrupts > 0 }));
+            }
+            Input::Update(Update::Leaving) => {
+                // Whoever comes first goes on: the successor that the old host started, or we.
+                *session = Session::connect(workspace, HostMode::UntilIdle, &context.output)?;
+                session.follow(run, inputs.clone(), &context.output)?;
+            }
+            Input::Update(update) => progress.update(&update),
+            Input::Lost => return Err(lost(run)),
+            Input::Signal(Signal::Hangup) => return Ok(Ending::Detached),
+            Input::Signal(Signal::Interrupt) if on_interrupt == OnInterrupt::Detach => return Ok(Ending::Detached),
+            Input::Signal(Signal::Interrupt) => {
+                interrupts += 1;
+                context.output.note(if interrupts == 1 {
+                    "cancelling; once more to kill at once"
+                } else {
+                    "killing"
+                });
+                session.cancel(run, interrupts > 1, &context.output)?;
+            }
+        }
+    }
+}
+
+fn lost(run: &RunId) -> Failure {
+    Failure::new(Exit::HostUnreachable, format!("the host of run {run} died"))
+        .with_help(format!("`prismq resume {run}` goes on with it; what had finished is not run again"))
+}

@@ -1,0 +1,153 @@
+//! Plain progress lines of a run: one for each thing that happened, as good in a file as on a terminal.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::output::{Output, Style};
+use crate::host::index::RunRow;
+use crate::host::update::{NodeChange, Update};
+use crate::logs::{Cursor, Line, LogReader, Query, Stream, printable};
+
+/// Runs with more nodes than this do not tell each start: the ends say enough.
+const STARTS_TOLD_MAX: u64 = 100;
+/// Lines of a failed node's output that are shown with its failure.
+const FAILURE_LINES: usize = 8;
+
+/// What of the modules' output is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    /// Nothing at all: the result is JSON.
+    Quiet,
+    /// What happens to nodes, and the last lines of those that fail.
+    Nodes,
+    /// That, and every line with its node before it.
+    Lines,
+    /// Only what the module writes, as it writes it: for a single module.
+    Output,
+}
+
+/// Prints the progress of one run.
+pub(super) struct Progress<'a> {
+    output: &'a Output,
+    show: Show,
+    logs: HashMap<PathBuf, (LogReader, Cursor)>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(output: &'a Output, show: Show) -> Self {
+        Self { output, show, logs: HashMap::new() }
+    }
+
+    pub(super) fn update(&mut self, update: &Update) {
+        match update {
+            Update::Run(row) => self.run(row),
+            Update::Node(change) => self.node(change),
+            Update::Output { node, folder } => self.new_lines(node, folder, false),
+            Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
+            Update::Ended(_) | Update::Leaving => {}
+        }
+        self.output.flush();
+    }
+
+    fn run(&self, row: &RunRow) {
+        if row.held && self.show != Show::Quiet {
+            self.output.note(&format!("run {} is held: its host died; `prismq resume {}` goes on", row.run_id, row.run_id));
+        }
+    }
+
+    fn node(&mut self, change: &NodeChange) {
+        let over = change.exit_code.is_some() || change.duration_ms.is_some();
+        if let Some(folder) = change.folder.as_deref().filter(|_| over) {
+            self.new_lines(&change.node, folder, true);
+        }
+        if matches!(self.show, Show::Nodes | Show::Lines) {
+            self.node_line(change);
+        }
+    }
+
+    fn node_line(&self, change: &NodeChange) {
+        let (word, style) = match change.status.as_str() {
+            "completed" | "reused" => (change.status.as_str(), Style::Good),
+            "failed" => ("failed", Style::Bad),
+            "cancelled" => ("cancelled", Style::Warn),
+            "retrying" => ("retrying", Style::Warn),
+            "skipped" => ("skipped", Style::Dim),
+            other => (other, Style::Busy),
+        };
+        if word == "running" && change.total > STARTS_TOLD_MAX {
+            return;
+        }
+        let width = change.total.to_string().len();
+        let mut line = format!(
+            "{}  {:>width$}/{}  {}  {}",
+            change.at.local_time(),
+            change.done,
+            change.total,
+            self.output.styled(&format!("{word:<9}"), style),
+            change.node,
+        );
+        if let Some(attempt) = change.attempt.filter(|attempt| attempt.0 > 1) {
+            line.push_str(&format!(" (attempt {attempt})"));
+        }
+        if let Some(took) = change.duration_ms {
+            line.push_str(&format!("  {took}"));
+        }
+        if let Some(reason) = &change.reason {
+            line.push_str(&format!("  {}", self.output.styled(&printable(reason), Style::Dim)));
+        }
+        self.output.line(line);
+        if word == "failed" && self.show == Show::Nodes {
+            self.last_lines(change);
+        }
+    }
+
+    /// The end of what a failed node wrote: mostly enough to know why.
+    fn last_lines(&self, change: &NodeChange) {
+        let Some(folder) = change.folder.as_deref() else { return };
+        let query = Query { tail: Some(FAILURE_LINES), ..Query::default() };
+        let Ok(lines) = LogReader::open(folder).lines(query) else { return };
+        for line in lines.flatten() {
+            self.output.line(format!("          {} {}", self.output.styled("|", Style::Dim), printable(&line.text)));
+        }
+    }
+
+    fn module_progress(&self, node: &str, done: Option<f64>, total: Option<f64>, message: Option<&str>) {
+        if !matches!(self.show, Show::Nodes | Show::Lines) {
+            return;
+        }
+        let count = match (done, total) {
+            (Some(done), Some(total)) => format!(" {done}/{total}"),
+            (Some(done), None) => format!(" {done}"),
+            (None, _) => String::new(),
+        };
+        let message = message.map(|message| format!(" {}", printable(message))).unwrap_or_default();
+        self.output.line(self.output.styled(&format!("          {node}:{count}{message}"), Style::Dim));
+    }
+
+    fn new_lines(&mut self, node: &str, folder: &Path, over: bool) {
+        if !matches!(self.show, Show::Lines | Show::Output) {
+            return;
+        }
+        let (reader, cursor) =
+            self.logs.entry(folder.to_owned()).or_insert_with(|| (LogReader::open(folder), Cursor::default()));
+        // Logs that cannot be read now can be later, by `logs`.
+        let lines = reader.poll(cursor, over).unwrap_or_default();
+        for line in &lines {
+            self.log_line(node, line);
+        }
+        if over {
+            self.logs.remove(folder);
+        }
+    }
+
+    fn log_line(&self, node: &str, line: &Line) {
+        let text = printable(&line.text);
+        match (self.show, line.stream) {
+            (Show::Output, Stream::Stderr) => self.output.note(&text),
+            (Show::Output, Stream::Stdout) => self.output.line(&text),
+            (Show::Lines | Show::Nodes | Show::Quiet, _) => {
+                self.output.line(format!("{} {text}", self.output.styled(&format!("{node} |"), Style::Dim)));
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `prismq runs`: the list of runs.
+
+use clap::ValueEnum;
+
+use super::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use super::session;
+use super::summary::status_style;
+use crate::event::RunStatus;
+use crate::host::index::RunRow;
+use crate::host::offline::Snapshot;
+use crate::units::DurationMs;
+
+/// Arguments of `runs`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only runs in this state
+    #[arg(long, value_name = "STATUS")]
+    status: Option<StatusFilter>,
+
+    /// Only runs of this module or pipeline
+    #[arg(long, value_name = "NAME")]
+    of: Option<String>,
+
+    /// At most so many, the newest
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+    limit: usize,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StatusFilter {
+    Queued,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl StatusFilter {
+    fn status(self) -> RunStatus {
+        match self {
+            Self::Queued => RunStatus::Queued,
+            Self::Running => RunStatus::Running,
+            Self::Completed => RunStatus::Completed,
+            Self::Failed => RunStatus::Failed,
+            Self::Cancelled => RunStatus::Cancelled,
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
+    let workspace = context.workspace()?;
+    let snapshot = Snapshot::read(&workspace).map_err(|error| session::journal_failure(&error))?;
+    warn(&snapshot, &context.output);
+    let status = arguments.status.map(StatusFilter::status);
+    let rows = snapshot.rows(arguments.limit, |row| {
+        status.is_none_or(|status| row.status == status) && arguments.of.as_deref().is_none_or(|name| row.name() == name)
+    });
+    if arguments.json {
+        context.output.json(&rows);
+    } else if rows.is_empty() {
+        context.output.note("no runs yet: start one by `prismq run`");
+    } else {
+        table(&rows, &context.output);
+        if snapshot.len() > rows.len() && rows.len() == arguments.limit {
+            context.output.note(&format!("{} of {} runs; -n shows more", rows.len(), snapshot.len()));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// What somebody who looks should know of the journal.
+pub(super) fn warn(snapshot: &Snapshot, output: &Output) {
+    if let Some(damage) = &snapshot.damage {
+        output.note(&format!("warning: {damage}; what stands before it is shown"));
+    }
+    for (run, reason) in snapshot.unreadable() {
+        output.note(&format!("warning: run {run} cannot be read: {reason}"));
+    }
+}
+
+fn table(rows: &[RunRow], output: &Output) {
+    let width = rows.iter().map(|row| row.name().chars().count()).max().unwrap_or(4).clamp(4, 40);
+    output.line(format!("{:<21}  {:<9}  {:<width$}  {:>19}  {:>9}  {:>6}", "RUN", "STATUS", "NAME", "SUBMITTED", "TOOK", "NODES"));
+    for row in rows {
+        let shown = if row.held { "held" } else { row.status.as_str() };
+        let took = row.duration_seconds.map_or_else(|| "-".to_owned(), |seconds| seconds_text(seconds));
+        let name: String = row.name().chars().take(width).collect();
+        let status = output.styled(&format!("{shown:<9}"), status_style(row.status));
+        let line = format!("{:<21}  {status}  {name:<width$}  {:>19}  {took:>9}  {:>6}", row.run_id, row.created_at.local(), row.total());
+        output.line(line);
+    }
+}
+
+fn seconds_text(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a duration for people; negative ones do not occur")]
+    DurationMs((seconds * 1000.0) as u64).to_string()
+}

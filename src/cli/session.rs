@@ -1,0 +1,276 @@
+//! The way to a host: this process, or another one that owns the workspace already.
+
+use std::io;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::follow::Input;
+use super::output::Output;
+use crate::api;
+use crate::host::ownership::{self, HostKind, Ownership};
+use crate::host::prepare::Refused;
+use crate::host::start::HostMode;
+use crate::host::submission::{Retry, Submit};
+use crate::host::workspace::Workspace;
+use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};
+use crate::ids::RunId;
+
+/// How long an owner that cannot be reached is waited for: it may just be starting, or leaving.
+const REACH_LIMIT: Duration = Duration::from_secs(10);
+/// Pause between two looks at the lock.
+const REACH_PAUSE: Duration = Duration::from_millis(20);
+
+/// A way to the host of a workspace.
+pub(super) enum Session {
+    /// This process is the host.
+    Hosting(Box<Hosting>),
+    /// Another process is.
+    Attached(Client),
+}
+
+/// This process as a host.
+pub(super) struct Hosting {
+    host: Host,
+    server: api::Server,
+    workspace: Workspace,
+}
+
+impl Session {
+    /// Attaches to the owner, or becomes it.
+    pub(super) fn connect(workspace: &Workspace, mode: HostMode, output: &Output) -> Result<Self, Failure> {
+        let deadline = Instant::now() + REACH_LIMIT;
+        loop {
+            match Ownership::try_take(workspace) {
+                Ok(Some(ownership)) => return Self::host(workspace, ownership, mode, output),
+                Ok(None) => {}
+                Err(error) => return Err(Failure::ours(format!("{}: {error}", workspace.state().display()))),
+            }
+            if let Some(client) = reach(workspace) {
+                return Ok(Self::Attached(client));
+            }
+            if Instant::now() >= deadline {
+                return Err(not_reached(workspace));
+            }
+            std::thread::sleep(REACH_PAUSE);
+        }
+    }
+
+    /// Attaches to the owner; `None` where there is none.
+    pub(super) fn attach(workspace: &Workspace) -> Result<Option<Client>, Failure> {
+        let deadline = Instant::now() + REACH_LIMIT;
+        while ownership::is_owned(workspace) {
+            if let Some(client) = reach(workspace) {
+                return Ok(Some(client));
+            }
+            if Instant::now() >= deadline {
+                return Err(not_reached(workspace));
+            }
+            std::thread::sleep(REACH_PAUSE);
+        }
+        Ok(None)
+    }
+
+    fn host(workspace: &Workspace, ownership: Ownership, mode: HostMode, output: &Output) -> Result<Self, Failure> {
+        let hosting = Hosting::start(workspace, ownership, mode, 0, HostKind::Run)?;
+        let held = hosting.host.held();
+        if let Some(last) = held.last() {
+            output.note(&format!("{} interrupted run(s) wait for `prismq resume`, the last is {last}", held.len()));
+        }
+        Ok(Self::Hosting(Box::new(hosting)))
+    }
+
+    pub(super) fn submit(&self, submit: &Submit, output: &Output) -> Result<RunId, Failure> {
+        match self {
+            Self::Hosting(hosting) => {
+                let accepted = hosting.host.handle().submit(submit).map_err(|error| command_failure(error, output))?;
+                if !accepted.notes.is_empty() {
+                    output.note(&render::diagnostics(&accepted.notes, output.color_err()));
+                }
+                Ok(accepted.run)
+            }
+            Self::Attached(client) => {
+                let accepted = client.submit(submit)?;
+                if !accepted.notes.is_empty() {
+                    output.note(&accepted.notes);
+                }
+                Ok(accepted.run_id)
+            }
+        }
+    }
+
+    pub(super) fn retry(&self, retry: &Retry, output: &Output) -> Result<RunId, Failure> {
+        match self {
+            Self::Hosting(hosting) => {
+                hosting.host.handle().retry(retry).map(|accepted| accepted.run).map_err(|error| command_failure(error, output))
+            }
+            Self::Attached(client) => client.retry(retry).map(|accepted| accepted.run_id),
+        }
+    }
+
+    pub(super) fn cancel(&self, run: &RunId, kill: bool, output: &Output) -> Result<(), Failure> {
+        match self {
+            Self::Hosting(hosting) => hosting.host.handle().cancel(run, kill).map_err(|error| command_failure(error, output)),
+            Self::Attached(client) => client.cancel(run, kill),
+        }
+    }
+
+    pub(super) fn resume(&self, run: Option<&RunId>, output: &Output) -> Result<Vec<RunId>, Failure> {
+        match self {
+            Self::Hosting(hosting) => hosting.host.handle().resume(run).map_err(|error| command_failure(error, output)),
+            Self::Attached(client) => client.resume(run),
+        }
+    }
+
+    /// Has updates of a run sent to `inputs`.
+    pub(super) fn follow(&self, run: &RunId, inputs: mpsc::Sender<Input>, output: &Output) -> Result<(), Failure> {
+        match self {
+            Self::Hosting(hosting) => {
+                let sink = Box::new(move |update| inputs.send(Input::Update(update)).is_ok());
+                hosting.host.handle().follow(run, sink).map_err(|error| command_failure(error, output))
+            }
+            Self::Attached(client) => client.follow(run, inputs),
+        }
+    }
+
+    /// Leaves: a host with nothing left to do ends; one that others still use hands over first.
+    pub(super) fn leave(self, output: &Output) -> Result<(), Failure> {
+        match self {
+            Self::Attached(_) => Ok(()),
+            Self::Hosting(hosting) => hosting.leave(output),
+        }
+    }
+}
+
+impl Hosting {
+    /// Becomes the host and offers the channel.
+    pub(super) fn start(
+        workspace: &Workspace,
+        ownership: Ownership,
+        mode: HostMode,
+        port: u16,
+        kind: HostKind,
+    ) -> Result<Self, Failure> {
+        hostlog::start(workspace).map_err(|error| Failure::ours(format!("the log cannot be written: {error}")))?;
+        let host = Host::start(workspace, ownership, StartOptions { mode }).map_err(start_failure)?;
+        let token = ownership::token(workspace).map_err(|error| Failure::ours(format!("the token cannot be read: {error}")))?;
+        let server = api::start(host.handle().clone(), &token, port)
+            .map_err(|error| Failure::ours(format!("no port of the loopback interface could be used: {error}")))?;
+        host.announce(server.port(), kind).map_err(|error| Failure::ours(format!("host.json cannot be written: {error}")))?;
+        Ok(Self { host, server, workspace: workspace.clone() })
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn leave(self, output: &Output) -> Result<(), Failure> {
+        let remaining = self.host.handle().remaining().unwrap_or(0);
+        if remaining > 0 {
+            output.note(&format!("{remaining} other run(s) go on: handing over to a host in the background"));
+        }
+        self.drain(remaining > 0)
+    }
+
+    /// Starts nothing new, waits for the last direct attempt, gives the workspace free; then, if asked, has a successor take it.
+    pub(super) fn drain(self, successor: bool) -> Result<(), Failure> {
+        let Self { host, server, workspace } = self;
+        // A host that is gone already has drained.
+        let _ = host.handle().drain();
+        host.join();
+        drop(server);
+        if successor { start_background(&workspace).map(drop) } else { Ok(()) }
+    }
+}
+
+/// Starts `serve --until-idle`, which leaves this terminal's session by itself.
+pub(super) fn start_background(workspace: &Workspace) -> Result<u32, Failure> {
+    let failed = |error: io::Error| Failure::ours(format!("a host in the background could not be started: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let child = Command::new(program)
+        .args(["serve", "--until-idle", "--workspace"])
+        .arg(workspace.root())
+        .current_dir(workspace.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    Ok(child.id())
+}
+
+fn reach(workspace: &Workspace) -> Option<Client> {
+    let address = ownership::announced(workspace)?;
+    let token = ownership::token(workspace).ok()?;
+    Client::connect(address.port, token).ok()
+}
+
+fn not_reached(workspace: &Workspace) -> Failure {
+    let owner = ownership::announced(workspace).map_or_else(String::new, |address| format!(" (process {})", address.pid));
+    Failure::new(Exit::NotOwner, format!("another host{owner} owns {} and cannot be reached", workspace.root().display()))
+        .with_help("its log is `.prismq/log/host.log`; when it hangs, end that process and try again")
+}
+
+pub(super) fn start_failure(error: StartError) -> Failure {
+    match error {
+        StartError::Settings(diagnostics) => Failure::invalid(diagnostics),
+        StartError::Journal(error) => journal_failure(&error),
+        StartError::Io(error) => Failure::ours(format!("the host cannot start: {error}")),
+    }
+}
+
+pub(super) fn journal_failure(error: &crate::journal::OpenError) -> Failure {
+    let exit = match error {
+        crate::journal::OpenError::Damaged(_) | crate::journal::OpenError::NewerFormat { .. } => Exit::JournalDamaged,
+        crate::journal::OpenError::Io { .. } => Exit::Usage,
+    };
+    Failure::new(exit, error.to_string()).with_help(error.help())
+}
+
+fn command_failure(error: CommandError, _output: &Output) -> Failure {
+    let text = error.to_string();
+    match error {
+        CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
+        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::Unreadable { .. } => Failure::usage(text),
+        CommandError::Gone | CommandError::Journal(_) => Failure::new(Exit::HostUnreachable, text),
+        CommandError::Refused(refused) => refused_failure(refused),
+    }
+}
+
+/// A refused submission.
+pub(super) fn refused_failure(refused: Refused) -> Failure {
+    let text = refused.to_string();
+    match refused {
+        Refused::Invalid(diagnostics) => Failure::invalid(diagnostics),
+        Refused::NotFound(diagnostic) => {
+            let mut failure = Failure::not_found(diagnostic.message);
+            failure.help = diagnostic.help;
+            failure
+        }
+        Refused::NeverFits(_) => Failure::new(Exit::NeverFits, text)
+            .with_help("ask for less in `resources:`, or raise `host.capacity` in prismq.yaml if the machine has more"),
+        Refused::Busy(_) => Failure::new(Exit::HostUnreachable, text),
+        Refused::Disk(_) => Failure::ours(text),
+    }
+}
+
+/// Attaches to the owner; where there is none, one is started in the background.
+pub(super) fn attach_or_start(workspace: &Workspace) -> Result<Client, Failure> {
+    if let Some(client) = Session::attach(workspace)? {
+        return Ok(client);
+    }
+    start_background(workspace)?;
+    let deadline = Instant::now() + REACH_LIMIT;
+    loop {
+        if let Some(client) = reach(workspace) {
+            return Ok(client);
+        }
+        if Instant::now() >= deadline {
+            return Err(not_reached(workspace));
+        }
+        std::thread::sleep(REACH_PAUSE);
+    }
+}

@@ -1,0 +1,173 @@
+//! `prismq show`: a run with its nodes.
+
+use super::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, Style};
+use super::runs::warn;
+use super::session;
+use super::summary::status_style;
+use crate::host::offline::{SelectError, Snapshot};
+use crate::host::runfile::RunFile;
+use crate::host::workspace::Workspace;
+use crate::ids::RunId;
+use crate::logs::printable;
+use crate::run::NodeStatus;
+use crate::run::view::NodeRow;
+
+/// Arguments of `show`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The run: id, a unique head or tail of it, `last`, `@~N`; with `/NODE` one of its nodes
+    #[arg(default_value = "last", value_name = "RUN[/NODE]")]
+    run: String,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+
+    /// List every node, however many
+    #[arg(long)]
+    all: bool,
+}
+
+/// Nodes listed where `--all` is not said.
+const LISTED_MAX: usize = 200;
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
+    let workspace = context.workspace()?;
+    let (selector, node) = split(&arguments.run);
+    let (snapshot, run) = select(&workspace, selector)?;
+    warn(&snapshot, &context.output);
+    let file = read(&snapshot, &run)?;
+    if let Some(path) = node {
+        let row = file.nodes.iter().find(|row| row.node == path).ok_or_else(|| no_node(&run, path, &file))?;
+        if arguments.json {
+            context.output.json(row);
+        } else {
+            one_node(row, &context.output);
+        }
+        return Ok(Exit::Ok);
+    }
+    if arguments.json {
+        context.output.json(&file);
+    } else {
+        head(&file, &context.output);
+        nodes(&file, if arguments.all { usize::MAX } else { LISTED_MAX }, &context.output);
+    }
+    Ok(Exit::Ok)
+}
+
+/// `RUN/NODE` in its parts.
+pub(super) fn split(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('/') {
+        Some((run, node)) => (run, Some(node)),
+        None => (text, None),
+    }
+}
+
+/// The journal as it is, and the run that a selector names.
+pub(super) fn select(workspace: &Workspace, selector: &str) -> Result<(Snapshot, RunId), Failure> {
+    let snapshot = Snapshot::read(workspace).map_err(|error| session::journal_failure(&error))?;
+    let run = snapshot.select(selector).map_err(|error| {
+        let help = match &error {
+            SelectError::None(_) => "`prismq runs` lists them",
+            SelectError::Several { .. } => "write more of its id",
+        };
+        Failure::not_found(error.to_string()).with_help(help)
+    })?;
+    Ok((snapshot, run))
+}
+
+/// Everything that is kept of a run.
+pub(super) fn read(snapshot: &Snapshot, run: &RunId) -> Result<RunFile, Failure> {
+    match snapshot.file(run) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(Failure::not_found(format!("the file of run {run} is not there"))
+            .with_help("it is written when the run ends; a host that died before is made up for by the next one")),
+        Err(error) => Err(Failure::ours(format!("the file of run {run} cannot be read: {error}"))),
+    }
+}
+
+pub(super) fn no_node(run: &RunId, path: &str, file: &RunFile) -> Failure {
+    let help = crate::diagnostics::suggest(path, file.nodes.iter().map(|row| row.node.as_str()));
+    let mut failure = Failure::not_found(format!("run {run} has no node `{path}`"));
+    failure.help = help;
+    failure
+}
+
+fn head(file: &RunFile, output: &Output) {
+    let row = &file.run;
+    let status = if row.held { "held" } else { row.status.as_str() };
+    output.line(format!("{}  {}  {}", row.run_id, output.styled(status, status_style(row.status)), row.name()));
+    output.line(format!("  submitted  {}", row.created_at.local()));
+    if let Some(started) = row.started_at {
+        let took = row.duration_seconds.map(|seconds| format!(", took {seconds:.2} s")).unwrap_or_default();
+        output.line(format!("  started    {}{took}", started.local()));
+    }
+    if let Some(earlier) = &row.retry_of {
+        output.line(format!("  repeats    {earlier}"));
+    }
+    if row.held {
+        output.line(format!("  {}", output.styled(&format!("its host died: `prismq resume {}` goes on", row.run_id), Style::Warn)));
+    }
+    if row.mixed_code {
+        output.line(format!("  {}", output.styled("a script changed while it ran (mixed code)", Style::Warn)));
+    }
+    if let Some(error) = &row.error_message {
+        output.line(format!("  error      {}", output.styled(&printable(error), Style::Bad)));
+    }
+    if file.parameters.as_object().is_some_and(|map| !map.is_empty()) {
+        output.line(format!("  parameters {}", printable(&file.parameters.to_string())));
+    }
+    if let Some(outputs) = &file.outputs {
+        output.line(format!("  outputs    {}", printable(&outputs.to_string())));
+    }
+}
+
+fn nodes(file: &RunFile, limit: usize, output: &Output) {
+    let width = file.nodes.iter().take(limit).map(|row| row.node.chars().count()).max().unwrap_or(4).clamp(4, 48);
+    output.line("");
+    output.line(format!("{:<width$}  {:<9}  {:>8}  {:>9}  REASON", "NODE", "STATUS", "ATTEMPTS", "TOOK"));
+    for row in file.nodes.iter().take(limit) {
+        let took = row.duration_ms.map_or_else(|| "-".to_owned(), |took| took.to_string());
+        let status = output.styled(&format!("{:<9}", row.status.as_str()), style(row.status));
+        let reason = row.reason.as_deref().map(printable).unwrap_or_default();
+        output.line(format!("{:<width$}  {status}  {:>8}  {took:>9}  {reason}", row.node, row.attempts).trim_end());
+    }
+    if file.nodes.len() > limit {
+        output.note(&format!("{limit} of {} nodes; --all shows the rest", file.nodes.len()));
+    }
+}
+
+fn style(status: NodeStatus) -> Style {
+    match status {
+        NodeStatus::Completed | NodeStatus::Reused => Style::Good,
+        NodeStatus::Failed => Style::Bad,
+        NodeStatus::Cancelled | NodeStatus::Retrying => Style::Warn,
+        NodeStatus::Running => Style::Busy,
+        NodeStatus::Waiting | NodeStatus::Queued | NodeStatus::Skipped => Style::Dim,
+    }
+}
+
+fn one_node(row: &NodeRow, output: &Output) {
+    output.line(format!("{}  {}", row.node, output.styled(row.status.as_str(), style(row.status))));
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            output.line(format!("  {name:<11} {}", printable(&value)));
+        }
+    };
+    fact("module", row.module.clone());
+    fact("pipeline", row.pipeline.clone());
+    fact("reason", row.reason.clone());
+    fact("attempts", (row.attempts > 0).then(|| row.attempts.to_string()));
+    fact("exit code", row.exit_code.map(|code| code.to_string()));
+    fact("started", row.started_at.map(crate::units::Timestamp::local));
+    fact("ended", row.ended_at.map(crate::units::Timestamp::local));
+    fact("took", row.duration_ms.map(|took| took.to_string()));
+    fact("peak memory", row.peak_memory.map(|peak| peak.to_string()));
+    fact("script", row.script_hash.clone());
+    fact("isolation", row.isolation.map(|isolation| format!("{isolation:?}").to_lowercase()));
+    fact("parameters", row.parameters.as_ref().map(|value| value.to_string()));
+    fact("outputs", row.outputs.as_ref().map(|value| value.to_string()));
+}

@@ -1,0 +1,88 @@
+//! `prismq wait`: waits for a run's end and ends with its code.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::follow::Input;
+use super::session::Session;
+use super::show::select;
+use super::signals;
+use crate::host::update::Update;
+use crate::ids::RunId;
+use crate::units::DurationMs;
+
+/// Arguments of `wait`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The run: id, a unique head or tail of it, `last`, `@~N`
+    #[arg(default_value = "last")]
+    run: String,
+
+    /// Wait no longer than this (30s, 5m); then end with code 6
+    #[arg(long, value_parser = parse_duration)]
+    timeout: Option<DurationMs>,
+}
+
+/// A run without a deadline still looks up now and then; it is woken by its inputs.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+fn parse_duration(text: &str) -> Result<DurationMs, String> {
+    DurationMs::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
+    let workspace = context.workspace()?;
+    let deadline = arguments.timeout.map(|limit| Instant::now() + limit.to_std());
+    loop {
+        let (snapshot, run) = select(&workspace, &arguments.run)?;
+        if let Some(row) = snapshot.row(&run).filter(|row| row.status.is_terminal()) {
+            return Ok(Exit::of_status(row.status));
+        }
+        let Some(client) = Session::attach(&workspace)? else {
+            // Between the look at the journal and the look at the lock the host may have ended the run and itself.
+            let (again, run) = select(&workspace, &arguments.run)?;
+            if again.row(&run).is_some_and(|row| row.status.is_terminal()) {
+                continue;
+            }
+            return Err(nobody(&run));
+        };
+        let (inputs, receiver) = mpsc::channel();
+        signals::listen(inputs.clone());
+        client.follow(&run, inputs)?;
+        match wait(&receiver, deadline) {
+            Waited::Ended(exit) => return Ok(exit),
+            Waited::Again => {}
+        }
+    }
+}
+
+enum Waited {
+    Ended(Exit),
+    /// The host left or died: look again.
+    Again,
+}
+
+fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>) -> Waited {
+    loop {
+        let left = deadline.map_or(LONGEST_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
+        match receiver.recv_timeout(left) {
+            Ok(Input::Update(Update::Ended(row))) => return Waited::Ended(Exit::of_status(row.status)),
+            Ok(Input::Update(Update::Leaving) | Input::Lost) => return Waited::Again,
+            Ok(Input::Signal(_)) => return Waited::Ended(Exit::Interrupted),
+            Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. })) => {}
+            Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                return Waited::Ended(Exit::TimedOut);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Waited::Again,
+        }
+    }
+}
+
+fn nobody(run: &RunId) -> Failure {
+    Failure::new(Exit::HostUnreachable, format!("nobody works on run {run}: its host is gone"))
+        .with_help(format!("`prismq resume {run}` goes on with it"))
+}

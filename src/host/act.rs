@@ -1,0 +1,263 @@
+//! Carrying out: effects of the scheduler and facts of the engine become records, and records become state.
+
+use super::fanout::Fanout;
+use super::judge::{Asked, judge};
+use super::record;
+use super::runfile;
+use super::turn::{After, Turn};
+use super::update::{NodeChange, Update};
+use crate::attempt::AttemptFolder;
+use crate::engine::{Ending, Fact};
+use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
+use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
+use crate::journal::{Entry, Urgency};
+use crate::manifest::Pin;
+use crate::request::Isolation;
+use crate::run::NodeState;
+use crate::scheduler::{Durations, Effect, StartOrder, StopHow};
+use crate::units::{DurationMs, Now};
+
+impl Turn {
+    /// Applies an event and hands its record to the journal. `None` where it could be neither applied nor written.
+    pub(super) fn commit(&mut self, run: &RunId, event: Event) -> Option<Seq> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let now = self.clock.now();
+        let seq = Seq(self.writer.last_seq().0 + 1);
+        // The path is taken before: the event may be about to change what the node is.
+        let path = event.node().and_then(|node| self.world.run(run).map(|state| state.path(node)));
+        if let Err(illegal) = self.world.apply(run, &event, Stamp { seq, at: now.wall }) {
+            // A fault of ours. The state is as it was; going on is safer for everybody else than stopping.
+            tracing::error!(%run, %illegal, "an event was refused");
+            return None;
+        }
+        if let Some(state) = self.world.run(run) {
+            self.timers.observe(state, &event, now);
+        }
+        let written = self.write(run, path.as_deref(), &event, now)?;
+        debug_assert_eq!(written, seq, "the host's thread alone writes records");
+        self.tell(run, path, &event, seq, now);
+        Some(seq)
+    }
+
+    fn write(&mut self, run: &RunId, path: Option<&str>, event: &Event, now: Now) -> Option<Seq> {
+        let data = match event {
+            Event::RunEnded { status, outputs } => self.end_data(run, *status, outputs.clone()),
+            _ => record::data(event),
+        };
+        let entry = Entry {
+            kind: record::kind(event),
+            run: Some(run),
+            node: path,
+            attempt: record::attempt(event),
+            data: data.as_deref(),
+            at: now.wall,
+            urgency: if record::is_awaited(event) { Urgency::Now } else { Urgency::Soon },
+        };
+        match self.writer.append(entry) {
+            Ok(seq) => Some(seq),
+            Err(error) => {
+                tracing::error!(%error, "a record was refused");
+                self.failed.get_or_insert_with(|| error.to_string());
+                self.world.set_accepting(false);
+                None
+            }
+        }
+    }
+
+    /// `run.end` carries the run's row and what was learned, so that nobody ever has to replay an ended run.
+    fn end_data(
+        &self,
+        run: &RunId,
+        status: crate::event::RunStatus,
+        outputs: Option<std::sync::Arc<serde_json::Value>>,
+    ) -> Option<Box<serde_json::value::RawValue>> {
+        let (state, head) = (self.world.run(run)?, self.heads.get(run)?);
+        let row = serde_json::value::to_raw_value(&runfile::row(state, head)).ok()?;
+        let mut learned = Durations::default();
+        for (index, node) in state.nodes() {
+            let took = node.record().and_then(|record| record.attempts().last()).and_then(|last| last.end.as_ref());
+            if let (Some(module), Some(end)) = (state.module(index), took)
+                && end.failure.is_none()
+                && end.stopped.is_none()
+            {
+                learned.learn(&module.id, end.duration);
+            }
+        }
+        let learned = serde_json::value::to_raw_value(&learned).ok()?;
+        record::end_data(status, outputs, &row, &learned)
+    }
+
+    /// Tells the run's followers what an event changed, once it is durable.
+    fn tell(&mut self, run: &RunId, path: Option<String>, event: &Event, seq: Seq, now: Now) {
+        let Self { fanout, world, heads, workspace, .. } = self;
+        if !Fanout::is_followed(fanout, run) {
+            return;
+        }
+        let Some(state) = world.run(run) else { return };
+        match event {
+            Event::RunSubmitted { .. } | Event::RunCancelRequested { .. } | Event::RunHeld | Event::RunResumed => {
+                if let Some(head) = heads.get(run) {
+                    fanout.publish(seq, run, Update::Run(Box::new(runfile::row(state, head))));
+                }
+            }
+            // The end is told when its file is written; an intent and a true condition change nothing that people see.
+            Event::RunEnded { .. } | Event::AttemptIntended { .. } | Event::NodeReady { .. } => {}
+            Event::NodeSkipped { node, .. }
+            | Event::NodeExpanded { node, .. }
+            | Event::NodeOpened { node, .. }
+            | Event::NodeFinished { node, .. }
+            | Event::NodeFailed { node, .. }
+            | Event::NodeCancelled { node }
+            | Event::NodeReused { node, .. }
+            | Event::AttemptStarted { node, .. }
+            | Event::AttemptStopping { node, .. }
+            | Event::AttemptEnded { node, .. } => {
+                let row = state.row(*node);
+                let ended = matches!(event, Event::AttemptEnded { .. });
+                let attempt = record::attempt(event);
+                let folder = attempt.zip(path.as_deref()).map(|(attempt, path)| {
+                    AttemptFolder::new(&workspace.run(run), path, attempt).path().to_owned()
+                });
+                let (done, total) = state.progress();
+                let change = NodeChange {
+                    at: now.wall,
+                    node: path.unwrap_or_default(),
+                    status: row.status.as_str().to_owned(),
+                    attempt,
+                    reason: row.reason,
+                    exit_code: row.exit_code.filter(|_| ended),
+                    duration_ms: row.duration_ms.filter(|_| ended),
+                    folder,
+                    done: u64::from(done),
+                    total: u64::from(total),
+                };
+                fanout.publish(seq, run, Update::Node(Box::new(change)));
+            }
+        }
+    }
+
+    /// Carries out one effect.
+    pub(super) fn act(&mut self, effect: Effect) {
+        self.timers.carried_out(&effect);
+        match effect {
+            Effect::Record { run, event } => {
+                let ends = matches!(event, Event::RunEnded { .. });
+                let expanded = match &event {
+                    Event::NodeExpanded { node, .. } => Some(*node),
+                    _ => None,
+                };
+                let Some(seq) = self.commit(&run, event) else { return };
+                if ends {
+                    self.after.entry(seq).or_default().push(After::File(run));
+                } else if let Some(node) = expanded {
+                    self.take_over_instances(&run, node);
+                }
+            }
+            Effect::Start(order) => self.start(*order),
+            Effect::Stop { id, how } => {
+                let how = match how {
+                    StopHow::Polite => crate::engine::StopHow::Polite,
+                    StopHow::Kill => crate::engine::StopHow::Kill,
+                };
+                self.engine.stop(&id, how);
+            }
+        }
+    }
+
+    fn start(&mut self, order: StartOrder) {
+        let AttemptId { run, node, attempt } = order.id.clone();
+        let prepared = self.launcher.prepare(&order);
+        let script_hash = prepared.as_ref().ok().and_then(|prepared| prepared.script_hash.clone());
+        let mixed_before = self.world.run(&run).is_some_and(|state| state.facts().mixed_code);
+        let facts = StartFacts {
+            grant: order.grant,
+            // Until the wrapper is there every attempt is direct, and the record says so.
+            isolation: Isolation::Direct,
+            params: order.params,
+            defaulted: order.defaulted,
+            script_hash,
+        };
+        if self.commit(&run, Event::AttemptStarted { node, attempt, facts }).is_none() {
+            return;
+        }
+        let changed = !mixed_before && self.world.run(&run).is_some_and(|state| state.facts().mixed_code);
+        match prepared {
+            Ok(_) if changed && order.module.pin == Pin::Strict => self.end_unstarted(&run, node, attempt, FailureCause::ScriptChanged),
+            Ok(prepared) => self.engine.start(prepared.spec),
+            Err(cause) => self.end_unstarted(&run, node, attempt, cause),
+        }
+    }
+
+    fn end_unstarted(&mut self, run: &RunId, node: NodeIndex, attempt: AttemptNumber, cause: FailureCause) {
+        let facts = EndFacts {
+            failure: Some(cause),
+            stopped: None,
+            code: None,
+            signal: None,
+            outputs: None,
+            duration_ms: DurationMs(0),
+            peak_memory: None,
+            escalated: false,
+            leaked: false,
+        };
+        self.commit(run, Event::AttemptEnded { node, attempt, facts });
+    }
+
+    /// Takes a fact of the engine.
+    pub(super) fn fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::Started { id, pid } => tracing::debug!(run = %id.run, node = id.node.0, pid, "started"),
+            Fact::Output { id, .. } => {
+                if let Some((path, folder)) = self.followed(&id) {
+                    self.fanout.publish_now(&id.run, &Update::Output { node: path, folder });
+                }
+            }
+            Fact::Progress { id, progress } => {
+                if let Some((node, _)) = self.followed(&id) {
+                    let update =
+                        Update::Progress { node, done: progress.done, total: progress.total, message: progress.message };
+                    self.fanout.publish_now(&id.run, &update);
+                }
+            }
+            Fact::Ended { id, ending } => self.ended(&id, ending),
+        }
+    }
+
+    fn followed(&self, id: &AttemptId) -> Option<(String, std::path::PathBuf)> {
+        if !self.fanout.is_followed(&id.run) {
+            return None;
+        }
+        let path = self.world.run(&id.run)?.path(id.node);
+        let folder = AttemptFolder::new(&self.workspace.run(&id.run), &path, id.attempt).path().to_owned();
+        Some((path, folder))
+    }
+
+    fn ended(&mut self, id: &AttemptId, ending: Ending) {
+        let Some(state) = self.world.run(&id.run) else { return };
+        let Some(node) = state.get(id.node) else { return };
+        let stopping = match node.state() {
+            NodeState::Running { attempt, .. } if *attempt == id.attempt => None,
+            NodeState::Stopping { attempt, reason, .. } if *attempt == id.attempt => Some(*reason),
+            NodeState::Running { .. }
+            | NodeState::Stopping { .. }
+            | NodeState::Waiting { .. }
+            | NodeState::Ready { .. }
+            | NodeState::Retrying { .. }
+            | NodeState::Interrupted { .. }
+            | NodeState::Open { .. }
+            | NodeState::Done { .. } => {
+                tracing::warn!(run = %id.run, node = id.node.0, attempt = id.attempt.0, "the end of an old attempt was dropped");
+                return;
+            }
+        };
+        if let Some(lost) = &ending.log_lost {
+            tracing::warn!(run = %id.run, node = id.node.0, bytes = lost.bytes, reason = lost.reason, "output was lost");
+        }
+        let Some(module) = state.module(id.node).cloned() else { return };
+        let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout };
+        let facts = judge(ending, asked, &module);
+        self.commit(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
+    }
+}

@@ -1,0 +1,169 @@
+//! The handle: how surfaces speak to the host's thread.
+//!
+//! Every method may be called from any thread and blocks until the host answered; an answer to a change means that it is on the disk.
+
+use std::sync::mpsc;
+
+use super::prepare::{self, Prepared, Refused};
+use super::retry;
+use super::submission::{Retry, Submit};
+use super::turn::Message;
+use super::update::Update;
+use super::workspace::Workspace;
+use crate::diagnostics::Diagnostics;
+use crate::ids::RunId;
+use crate::resources::Capacity;
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such run.
+    #[error("there is no run {0}")]
+    UnknownRun(RunId),
+    /// No such node in the run.
+    #[error("run {run} has no node `{node}`")]
+    UnknownNode {
+        /// The run.
+        run: RunId,
+        /// What was asked for.
+        node: String,
+    },
+    /// Only a held run can be resumed.
+    #[error("run {0} is not held: there is nothing to resume")]
+    NotHeld(RunId),
+    /// Only a finished run can be retried.
+    #[error("run {0} has not ended")]
+    StillRunning(RunId),
+    /// The submission was refused.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The host is leaving or gone.
+    #[error("the host is leaving")]
+    Gone,
+    /// The journal takes no more records.
+    #[error("the host is read-only: {0}")]
+    Journal(String),
+    /// What is kept of the run cannot be read.
+    #[error("run {run} cannot be read: {reason}")]
+    Unreadable {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An accepted submission.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The new run.
+    pub run: RunId,
+    /// Warnings.
+    pub notes: Diagnostics,
+}
+
+/// Where updates go. Called on the host's thread: must not block; returns whether it wants more.
+pub type FollowSink = Box<dyn Fn(Update) -> bool + Send>;
+
+pub(super) type Reply<T> = mpsc::SyncSender<Result<T, CommandError>>;
+
+/// What the handle asks of the host's thread.
+pub(super) enum Command {
+    /// Take a new run.
+    Accept { prepared: Box<Prepared>, retry: Option<Box<retry::Reuse>>, reply: Reply<()> },
+    /// End a run.
+    Cancel { run: RunId, kill: bool, reply: Reply<()> },
+    /// Go on with held runs.
+    Resume { run: Option<RunId>, reply: Reply<Vec<RunId>> },
+    /// Tell about a run.
+    Follow { run: RunId, sink: FollowSink, reply: Reply<()> },
+    /// How many runs go on (held ones do not).
+    Remaining { reply: Reply<usize> },
+    /// Start nothing new, and end the thread when no direct attempt is left.
+    Drain { reply: Reply<()> },
+}
+
+/// Speaks to a host in this process.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    workspace: Workspace,
+    capacity: Capacity,
+    inbox: mpsc::Sender<Message>,
+}
+
+impl Handle {
+    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>) -> Self {
+        Self { workspace, capacity, inbox }
+    }
+
+    /// Reads the files, checks and pins them, and has the run accepted.
+    ///
+    /// # Errors
+    /// When it is refused, or the host is leaving.
+    pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
+        let prepared = prepare::prepare(&self.workspace, submit, &self.capacity)?;
+        self.accept(prepared, None)
+    }
+
+    /// Makes a new run out of a finished one's submission.
+    ///
+    /// # Errors
+    /// When there is no such run or node, it has not ended, or the host is leaving.
+    pub fn retry(&self, request: &Retry) -> Result<Accepted, CommandError> {
+        let (prepared, reuse) = retry::prepare(&self.workspace, request)?;
+        self.accept(prepared, Some(Box::new(reuse)))
+    }
+
+    fn accept(&self, mut prepared: Prepared, retry: Option<Box<retry::Reuse>>) -> Result<Accepted, CommandError> {
+        let run = prepared.run.clone();
+        let notes = std::mem::take(&mut prepared.notes);
+        self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply })?;
+        Ok(Accepted { run, notes })
+    }
+
+    /// Has a run ended. It may still be ending when this returns; a run that has ended is left as it is.
+    ///
+    /// # Errors
+    /// When there is no such run, or the host is leaving.
+    pub fn cancel(&self, run: &RunId, kill: bool) -> Result<(), CommandError> {
+        self.ask(|reply| Command::Cancel { run: run.clone(), kill, reply })
+    }
+
+    /// Goes on with a held run, or with all of them.
+    ///
+    /// # Errors
+    /// When there is no such run, it is not held, or the host is leaving.
+    pub fn resume(&self, run: Option<&RunId>) -> Result<Vec<RunId>, CommandError> {
+        self.ask(|reply| Command::Resume { run: run.cloned(), reply })
+    }
+
+    /// Tells `sink` about a run from now on, beginning with how it is.
+    ///
+    /// # Errors
+    /// When there is no such run, or the host is leaving.
+    pub fn follow(&self, run: &RunId, sink: FollowSink) -> Result<(), CommandError> {
+        self.ask(|reply| Command::Follow { run: run.clone(), sink, reply })
+    }
+
+    /// How many runs go on; held ones do not.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn remaining(&self) -> Result<usize, CommandError> {
+        self.ask(|reply| Command::Remaining { reply })
+    }
+
+    /// Starts nothing new from now on; the host ends when its last direct attempt has ended. Followers are told that it leaves.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn drain(&self) -> Result<(), CommandError> {
+        self.ask(|reply| Command::Drain { reply })
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.inbox.send(Message::Command(command(reply))).map_err(|_| CommandError::Gone)?;
+        answer.recv().unwrap_or(Err(CommandError::Gone))
+    }
+}

@@ -1,0 +1,40 @@
+//! The host: the only place where decisions, disk and processes meet.
+//!
+//! ```text
+//!   Handle ──command──▶ ┌──────────────── turn (one thread) ────────────────┐
+//!   engine ──fact─────▶ │ inbox → event → commit (journal + World::apply)   │ ──update──▶ followers
+//!   journal ─synced───▶ │       → decide(&World) → act on each effect        │ ──RunState─▶ filing thread → run.json
+//!                       └────────────────────────────────────────────────────┘
+//! ```
+//!
+//! One thread owns the state and never waits for the disk, a process or a client. It sleeps until a message comes or a deadline is
+//! due. Files are read on the callers' threads ([`prepare`]); surfaces hold a [`Handle`].
+
+mod act;
+pub mod catalog;
+pub mod clock;
+mod fanout;
+mod filing;
+mod handle;
+pub mod hostlog;
+pub mod index;
+mod judge;
+mod launch;
+pub mod offline;
+pub mod ownership;
+pub mod prepare;
+mod record;
+mod recover;
+pub mod render;
+mod replay;
+mod retry;
+pub mod runfile;
+mod start;
+pub mod submission;
+mod turn;
+pub mod update;
+pub mod workspace;
+
+pub use handle::{Accepted, CommandError, FollowSink, Handle};
+pub use prepare::Refused;
+pub use start::{Host, StartError, StartOptions};

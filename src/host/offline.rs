@@ -1,0 +1,162 @@
+//! Looking without being the host: lists, single runs and logs, straight from the journal and the runs' folders.
+//!
+//! Works the same whether a host is alive or not, and changes nothing.
+
+use super::index::{Finished, RunRow};
+use super::ownership;
+use super::prepare::RunHead;
+use super::replay::replay;
+use super::runfile::{self, RunFile};
+use super::workspace::Workspace;
+use crate::ids::{NodeIndex, RunId};
+use crate::journal::{self, OpenError};
+use crate::run::RunState;
+use std::collections::BTreeMap;
+
+/// What the journal says at this moment.
+pub struct Snapshot {
+    workspace: Workspace,
+    finished: Finished,
+    live: BTreeMap<RunId, (RunState, RunHead)>,
+    unreadable: BTreeMap<RunId, String>,
+    /// Whether a host owns the workspace.
+    pub hosted: bool,
+    /// Why the journal could not be read to its end, if it is damaged.
+    pub damage: Option<String>,
+}
+
+/// Why a selector names no run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// Nothing fits.
+    #[error("there is no run `{0}`")]
+    None(String),
+    /// Several fit.
+    #[error("`{selector}` fits several runs: {}", .candidates.join(", "))]
+    Several {
+        /// What was asked for.
+        selector: String,
+        /// Some of them.
+        candidates: Vec<String>,
+    },
+}
+
+impl Snapshot {
+    /// Reads the journal.
+    ///
+    /// # Errors
+    /// When it cannot be read at all.
+    pub fn read(workspace: &Workspace) -> Result<Self, OpenError> {
+        let hosted = ownership::is_owned(workspace);
+        let history = journal::open_read_only(&workspace.journal())?;
+        let replayed = replay(workspace, &history, |_| false).map_err(OpenError::from)?;
+        Ok(Self {
+            workspace: workspace.clone(),
+            finished: replayed.finished,
+            live: replayed.runs,
+            unreadable: replayed.unreadable,
+            hosted,
+            damage: history.damage().map(ToString::to_string),
+        })
+    }
+
+    /// Rows of runs, newest first.
+    #[must_use]
+    pub fn rows(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
+        let mut rows: Vec<RunRow> = self.live.values().map(|(state, head)| self.live_row(state, head)).filter(&passes).collect();
+        rows.extend(self.finished.newest(limit, passes));
+        rows.sort_by(|a, b| b.run_id.cmp(&a.run_id));
+        rows.truncate(limit);
+        rows
+    }
+
+    /// How many runs there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live.len() + self.finished.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs that cannot be read, with the reason.
+    #[must_use]
+    pub fn unreadable(&self) -> &BTreeMap<RunId, String> {
+        &self.unreadable
+    }
+
+    /// A run that nobody works on: its host is gone.
+    fn live_row(&self, state: &RunState, head: &RunHead) -> RunRow {
+        let mut row = runfile::row(state, head);
+        row.held |= !self.hosted;
+        row
+    }
+
+    /// The row of a run.
+    #[must_use]
+    pub fn row(&self, run: &RunId) -> Option<RunRow> {
+        match self.live.get(run) {
+            Some((state, head)) => Some(self.live_row(state, head)),
+            None => self.finished.get(run),
+        }
+    }
+
+    /// The state of a run that has not ended.
+    #[must_use]
+    pub fn live(&self, run: &RunId) -> Option<&RunState> {
+        self.live.get(run).map(|(state, _)| state)
+    }
+
+    /// A run with all its nodes.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn file(&self, run: &RunId) -> std::io::Result<Option<RunFile>> {
+        match self.live.get(run) {
+            Some((state, head)) => {
+                let mut file = RunFile::of(state, head);
+                file.run = self.live_row(state, head);
+                Ok(Some(file))
+            }
+            None => RunFile::read(&self.workspace, run),
+        }
+    }
+
+    /// Path of a node by its index, of a run that has not ended.
+    #[must_use]
+    pub fn path(&self, run: &RunId, node: NodeIndex) -> Option<String> {
+        self.live.get(run).map(|(state, _)| state.path(node))
+    }
+
+    /// The run that a selector names: its id, a unique head or tail of it, `last`, `@~N`.
+    ///
+    /// # Errors
+    /// When none or several fit.
+    pub fn select(&self, selector: &str) -> Result<RunId, SelectError> {
+        const SHOWN_MAX: usize = 5;
+        let mut ids: Vec<&str> = self.live.keys().map(RunId::as_str).chain(self.finished.ids()).collect();
+        ids.sort_unstable();
+        let none = || SelectError::None(selector.to_owned());
+        let back = match selector {
+            "last" | "latest" | "@" => Some(0),
+            _ => selector.strip_prefix("@~").and_then(|count| count.parse::<usize>().ok()),
+        };
+        if let Some(back) = back {
+            let at = ids.len().checked_sub(back + 1).ok_or_else(none)?;
+            return RunId::parse(ids[at]).map_err(|_| none());
+        }
+        let fits: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(selector) || id.ends_with(selector)).collect();
+        match fits.as_slice() {
+            _ if selector.is_empty() => Err(none()),
+            [] => Err(none()),
+            [one] => RunId::parse(one).map_err(|_| none()),
+            several => Err(SelectError::Several {
+                selector: selector.to_owned(),
+                candidates: several.iter().rev().take(SHOWN_MAX).map(|id| (*id).to_owned()).collect(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! From the journal back to the state: the same `apply` as live, used by the host at its start and by verbs that only look.
+//!
+//! Runs that have ended are not replayed: their `run.end` carries the row of the index. A run whose records cannot be applied is set
+//! aside with the reason; all others load.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::catalog;
+use super::index::Finished;
+use super::prepare::RunHead;
+use super::record::{self, RunEnd};
+use super::submission::{PINNED_FORMAT, Pinned};
+use super::workspace::Workspace;
+use crate::event::{Event, Stamp};
+use crate::ids::{RunId, Seq};
+use crate::journal::{Damage, History, Record};
+use crate::run::{Frozen, RunState};
+use crate::scheduler::{Durations, World};
+
+/// What the journal tells.
+#[derive(Default)]
+pub(super) struct Replayed {
+    /// Runs that have not ended.
+    pub(super) runs: BTreeMap<RunId, (RunState, RunHead)>,
+    /// Runs that have ended, but whose `run.json` was not written.
+    pub(super) unfiled: BTreeMap<RunId, (RunState, RunHead)>,
+    /// Rows of runs that have ended.
+    pub(super) finished: Finished,
+    /// What was learned of durations.
+    pub(super) durations: Durations,
+    /// Runs that cannot be read, with the reason.
+    pub(super) unreadable: BTreeMap<RunId, String>,
+    /// Boot of the machine that wrote the last record of each live run, to tell a crash from a restart.
+    pub(super) boots: HashMap<RunId, String>,
+}
+
+/// A line of a snapshot that is no row of a finished run.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SnapshotLine<'a> {
+    Durations(Durations),
+    #[serde(borrow)]
+    Live(LiveLine<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct LiveLine<'a> {
+    run: RunId,
+    #[serde(borrow)]
+    state: &'a RawValue,
+}
+
+/// The state as lines of a snapshot.
+pub(super) fn snapshot_lines(finished: &Finished, world: &World) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::with_capacity(finished.len() + 8);
+    lines.extend(finished.texts().map(str::to_owned));
+    // Our own words with string keys: writing them cannot fail.
+    lines.extend(serde_json::to_string(&SnapshotLine::Durations(world.durations().clone())).ok());
+    for state in world.runs() {
+        let Ok(frozen) = serde_json::value::to_raw_value(&state.freeze()) else { continue };
+        lines.extend(serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), state: &frozen })).ok());
+    }
+    lines
+}
+
+/// Tells the journal again. `file_missing` asks whether the `run.json` of an ended run is not there.
+///
+/// # Errors
+/// A record that cannot be read.
+pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: impl Fn(&RunId) -> bool) -> Result<Replayed, Damage> {
+    let mut replayed = Replayed::default();
+    read_snapshot(workspace, history, &mut replayed);
+    let ended = read_ends(history, &file_missing, &mut replayed)?;
+    for record in history.records() {
+        let record = record?;
+        let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
+        if !ended.contains(&run) && !replayed.unreadable.contains_key(&run) {
+            replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
+            if let Err(reason) = tell(workspace, &record, &run, &mut replayed.runs) {
+                replayed.runs.remove(&run);
+                replayed.unreadable.insert(run, reason);
+            }
+        }
+    }
+    let over: Vec<RunId> = replayed.runs.iter().filter(|(_, (state, _))| state.status().is_terminal()).map(|(run, _)| run.clone()).collect();
+    for run in over {
+        replayed.unfiled.extend(replayed.runs.remove_entry(&run));
+    }
+    Ok(replayed)
+}
+
+fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replayed) {
+    for line in history.snapshot_lines() {
+        if line.starts_with(r#"{"run_id":"#) {
+            replayed.finished.push_text(line);
+            continue;
+        }
+        match serde_json::from_str::<SnapshotLine<'_>>(line) {
+            Ok(SnapshotLine::Durations(durations)) => replayed.durations = durations,
+            Ok(SnapshotLine::Live(live)) => match thaw(workspace, &live) {
+                Ok(found) => drop(replayed.runs.insert(live.run, found)),
+                Err(reason) => drop(replayed.unreadable.insert(live.run, reason)),
+            },
+            Err(error) => tracing::error!(%error, "a line of the snapshot is not understood"),
+        }
+    }
+}
+
+fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead), String> {
+    let (pinned, definition) = load_pinned(workspace, &live.run, None)?;
+    let head = RunHead::of(&pinned, &definition);
+    let frozen: Frozen = serde_json::from_str(live.state.get()).map_err(|error| error.to_string())?;
+    let root = workspace.root().to_string_lossy().into_owned();
+    let state =
+        RunState::thaw(live.run.clone(), definition, Arc::new(pinned.params), root, frozen).map_err(|error| error.to_string())?;
+    Ok((state, head))
+}
+
+/// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written.
+fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed: &mut Replayed) -> Result<HashSet<RunId>, Damage> {
+    let mut ended = HashSet::new();
+    for record in history.records() {
+        let record = record?;
+        if record.kind != "run.end" {
+            continue;
+        }
+        let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
+        let end: Option<RunEnd<'_>> = record.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
+        let Some((row, learned)) = end.and_then(|end| Some((end.row?, end.learned?))) else { continue };
+        if let Ok(learned) = serde_json::from_str::<Durations>(learned.get()) {
+            replayed.durations.merge(&learned);
+        }
+        if file_missing(&run) {
+            continue;
+        }
+        replayed.finished.push_text(row.get());
+        replayed.runs.remove(&run);
+        replayed.unreadable.remove(&run);
+        ended.insert(run);
+    }
+    Ok(ended)
+}
+
+/// One record of a run that is told again.
+fn tell(
+    workspace: &Workspace,
+    record: &Record<'_>,
+    run: &RunId,
+    runs: &mut BTreeMap<RunId, (RunState, RunHead)>,
+) -> Result<(), String> {
+    let data = record.data.as_deref().unwrap_or("");
+    if record.kind == "run.submit" {
+        let hash = match record::event(&record.kind, None, None, data, |_| None) {
+            Ok(Event::RunSubmitted { pinned }) => pinned,
+            Ok(_) => return Err("its first record is no submission".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let (pinned, definition) = load_pinned(workspace, run, Some(&hash))?;
+        let head = RunHead::of(&pinned, &definition);
+        let root = workspace.root().to_string_lossy().into_owned();
+        let state = RunState::new(run.clone(), definition, Arc::new(pinned.params), root);
+        runs.insert(run.clone(), (state, head));
+    }
+    let Some((state, _)) = runs.get_mut(run) else {
+        return Err("records of it are there, but not its submission".to_owned());
+    };
+    let event = record::event(&record.kind, record.node.as_deref(), record.attempt, data, |path| state.find(path))
+        .map_err(|error| error.to_string())?;
+    let stamp = Stamp { seq: Seq(record.seq.0), at: record.at };
+    state.apply(&event, stamp).map_err(|error| format!("record {}: {error}", record.seq.0))
+}
+
+/// What a run was submitted with, and the graph made of it.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub(super) fn load_pinned(
+    workspace: &Workspace,
+    run: &RunId,
+    hash: Option<&str>,
+) -> Result<(Pinned, Arc<crate::pipeline::definition::Definition>), String> {
+    let file = workspace.run(run).join("pinned.json");
+    let text = std::fs::read(&file).map_err(|error| format!("{}: {error}", workspace.display(&file)))?;
+    if hash.is_some_and(|hash| blake3::hash(&text).to_hex().as_str() != hash) {
+        return Err(format!("{} is not what was submitted: its hash differs", workspace.display(&file)));
+    }
+    let pinned: Pinned = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", workspace.display(&file)))?;
+    if pinned.format > PINNED_FORMAT {
+        return Err(format!("{} has format {}, this program reads up to {PINNED_FORMAT}", workspace.display(&file), pinned.format));
+    }
+    let definition = catalog::pinned_definition(&pinned).map_err(|diagnostics| diagnostics.to_string())?;
+    Ok((pinned, definition))
+}

@@ -1,0 +1,198 @@
+//! Becoming the host of a workspace: lock, journal, recovery, threads.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use super::catalog;
+use super::clock::{self, Clock};
+use super::fanout::Fanout;
+use super::filing::Filing;
+use super::handle::Handle;
+use super::launch::Launcher;
+use super::ownership::{HostAddress, HostKind, Ownership};
+use super::replay::{Replayed, replay};
+use super::turn::{Message, Turn};
+use super::workspace::Workspace;
+use crate::diagnostics::Diagnostics;
+use crate::engine::LocalEngine;
+use crate::ids::RunId;
+use crate::journal::{self, OpenError};
+use crate::probe;
+use crate::resources::Capacity;
+use crate::scheduler::{Timers, World};
+use crate::settings::Settings;
+
+/// How a host treats what an earlier one left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostMode {
+    /// A `run`: what was interrupted is held.
+    Run,
+    /// A `serve` that ends when nothing is left: it goes on with what was handed over.
+    UntilIdle,
+    /// A `serve`: everything goes on.
+    Serve,
+}
+
+/// What a host is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct StartOptions {
+    /// How it treats interrupted runs.
+    pub mode: HostMode,
+}
+
+/// Why a host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Mistakes in `prismq.yaml`.
+    #[error("the settings are refused: {0}")]
+    Settings(Diagnostics),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The disk, or no thread.
+    #[error("the host cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A host in this process. It holds the workspace's lock until it is dropped; [`Host::join`] waits until it has drained.
+#[derive(Debug)]
+pub struct Host {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+    ownership: Ownership,
+    settings: Arc<Settings>,
+    held: Vec<RunId>,
+}
+
+impl Host {
+    /// Opens the journal, tells it again, recovers what was left, and starts the loop.
+    ///
+    /// # Errors
+    /// See [`StartError`]. The lock is free again then.
+    pub fn start(workspace: &Workspace, ownership: Ownership, options: StartOptions) -> Result<Self, StartError> {
+        let settings = Arc::new(catalog::settings_of(workspace).map_err(StartError::Settings)?);
+        let (inbox, messages) = mpsc::channel::<Message>();
+        let progress = inbox.clone();
+        // A message to a loop that has ended is for nobody.
+        let opened = journal::open(
+            &workspace.journal(),
+            journal::Options::new(move |said| {
+                let _ = progress.send(Message::Journal(said));
+            }),
+        )?;
+        let missing = |run: &RunId| !workspace.run(run).join("run.json").exists();
+        let replayed = replay(workspace, &opened.history, missing).map_err(OpenError::from)?;
+        for (run, reason) in &replayed.unreadable {
+            tracing::error!(%run, reason, "a run cannot be read and is left as it is");
+        }
+        let last = opened.history.last_seq();
+        drop(opened.history);
+        let capacity = capacity(&settings);
+        let mut turn = make_turn(workspace, &settings, capacity.clone(), opened.writer, &inbox)?;
+        turn.world.set_synced(last);
+        let boots = take_over(&mut turn, replayed);
+        turn.recover(options.mode, &boots);
+        let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
+        let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
+        let handle = Handle::new(workspace.clone(), capacity, inbox);
+        Ok(Self { handle, thread: Some(thread), ownership, settings, held })
+    }
+
+    /// Speaks to it.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Runs that wait for `resume` since their host died.
+    #[must_use]
+    pub fn held(&self) -> &[RunId] {
+        &self.held
+    }
+
+    /// Says in `host.json` where it can be reached.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn announce(&self, port: u16, kind: HostKind) -> io::Result<()> {
+        self.ownership.announce(&HostAddress {
+            format: 1,
+            pid: std::process::id(),
+            port,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kind,
+            started_at: clock::wall(),
+        })
+    }
+
+    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free.
+    pub fn join(mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the host's thread panicked");
+        }
+    }
+}
+
+/// What may be held at once: the settings, else what the machine has, less the reserve.
+#[must_use]
+pub fn capacity(settings: &Settings) -> Capacity {
+    let found = probe::detect();
+    settings.capacity(found.cpus, found.memory)
+}
+
+fn make_turn(
+    workspace: &Workspace,
+    settings: &Settings,
+    capacity: Capacity,
+    writer: journal::Writer,
+    inbox: &mpsc::Sender<Message>,
+) -> io::Result<Turn> {
+    let facts = inbox.clone();
+    let sink = Arc::new(move |fact| {
+        // A fact for a loop that has ended is for nobody.
+        let _ = facts.send(Message::Fact(fact));
+    });
+    Ok(Turn {
+        workspace: workspace.clone(),
+        clock: Clock::start(),
+        world: World::new(capacity, crate::scheduler::Durations::default()),
+        timers: Timers::default(),
+        heads: std::collections::BTreeMap::new(),
+        reuse: std::collections::BTreeMap::new(),
+        finished: super::index::Finished::default(),
+        writer,
+        engine: Arc::new(LocalEngine::new(sink)),
+        launcher: Launcher::new(workspace.clone(), &settings.roots),
+        fanout: Fanout::default(),
+        filing: Filing::start(workspace.clone(), inbox.clone())?,
+        after: std::collections::BTreeMap::new(),
+        filing_runs: 0,
+        failed: None,
+        draining: false,
+        queue_max: settings.queue_max(),
+    })
+}
+
+/// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
+fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<RunId, String> {
+    turn.world.set_durations(replayed.durations);
+    turn.finished = replayed.finished;
+    for (run, (state, head)) in replayed.runs {
+        turn.world.insert(state);
+        turn.heads.insert(run, head);
+    }
+    for (state, head) in replayed.unfiled.into_values() {
+        turn.filing_runs += 1;
+        turn.filing.file(state, head);
+    }
+    replayed.boots
+}

@@ -1,0 +1,312 @@
+//! The host's loop: a message becomes events, events are committed, the scheduler decides, effects are carried out.
+//!
+//! Everything here runs on one thread. `select` is the receive; `decide` is [`crate::scheduler::decide`]; `act` is in `act.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+
+use super::clock::Clock;
+use super::fanout::Fanout;
+use super::filing::Filing;
+use super::handle::{Command, CommandError, Reply};
+use super::index::{Finished, RunRow};
+use super::launch::Launcher;
+use super::prepare::{Prepared, Refused, RunHead};
+use super::retry::Reuse;
+use super::runfile;
+use super::update::Update;
+use super::workspace::Workspace;
+use crate::engine::{Engine, Fact};
+use crate::event::{Event, RunStatus};
+use crate::ids::{RunId, Seq};
+use crate::journal;
+use crate::run::RunState;
+use crate::scheduler::{Timers, World, decide};
+
+/// What wakes the loop.
+pub(super) enum Message {
+    /// Somebody asks for something.
+    Command(Command),
+    /// The engine reports.
+    Fact(Fact),
+    /// The journal reports.
+    Journal(journal::Progress),
+    /// A finished run's file is written.
+    Filed(Box<RunRow>),
+}
+
+/// Messages handled before the scheduler is asked: facts come in bursts, and one decision serves them all.
+const MESSAGES_PER_TURN_MAX: usize = 1024;
+
+/// Decisions in a row before messages are looked at again. Each decision lets the next see its results; a graph settles in a handful.
+const DECISIONS_PER_TURN_MAX: usize = 64;
+
+/// What happens once a record is durable.
+pub(super) enum After {
+    /// Answer somebody.
+    Answer(Reply<()>),
+    /// Answer a resume.
+    Resumed(Reply<Vec<RunId>>, Vec<RunId>),
+    /// File the run that ended.
+    File(RunId),
+}
+
+/// The state of the loop.
+pub(super) struct Turn {
+    pub(super) workspace: Workspace,
+    pub(super) clock: Clock,
+    pub(super) world: World,
+    pub(super) timers: Timers,
+    pub(super) heads: BTreeMap<RunId, RunHead>,
+    pub(super) reuse: BTreeMap<RunId, Reuse>,
+    pub(super) finished: Finished,
+    pub(super) writer: journal::Writer,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) launcher: Launcher,
+    pub(super) fanout: Fanout,
+    pub(super) filing: Filing,
+    pub(super) after: BTreeMap<Seq, Vec<After>>,
+    /// Runs whose file is being written.
+    pub(super) filing_runs: usize,
+    /// Set when the journal failed: nothing is started or accepted any more.
+    pub(super) failed: Option<String>,
+    pub(super) draining: bool,
+    pub(super) queue_max: usize,
+}
+
+impl Turn {
+    /// Runs until it was told to drain and nothing is left to wait for.
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) {
+        self.settle();
+        while !self.is_drained() {
+            let Some(first) = self.receive(inbox) else { continue };
+            self.handle(first);
+            for _ in 1..MESSAGES_PER_TURN_MAX {
+                match inbox.try_recv() {
+                    Ok(message) => self.handle(message),
+                    Err(_) => break,
+                }
+            }
+            self.settle();
+            self.snapshot_if_due();
+        }
+        self.fanout.leave();
+        if let Err(error) = self.writer.close() {
+            tracing::error!(%error, "the journal could not be closed");
+        }
+    }
+
+    /// The next message; `None` when a deadline came first.
+    fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
+        match self.timers.next(self.clock.now().mono) {
+            // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
+            None => inbox.recv().ok(),
+            Some(due) => {
+                let message = inbox.recv_timeout(self.clock.until(due).to_std()).ok();
+                if message.is_none() {
+                    self.note_deadline();
+                }
+                message
+            }
+        }
+    }
+
+    fn note_deadline(&self) {
+        tracing::trace!("a deadline came");
+    }
+
+    fn is_drained(&self) -> bool {
+        let idle = self.world.held().attempts == 0 && self.filing_runs == 0;
+        self.draining && idle && (self.after.is_empty() || self.failed.is_some())
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Command(command) => self.command(command),
+            Message::Fact(fact) => self.fact(fact),
+            Message::Journal(progress) => self.journal(progress),
+            Message::Filed(row) => self.filed(*row),
+        }
+    }
+
+    /// Asks the scheduler until it has nothing more to say.
+    fn settle(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        for _ in 0..DECISIONS_PER_TURN_MAX {
+            let effects = decide(&self.world, &self.timers, self.clock.now());
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                self.act(effect);
+            }
+        }
+    }
+
+    fn journal(&mut self, progress: journal::Progress) {
+        match progress {
+            journal::Progress::Synced(seq) => {
+                self.world.set_synced(seq);
+                self.fanout.synced(seq);
+                while let Some(entry) = self.after.first_entry().filter(|entry| *entry.key() <= seq) {
+                    for after in entry.remove() {
+                        self.afterwards(after);
+                    }
+                }
+            }
+            journal::Progress::Failed(failure) => {
+                tracing::error!(%failure, "the journal failed: nothing more is started or accepted");
+                self.failed = Some(failure.to_string());
+                self.world.set_accepting(false);
+                for after in std::mem::take(&mut self.after).into_values().flatten() {
+                    self.refuse(after);
+                }
+            }
+            journal::Progress::Snapshot(seq) => tracing::debug!(seq = seq.0, "snapshot"),
+            journal::Progress::SnapshotFailed(failure) => tracing::warn!(%failure, "a snapshot could not be written"),
+        }
+    }
+
+    fn afterwards(&mut self, after: After) {
+        match after {
+            // Whoever asked may have gone away meanwhile.
+            After::Answer(reply) => drop(reply.send(Ok(()))),
+            After::Resumed(reply, runs) => drop(reply.send(Ok(runs))),
+            After::File(run) => self.file(&run),
+        }
+    }
+
+    fn refuse(&self, after: After) {
+        let reason = self.failed.clone().unwrap_or_default();
+        match after {
+            After::Answer(reply) => drop(reply.send(Err(CommandError::Journal(reason)))),
+            After::Resumed(reply, _) => drop(reply.send(Err(CommandError::Journal(reason)))),
+            After::File(_) => {}
+        }
+    }
+
+    /// Takes an ended run out of the world and hands it to the filing thread.
+    pub(super) fn file(&mut self, run: &RunId) {
+        self.timers.forget(run);
+        self.reuse.remove(run);
+        let Some(state) = self.world.remove(run) else { return };
+        let Some(head) = self.heads.remove(run) else { return };
+        self.filing_runs += 1;
+        self.filing.file(state, head);
+    }
+
+    fn filed(&mut self, row: RunRow) {
+        self.filing_runs -= 1;
+        self.finished.push(&row);
+        let run = row.run_id.clone();
+        self.fanout.end(&run, &Update::Ended(Box::new(row)));
+    }
+
+    fn snapshot_if_due(&mut self) {
+        if self.failed.is_none() && self.filing_runs == 0 && self.writer.needs_snapshot() {
+            let lines = super::replay::snapshot_lines(&self.finished, &self.world);
+            self.writer.snapshot(lines, self.writer.last_seq());
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Accept { prepared, retry, reply } => self.accept(*prepared, retry.map(|reuse| *reuse), reply),
+            Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
+            Command::Resume { run, reply } => self.resume(run, reply),
+            Command::Follow { run, sink, reply } => {
+                let first = self.describe(&run);
+                let known = first.is_some();
+                if let Some(first) = first {
+                    self.fanout.add(run.clone(), first, sink);
+                }
+                drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
+            }
+            Command::Remaining { reply } => {
+                let going = self.world.runs().filter(|run| !run.facts().held).count();
+                drop(reply.send(Ok(going)));
+            }
+            Command::Drain { reply } => {
+                self.draining = true;
+                self.world.set_accepting(false);
+                drop(reply.send(Ok(())));
+            }
+        }
+    }
+
+    /// How a run is at this moment.
+    fn describe(&self, run: &RunId) -> Option<Update> {
+        if let (Some(state), Some(head)) = (self.world.run(run), self.heads.get(run)) {
+            return Some(Update::Run(Box::new(runfile::row(state, head))));
+        }
+        self.finished.get(run).map(|row| Update::Ended(Box::new(row)))
+    }
+
+    fn accept(&mut self, prepared: Prepared, reuse: Option<Reuse>, reply: Reply<()>) {
+        if self.draining {
+            return drop(reply.send(Err(CommandError::Gone)));
+        }
+        if let Some(reason) = &self.failed {
+            return drop(reply.send(Err(CommandError::Journal(reason.clone()))));
+        }
+        if self.world.runs().count() >= self.queue_max {
+            let reason = format!("{} runs are waiting or running already (host.queue in prismq.yaml)", self.queue_max);
+            return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
+        }
+        let run = prepared.run.clone();
+        let workspace = self.workspace.root().to_string_lossy().into_owned();
+        self.world.insert(RunState::new(run.clone(), prepared.definition, prepared.params, workspace));
+        self.heads.insert(run.clone(), prepared.head);
+        match self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) {
+            Some(seq) => self.after.entry(seq).or_default().push(After::Answer(reply)),
+            None => drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default())))),
+        }
+        if let Some(reuse) = reuse {
+            self.take_over(&run, reuse);
+        }
+    }
+
+    fn cancel(&mut self, run: &RunId, kill: bool, reply: Reply<()>) {
+        let Some(state) = self.world.run(run) else {
+            let known = self.finished.get(run).is_some() || self.heads.contains_key(run);
+            let answer = if known { Ok(()) } else { Err(CommandError::UnknownRun(run.clone())) };
+            return drop(reply.send(answer));
+        };
+        let asked = state.facts().cancel;
+        if state.status().is_terminal() || asked == Some(true) || (asked == Some(false) && !kill) {
+            return drop(reply.send(Ok(())));
+        }
+        match self.commit(run, Event::RunCancelRequested { kill }) {
+            Some(seq) => self.after.entry(seq).or_default().push(After::Answer(reply)),
+            None => drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default())))),
+        }
+    }
+
+    fn resume(&mut self, run: Option<RunId>, reply: Reply<Vec<RunId>>) {
+        let held = |state: &RunState| state.facts().held && !state.status().is_terminal();
+        let runs: Vec<RunId> = match &run {
+            None => self.world.runs().filter(|state| held(state)).map(|state| state.id().clone()).collect(),
+            Some(run) => match self.world.run(run) {
+                Some(state) if held(state) => vec![run.clone()],
+                Some(_) => return drop(reply.send(Err(CommandError::NotHeld(run.clone())))),
+                None if self.finished.get(run).is_some() => return drop(reply.send(Err(CommandError::NotHeld(run.clone())))),
+                None => return drop(reply.send(Err(CommandError::UnknownRun(run.clone())))),
+            },
+        };
+        let last = runs.iter().filter_map(|run| self.commit(run, Event::RunResumed)).max();
+        match last {
+            Some(seq) => self.after.entry(seq).or_default().push(After::Resumed(reply, runs)),
+            None => drop(reply.send(Ok(runs))),
+        }
+    }
+
+    /// Whether the run has come to its end.
+    pub(super) fn has_ended(&self, run: &RunId) -> bool {
+        self.world.run(run).is_none_or(|state| match state.status() {
+            RunStatus::Queued | RunStatus::Running => false,
+            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => true,
+        })
+    }
+}
