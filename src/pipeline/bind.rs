@@ -59,6 +59,10 @@ pub fn complete(schema: &ParamSchema, values: Map<String, Value>, folder: &Path)
 pub fn make_absolute(schema: &ParamSchema, value: &mut Value, folder: &Path) {
     for pointer in schema.path_pointers(value) {
         if let Some(Value::String(path)) = value.pointer_mut(&pointer) {
+            // An empty text is a path not given.
+            if path.is_empty() {
+                continue;
+            }
             *path = joined(folder, Path::new(path.as_str())).to_string_lossy().into_owned();
         }
     }

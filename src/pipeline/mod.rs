@@ -5,8 +5,10 @@
 //! brought by the caller through a trait, nothing here reads a file.
 
 pub mod bind;
+pub mod cycle;
 pub mod definition;
 pub mod expr;
+pub mod graph;
 
 #[cfg(test)]
 mod testing;
