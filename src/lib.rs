@@ -8,6 +8,9 @@ pub mod request;
 pub mod tree;
 pub mod units;
 // L1 decisions
+pub mod fields;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
+// L2 input and output
+pub mod yaml;
