@@ -35,10 +35,9 @@ impl Sizes {
         if let Some(known) = self.known.get(&std::ptr::from_ref(definition)) {
             return *known;
         }
-        let totals = self.sum(&definition.nodes).map(|totals| Totals {
-            edges: totals.edges.saturating_add(definition.graph.dependencies.targets.len() as u64),
-            ..totals
-        });
+        let totals = self
+            .sum(&definition.nodes)
+            .map(|totals| Totals { edges: totals.edges.saturating_add(definition.graph.dependencies.targets.len() as u64), ..totals });
         self.known.insert(definition, totals);
         totals
     }

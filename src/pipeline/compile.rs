@@ -27,7 +27,7 @@ pub trait Sources {
     ///
     /// # Errors
     /// Why it cannot be read, or what is wrong with its syntax; without a place where the file itself is missing.
-    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostic>;
+    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostics>;
 }
 
 /// What is known of a module's name.
@@ -129,9 +129,12 @@ impl Compiler<'_> {
         }
         let definition = match self.sources.pipeline(path) {
             Ok(tree) => self.file(&tree, path),
-            Err(mut diagnostic) => {
-                diagnostic.place.get_or_insert_with(|| place.clone());
-                self.diagnostics.push(diagnostic);
+            Err(found) => {
+                let placed = found.into_iter().map(|mut diagnostic| {
+                    diagnostic.place.get_or_insert_with(|| place.clone());
+                    diagnostic
+                });
+                self.diagnostics.extend(placed);
                 None
             }
         };
@@ -223,8 +226,8 @@ impl<'f, 'c, 't> FileReader<'f, 'c, 't> {
     fn read(mut self, fields: Fields<'t>) -> Option<Parts> {
         let map = fields.required("nodes", "a pipeline", &mut self.compiler.diagnostics)?;
         if map.kind() != Kind::Map || map.is_empty() {
-            let found = if map.kind() == Kind::Map { "there is none" } else { map.kind().described() };
-            self.report(Diagnostic::error(format!("`nodes` must be a map of at least one node, and is {found}")).at(map.place()));
+            let found = if map.kind() == Kind::Map { "an empty map" } else { map.kind().described() };
+            self.report(Diagnostic::error(format!("`nodes` must be a map of at least one node, not {found}")).at(map.place()));
             return None;
         }
         if map.len() as u64 > NODES_MAX {

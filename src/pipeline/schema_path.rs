@@ -21,27 +21,18 @@ pub(super) struct Missing {
 /// References that lead to references, at most.
 const REFERENCES_MAX: usize = 16;
 /// Words of a schema that may bring properties which stand elsewhere.
-const OPENING: [&str; 10] = [
-    "allOf",
-    "anyOf",
-    "oneOf",
-    "if",
-    "then",
-    "else",
-    "dependentSchemas",
-    "patternProperties",
-    "unevaluatedProperties",
-    "$dynamicRef",
-];
+const OPENING: [&str; 10] =
+    ["allOf", "anyOf", "oneOf", "if", "then", "else", "dependentSchemas", "patternProperties", "unevaluatedProperties", "$dynamicRef"];
 
-/// Walks `path` down the schema `root`.
+/// Walks `path` down the schema `root`. With `declared_only`, an object that lists properties and says nothing of others has no others:
+/// what a module reports beside its declared outputs may come, but nobody can rely on it.
 ///
 /// # Errors
 /// The first step that the schema rules out.
-pub(super) fn find(root: &Value, path: &[Step]) -> Result<(), Missing> {
+pub(super) fn find(root: &Value, path: &[Step], declared_only: bool) -> Result<(), Missing> {
     let mut schema = root;
     for (at, step) in path.iter().enumerate() {
-        schema = match descend(root, resolve(root, schema), step) {
+        schema = match descend(root, resolve(root, schema), step, declared_only) {
             Descent::Into(next) => next,
             Descent::Open => return Ok(()),
             Descent::Absent { known, found } => return Err(Missing { at, known, found }),
@@ -69,7 +60,7 @@ fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
     &Value::Bool(true)
 }
 
-fn descend<'s>(root: &'s Value, schema: &'s Value, step: &Step) -> Descent<'s> {
+fn descend<'s>(root: &'s Value, schema: &'s Value, step: &Step, declared_only: bool) -> Descent<'s> {
     let Some(words) = schema.as_object() else { return Descent::Open };
     let wanted = match step {
         Step::Key(_) => "object",
@@ -85,13 +76,17 @@ fn descend<'s>(root: &'s Value, schema: &'s Value, step: &Step) -> Descent<'s> {
             if let Some(inner) = properties.and_then(|properties| properties.get(&**key)) {
                 return Descent::Into(inner);
             }
-            match words.get("additionalProperties").map(|more| resolve(root, more)) {
-                Some(Value::Bool(false)) if !open => {
+            let more = words.get("additionalProperties").map(|more| resolve(root, more));
+            let listed = properties.is_some_and(|properties| !properties.is_empty());
+            match more {
+                _ if open => Descent::Open,
+                Some(more @ Value::Object(_)) => Descent::Into(more),
+                Some(Value::Bool(true)) => Descent::Open,
+                None if !(declared_only && listed) => Descent::Open,
+                _ => {
                     let known = properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect();
                     Descent::Absent { known, found: None }
                 }
-                Some(more @ Value::Object(_)) if !open => Descent::Into(more),
-                _ => Descent::Open,
             }
         }
         Step::Index(index) => {
@@ -136,7 +131,7 @@ mod tests {
             },
             "$defs": {"file": {"type": "object", "properties": {"path": {"type": "string"}}, "additionalProperties": false}}
         });
-        let at = |path: &[Step]| find(&schema, path).map_err(|missing| missing.at);
+        let at = |path: &[Step]| find(&schema, path, false).map_err(|missing| missing.at);
         assert_eq!(at(&[key("files"), Step::Index(-1), key("path")]), Ok(()));
         assert_eq!(at(&[key("files"), Step::Index(0), key("pth")]), Err(2));
         assert_eq!(at(&[key("fils")]), Err(0));
@@ -147,13 +142,22 @@ mod tests {
         assert_eq!(at(&[key("either"), key("a")]), Ok(()));
         assert_eq!(at(&[key("by_name"), key("a")]), Ok(()));
         assert_eq!(at(&[key("by_name"), key("a"), key("b")]), Err(2));
-        let missing = find(&schema, &[key("files"), Step::Index(0), key("pth")]).expect_err("no pth");
+        let missing = find(&schema, &[key("files"), Step::Index(0), key("pth")], false).expect_err("no pth");
         assert_eq!(missing.known, ["path"]);
+    }
+
+    #[test]
+    fn what_is_not_declared_can_be_asked_for_only_of_parameters() {
+        let schema = json!({"type": "object", "properties": {"file": {}, "meta": {"type": "object"}}});
+        assert_eq!(find(&schema, &[key("other")], false), Ok(()));
+        assert_eq!(find(&schema, &[key("other")], true).map_err(|missing| missing.known), Err(vec!["file".into(), "meta".into()]));
+        assert_eq!(find(&schema, &[key("meta"), key("x")], true), Ok(()));
+        assert_eq!(find(&json!({"properties": {"a": {}}, "additionalProperties": true}), &[key("x")], true), Ok(()));
     }
 
     #[test]
     fn endless_references_are_open() {
         let schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}});
-        assert_eq!(find(&schema, &[key("x")]), Ok(()));
+        assert_eq!(find(&schema, &[key("x")], false), Ok(()));
     }
 }
