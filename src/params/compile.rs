@@ -49,7 +49,7 @@ fn options() -> ValidationOptions<'static> {
 }
 
 pub(super) fn empty() -> ParamSchema {
-    let schema = json!({"type": "object", "additionalProperties": false});
+    let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
     let validator = options().build(&schema).expect("a schema of three words compiles");
     ParamSchema(Arc::new(Inner { schema, validator, has_defaults: false }))
 }

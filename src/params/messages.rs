@@ -163,6 +163,10 @@ pub(super) fn describe(error: &ValidationError<'_>, schema: &Value) -> Vec<Viola
             let help = by_condition.then(|| "the values of other parameters make it necessary (`if`/`then` of the schema)".to_owned());
             vec![Violation { pointer: pointer.to_owned(), message: format!("{} is missing", label(&joined(pointer, name))), help }]
         }
+        Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
+            let message = format!("{} holds a key that its schema does not declare, with the value {}", label(pointer), found(value));
+            vec![Violation { pointer: pointer.to_owned(), message, help: None }]
+        }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => vec![none_fits(pointer, value, context, schema)],
         other => {
             let parent = parent_schema(error, schema);

@@ -77,6 +77,8 @@ fn a_good_value_is_completed() {
     let empty = ParamSchema::empty();
     assert_eq!(empty.complete(Map::new()).value, json!({}));
     assert_eq!(checked(&empty, json!({"x": 1})), ["/x: unknown parameter `x` (help: there are no parameters here)"]);
+    let nested = super::tests::schema("properties: {a: {type: object, additionalProperties: false}}\n");
+    assert!(checked(&nested, json!({"a": {"x": 1}}))[0].starts_with("/a: `a` holds a key that its schema does not declare"));
 }
 
 #[test]
@@ -222,7 +224,7 @@ fn what_is_known_before_a_run_is_checked_before_it() {
     assert_eq!(check(json!({"count": 1}), &["/mode"]), [""], "a missing key is missing");
     assert_eq!(check(json!({"input": "a", "tags": ["a", null, 3]}), &["/tags/1"]), ["/tags/2"]);
     assert_eq!(check(json!({"input": "a", "render": {"width": null, "x": 1}}), &["/render/width"]), ["/render/x"]);
-    assert_eq!(check(json!({}), &[]), [""]);
+    assert_eq!(check(json!({"mode": "fast"}), &[]), [""]);
 }
 
 #[test]

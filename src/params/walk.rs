@@ -220,6 +220,9 @@ pub(super) fn of_item(schema: &Map<String, Value>, at: usize) -> Option<&Value> 
     schema.get("prefixItems").and_then(|list| list.get(at)).or_else(|| schema.get("items"))
 }
 
+/// Called with a place of a value, a schema that speaks about it, and what stands there.
+pub(super) type Visit<'v, 's> = dyn FnMut(&str, &'s Map<String, Value>, &Value) + 'v;
+
 /// Calls `visit` for every place of `value` and every schema that speaks about it.
 pub(super) fn each_place<'s>(
     root: &'s Value,
@@ -227,7 +230,7 @@ pub(super) fn each_place<'s>(
     follow: Follow,
     value: &Value,
     pointer: &mut String,
-    visit: &mut dyn FnMut(&str, &'s Map<String, Value>, &Value),
+    visit: &mut Visit<'_, 's>,
 ) {
     for schema in applied(root, schema, follow) {
         visit(pointer, schema, value);
