@@ -40,6 +40,8 @@ pub(crate) struct ExpressionInner {
 enum Code {
     /// It is its only reference: no operator, no filter.
     Path,
+    /// A list written out (for `foreach`), with or without expressions in it.
+    List(Template),
     /// Everything else.
     Program(Box<minijinja::Expression<'static, 'static>>),
 }
@@ -385,6 +387,41 @@ impl Expression {
         None
     }
 
+    /// Compiles what gives a list: one `${{ ... }}`, or a list written out.
+    pub fn compile_list(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        if node.kind() != Kind::List {
+            return Self::compile(node, diagnostics);
+        }
+        let before = diagnostics.len();
+        let template = Template::compile(node, diagnostics);
+        if diagnostics.len() > before {
+            return None;
+        }
+        let mut references = Vec::new();
+        template.visit(&mut |expression| references.extend_from_slice(&expression.0.references));
+        let (text, code) = ("a list".into(), Code::List(template));
+        Some(Self(Arc::new(ExpressionInner { text, place: node.place(), references: references.into(), code })))
+    }
+
+    /// Length of a list that is written out.
+    #[must_use]
+    pub fn known_length(&self) -> Option<usize> {
+        match &self.0.code {
+            Code::List(Template::Constant(list)) => list.as_array().map(Vec::len),
+            Code::List(Template::List(items)) => Some(items.len()),
+            Code::List(Template::Expression(_) | Template::Text(_) | Template::Map(_)) | Code::Path | Code::Program(_) => None,
+        }
+    }
+
+    /// The reference that the whole expression is, if it is nothing but one to a node.
+    #[must_use]
+    pub fn as_node_use(&self) -> Option<NodeUse<'_>> {
+        match &self.0.code {
+            Code::Path => self.node_uses().next(),
+            Code::List(_) | Code::Program(_) => None,
+        }
+    }
+
     /// What stands between `${{` and `}}`.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -407,6 +444,9 @@ impl Expression {
                 let reference = self.0.references.first().expect("a path is its one reference");
                 eval::resolve(reference, scope).map(eval::Resolved::into_value).map_err(|diagnostic| diagnostic.at(self.0.place.clone()))
             }
+            Code::List(template) => template.evaluate(scope).map_err(|found| {
+                found.into_iter().next().unwrap_or_else(|| Diagnostic::error("the list has no value").at(self.0.place.clone()))
+            }),
             Code::Program(program) => eval::run(self, program, scope).and_then(|value| eval::to_json(self, &value, scope)),
         }
     }

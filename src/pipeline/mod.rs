@@ -4,11 +4,16 @@
 //! files come at once. Expressions are compiled here and evaluated later against what the nodes reported. Pure: sub-pipelines are
 //! brought by the caller through a trait, nothing here reads a file.
 
+pub mod analysis;
 pub mod bind;
+pub mod compile;
 pub mod cycle;
 pub mod definition;
 pub mod expr;
 pub mod graph;
+mod links;
+mod node;
+mod schema_path;
 
 #[cfg(test)]
 mod testing;

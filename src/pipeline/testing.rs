@@ -1,7 +1,18 @@
-//! A JSON reader for the tests of this folder: trees with spans out of texts, without the readers of the lower layer.
+//! For the tests of this folder: a JSON reader that makes trees with spans without the readers of the lower layer, and workspaces.
 
-use crate::diagnostics::{Source, Span};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Source, Span};
+use crate::ids::ModuleId;
+use crate::manifest::{Module, Pin, Program, Requires};
+use crate::params::ParamSchema;
+use crate::request::{NodeSettings, PythonChoice, Runtime};
 use crate::tree::{Kind, ScalarText, Tree, TreeBuilder};
+
+use super::compile::{Found, Modules, Sources, compile};
+use super::definition::Definition;
 
 /// The tree of a JSON text under a file name. Panics on anything that is not JSON.
 pub(crate) fn tree_named(name: &str, text: &str) -> Tree {
@@ -67,6 +78,103 @@ fn value(bytes: &[u8], start: usize, text: &str, builder: &mut TreeBuilder) -> u
             };
             builder.scalar(kind, Span::new(start, start + length), ScalarText::InSource { start, end: start + length });
             start + length
+        }
+    }
+}
+
+/// A module of tests; its manifest is called `ID.yaml`. `params` and `outputs` are JSON Schemas.
+pub(crate) fn module(id: &str, params: &str, outputs: &str) -> Module {
+    let source = Source::new(format!("{id}.yaml"), format!("id: {id}"));
+    let schema = |text: &str, compile: fn(crate::tree::NodeRef<'_>, &mut Diagnostics) -> Option<ParamSchema>| {
+        let mut diagnostics = Diagnostics::new();
+        compile(tree(text).root(), &mut diagnostics).unwrap_or_else(|| panic!("{text}: {diagnostics}"))
+    };
+    Module {
+        id: ModuleId::parse(id).expect("a module id"),
+        name: id.to_owned(),
+        description: None,
+        version: None,
+        category: None,
+        tags: Vec::new(),
+        program: Program::Script { path: format!("/w/{id}.py").into(), runtime: Runtime::Python, python: PythonChoice::Auto },
+        params: if params.is_empty() { ParamSchema::empty() } else { schema(params, ParamSchema::compile) },
+        outputs: (!outputs.is_empty()).then(|| schema(outputs, ParamSchema::compile_outputs)),
+        settings: Arc::new(NodeSettings::default()),
+        dependencies: Vec::new(),
+        concurrency: None,
+        requires: Requires::default(),
+        pass_env: Vec::new(),
+        pin: Pin::default(),
+        enabled: true,
+        folder: "/w".into(),
+        id_place: Place { source: source.clone(), span: Span::new(4, 4 + id.len()) },
+        source,
+    }
+}
+
+/// The same with modules that must come before it.
+pub(crate) fn depending(mut module: Module, on: &[&str]) -> Module {
+    let place = module.id_place.clone();
+    module.dependencies = on.iter().map(|id| (ModuleId::parse(id).expect("a module id"), place.clone())).collect();
+    module
+}
+
+/// Modules and pipeline files of a test.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    pub(crate) modules: BTreeMap<String, Arc<Module>>,
+    pub(crate) broken: BTreeMap<String, Place>,
+    /// By absolute path.
+    pub(crate) files: BTreeMap<PathBuf, String>,
+}
+
+impl Workspace {
+    pub(crate) fn of(modules: impl IntoIterator<Item = Module>) -> Self {
+        let modules = modules.into_iter().map(|module| (module.id.to_string(), Arc::new(module))).collect();
+        Self { modules, ..Self::default() }
+    }
+
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.insert(path.into(), text.to_owned());
+        self
+    }
+
+    /// Compiles a text as `/w/p.json`.
+    pub(crate) fn compile(&self, text: &str) -> Result<(Arc<Definition>, Diagnostics), Diagnostics> {
+        compile(&tree(text), Path::new("/w/p.json"), self, self)
+    }
+
+    pub(crate) fn good(&self, text: &str) -> Arc<Definition> {
+        let (definition, diagnostics) = self.compile(text).unwrap_or_else(|refused| panic!("{refused}"));
+        assert!(diagnostics.is_empty(), "{diagnostics}");
+        definition
+    }
+
+    /// The findings of a text that is refused, a line each.
+    pub(crate) fn refused(&self, text: &str) -> String {
+        self.compile(text).map(|_| ()).expect_err("it was accepted").to_string()
+    }
+}
+
+impl Modules for Workspace {
+    fn find(&self, id: &str) -> Found<'_> {
+        match (self.modules.get(id), self.broken.get(id)) {
+            (Some(module), _) => Found::Module(module),
+            (None, Some(place)) => Found::Broken(Some(place.clone())),
+            (None, None) => Found::Unknown,
+        }
+    }
+
+    fn ids(&self) -> Vec<&str> {
+        self.modules.keys().map(String::as_str).collect()
+    }
+}
+
+impl Sources for Workspace {
+    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostics> {
+        match self.files.get(path) {
+            Some(text) => Ok(Arc::new(tree_named(&path.file_name().expect("a name").to_string_lossy(), text))),
+            None => Err(Diagnostic::error(format!("{} does not exist", path.display())).into()),
         }
     }
 }

@@ -78,7 +78,7 @@ pub(super) enum Root {
 }
 
 /// A name with the constant steps after it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reference {
     pub(super) root: Root,
     pub(super) steps: Box<[Step]>,
