@@ -25,7 +25,9 @@ mod history;
 mod record;
 mod recover;
 mod scan;
+mod segment;
 mod snapshot;
+mod thread;
 mod write;
 
 pub use boot::boot_id;
