@@ -38,13 +38,11 @@ mod system {
     use std::os::fd::OwnedFd;
     use std::time::{Duration, Instant};
 
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
     use super::Reaped;
     use crate::attempt::TOKEN_VARIABLE;
-
-    /// Longest pause between two looks: a killed process is gone within a few milliseconds.
-    const PAUSE_MAX: Duration = Duration::from_millis(20);
 
     /// A living process.
     struct Found {
@@ -58,19 +56,39 @@ mod system {
         let mark = format!("{TOKEN_VARIABLE}={token}");
         let until = Instant::now() + limit;
         let mut seen = HashSet::new();
-        let mut pause = Duration::from_millis(1);
         loop {
-            // Again and again, since one of them may have started another one before it died.
             let found = find(group, &mark);
+            seen.extend(found.iter().map(|process| (process.pid, process.started)));
+            if let Some(group) = group.and_then(Pid::from_raw) {
+                // All at once, so that none of them has time to start another one.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
             for process in &found {
-                seen.insert((process.pid, process.started));
                 let _ = pidfd_send_signal(&process.handle, Signal::KILL);
             }
-            if found.is_empty() || Instant::now() >= until {
-                return Reaped { count: seen.len(), left: found.len() };
+            // Again and again, since one of them may have started another one before it died.
+            let left = wait_for_end(&found, until);
+            if found.is_empty() || left > 0 {
+                return Reaped { count: seen.len(), left };
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Waits until these are gone; how many are not at the end of the time. A dying process has lost its environment long before it has
+    /// given back what it held, so that not finding it any more would prove nothing.
+    fn wait_for_end(found: &[Found], until: Instant) -> usize {
+        found.iter().filter(|process| !has_ended(process, until)).count()
+    }
+
+    fn has_ended(process: &Found, until: Instant) -> bool {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).unwrap_or_default();
+            match poll(&mut [PollFd::new(&process.handle, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) | Err(_) if left.is_zero() => return false,
+                Ok(0) | Err(_) => {}
+                Ok(_) => return true,
+            }
         }
     }
 
@@ -126,6 +144,14 @@ mod system {
 
     use super::Reaped;
 
+    #[cfg(unix)]
+    pub(super) fn end_all(group: Option<i32>, _: &str, _: Duration) -> Reaped {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let killed = group.and_then(Pid::from_raw).is_some_and(|group| kill_process_group(group, Signal::KILL).is_ok());
+        Reaped { count: usize::from(killed), left: 0 }
+    }
+
+    #[cfg(not(unix))]
     pub(super) fn end_all(_: Option<i32>, _: &str, _: Duration) -> Reaped {
         Reaped::default()
     }

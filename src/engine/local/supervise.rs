@@ -142,8 +142,8 @@ impl<'a> Life<'a> {
         }
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
-            self.look_at_progress();
             self.peak_memory = self.peak_memory.max(system::peak_memory(self.pid));
+            self.look_at_progress();
         }
     }
 

@@ -118,7 +118,6 @@ impl Process {
         if !held && !self.group_outlives(DRAIN_LIMIT) {
             return false;
         }
-        let _ = kill_process_group(self.pid, Signal::KILL);
         let reaped = strangers::end_group(self.pid.as_raw_nonzero().get(), token, SWEEP_LIMIT);
         self.drain(Instant::now() + DRAIN_LIMIT / 4, buffer, life);
         held || reaped.count > 0
