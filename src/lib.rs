@@ -10,6 +10,7 @@ pub mod units;
 // L2 input and output
 pub mod attempt;
 pub mod engine;
+pub mod logs;
 // L1 decisions
 pub mod fields;
 pub mod manifest;

@@ -14,6 +14,79 @@ use crate::units::{Bytes, CpuMillis};
 /// The variable by which processes of an attempt are known again.
 pub const TOKEN_VARIABLE: &str = "PRISMQ_TOKEN";
 
+/// Variables of the host that every module gets: where programs and the user's files are, the language, the way to the network,
+/// caches of models, the tools of a GPU. Names ending in `*` stand for all that begin so.
+const ALLOWED: [&str; 46] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XDG_*",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "LD_LIBRARY_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "TORCH_HOME",
+    "CUDA_PATH",
+    "CUDA_HOME",
+    "CUDA_CACHE_PATH",
+    "CONDA_*",
+    "MAMBA_*",
+    "PYENV_ROOT",
+    "PYENV_VERSION",
+    "UV_CACHE_DIR",
+    "UV_PYTHON",
+    "UV_PYTHON_INSTALL_DIR",
+    "PIP_*",
+    "NVM_DIR",
+    "VOLTA_HOME",
+];
+
+/// What programs on Windows cannot live without, beyond [`ALLOWED`].
+const ALLOWED_WINDOWS: [&str; 18] = [
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PROGRAMDATA",
+    "ALLUSERSPROFILE",
+    "PUBLIC",
+    "SYSTEMROOT",
+    "SYSTEMDRIVE",
+    "WINDIR",
+    "COMSPEC",
+    "PATHEXT",
+    "HOMEDRIVE",
+    "HOMEPATH",
+    "USERNAME",
+    "PROGRAMFILES*",
+    "COMMONPROGRAMFILES*",
+    "NUMBER_OF_PROCESSORS",
+    "PROCESSOR_*",
+];
+
 /// What a module finds in its environment beside the `PRISMQ_` variables.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
@@ -64,17 +137,115 @@ impl HostEnvironment {
         self.all.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_os_str())
     }
 
-    /// The share of a module: the allow-list and the names in `pass`.
+    /// The share of a module: the allow-list and the names in `pass` (a name may end in `*`). Compute it once for each module.
     #[must_use]
     pub fn share(&self, pass: &[String]) -> Arc<Vec<(OsString, OsString)>> {
-        todo!()
+        let wanted = |name: &OsStr| {
+            let name = name.to_str()?;
+            let windows: &[&str] = if cfg!(windows) { &ALLOWED_WINDOWS } else { &[] };
+            let listed = ALLOWED.iter().chain(windows).any(|pattern| matches(pattern, name));
+            Some(listed || pass.iter().any(|pattern| matches(pattern, name)))
+        };
+        let share = self.all.iter().filter(|(name, _)| wanted(name).unwrap_or(false));
+        Arc::new(share.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 }
 
+/// Whether a variable's name fits a name of the list. Windows does not tell capitals from small letters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (wanted, prefix) = pattern.strip_suffix('*').map_or((pattern, false), |start| (start, true));
+    let Some(head) = name.get(..wanted.len()) else { return false };
+    let same = if cfg!(windows) { head.eq_ignore_ascii_case(wanted) } else { head == wanted };
+    same && (prefix || name.len() == wanted.len())
+}
+
 impl Environment {
-    /// The complete environment of an attempt, each name once.
+    /// The complete environment of an attempt. Where a name stands twice the later one counts, and so does it for
+    /// `std::process::Command`: host, defaults, manifest, `PRISMQ_` variables.
     #[must_use]
     pub fn complete(&self, marks: Marks<'_>) -> Vec<(OsString, OsString)> {
-        todo!()
+        let mut all = Vec::with_capacity(self.base.len() + self.own.len() + 14);
+        all.extend(self.base.iter().cloned());
+        let mut set = |name: &str, value: OsString| all.push((name.into(), value));
+        // A library that starts a thread for every processor of the machine is the usual reason why eight modules at once crawl.
+        set("OMP_NUM_THREADS", (marks.cpus.0 / 1000).max(1).to_string().into());
+        set("PYTHONUNBUFFERED", "1".into());
+        if cfg!(windows) {
+            set("PYTHONUTF8", "1".into());
+        }
+        all.extend(self.own.iter().cloned());
+        let mut set = |name: &str, value: OsString| all.push((name.into(), value));
+        set("PRISMQ_RUN_ID", marks.id.run.as_str().into());
+        set("PRISMQ_NODE", marks.node.into());
+        set("PRISMQ_ATTEMPT", marks.id.attempt.to_string().into());
+        set("PRISMQ_PARAMS", marks.params.path().into());
+        set("PRISMQ_OUTPUT", marks.folder.output().into());
+        set("PRISMQ_PROGRESS", marks.folder.progress().into());
+        set("PRISMQ_ARTIFACTS", marks.folder.artifacts().into());
+        set("PRISMQ_CPUS", marks.cpus.to_string().into());
+        if marks.memory.0 > 0 {
+            set("PRISMQ_MEMORY_BYTES", marks.memory.0.to_string().into());
+        }
+        set(TOKEN_VARIABLE, marks.token.into());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AttemptNumber, NodeIndex, RunId};
+    use serde_json::json;
+    use std::path::Path;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        list.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+    }
+
+    fn complete(environment: &Environment) -> BTreeMap<String, String> {
+        let id = AttemptId { run: RunId::parse("20251120-081152-zzzzz").unwrap(), node: NodeIndex(3), attempt: AttemptNumber(2) };
+        let run_folder = Path::new("/w/.prismq/runs/r");
+        let folder = AttemptFolder::new(run_folder, "a[1]", id.attempt);
+        let params = ParamsFile::new(run_folder, &json!({}));
+        let (cpus, memory) = (CpuMillis(2500), Bytes(1 << 30));
+        let marks = Marks { id: &id, node: "a[1]", folder: &folder, params: &params, token: "t0k", cpus, memory };
+        let all = environment.complete(marks);
+        all.into_iter().map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_listed_and_passed_names_reach_a_module() {
+        let host = HostEnvironment::new(pairs(&[
+            ("PATH", "/bin"),
+            ("LC_ALL", "C.UTF-8"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+            ("PATHOLOGY", "y"),
+            ("MY_A", "1"),
+            ("MY_B", "2"),
+            ("YOURS", "3"),
+        ]));
+        let names = |pass: &[&str]| {
+            let pass: Vec<String> = pass.iter().map(|name| (*name).to_owned()).collect();
+            let share = host.share(&pass);
+            share.iter().map(|(name, _)| name.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["LC_ALL", "PATH"]);
+        assert_eq!(names(&["MY_*", "YOURS", "ABSENT"]), ["LC_ALL", "MY_A", "MY_B", "PATH", "YOURS"]);
+    }
+
+    #[test]
+    fn the_manifest_wins_over_defaults_and_never_over_our_names() {
+        let environment = Environment {
+            base: Arc::new(pairs(&[("PATH", "/bin"), ("OMP_NUM_THREADS", "64")])),
+            own: pairs(&[("PYTHONUNBUFFERED", "0"), ("PRISMQ_NODE", "forged")]),
+        };
+        let all = complete(&environment);
+        assert_eq!(all["PATH"], "/bin");
+        assert_eq!(all["OMP_NUM_THREADS"], "2", "the grant counts, not the host's shell");
+        assert_eq!(all["PYTHONUNBUFFERED"], "0");
+        assert_eq!(all["PRISMQ_NODE"], "a[1]");
+        assert_eq!((all["PRISMQ_ATTEMPT"].as_str(), all["PRISMQ_CPUS"].as_str()), ("2", "2.5"));
+        assert_eq!(all["PRISMQ_MEMORY_BYTES"], (1u64 << 30).to_string());
+        assert_eq!(all[TOKEN_VARIABLE], "t0k");
     }
 }

@@ -25,7 +25,7 @@ const NAME_BYTES_MAX: usize = 96;
 #[must_use]
 pub fn folder_name(node: &str) -> String {
     let head = node.split(['.', '[']).next().unwrap_or(node).to_ascii_lowercase();
-    let kept = RESERVED_IN_RUN.contains(&head.as_str()) || is_device(&head);
+    let kept = head.is_empty() || RESERVED_IN_RUN.contains(&head.as_str()) || is_device(&head);
     let plain = node.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.[]".contains(&byte));
     let mut name = if kept { format!("n-{node}") } else { node.to_owned() };
     if !plain || name.len() > NAME_BYTES_MAX {
@@ -87,28 +87,37 @@ impl AttemptFolder {
         self.path.join("work")
     }
 
-    /// Makes the folder with `artifacts/`, and `work/` if asked for.
+    /// Makes the folder with `artifacts/`, and `work/` if asked for. Three or four `mkdir` and nothing else: this is on the path of
+    /// every start, and each costs as much as a hundredth of a small process.
     ///
     /// # Errors
     /// Whatever the file system says; also when something else than a folder stands in the way.
     pub fn create(&self, work: bool) -> io::Result<()> {
-        let artifacts = self.artifacts();
-        create_private(&artifacts, 4)?;
-        if work { create_private(&self.work(), 1) } else { Ok(()) }
+        if let Some(node) = self.path.parent() {
+            create_private_all(node)?;
+        }
+        create_private(&self.path)?;
+        create_private(&self.artifacts())?;
+        if work { create_private(&self.work()) } else { Ok(()) }
     }
 }
 
-/// Makes a folder (0700), and up to `missing` of its parents if they are not there. Tries the innermost first: parents mostly exist.
-fn create_private(path: &Path, missing: usize) -> io::Result<()> {
+/// Makes a folder (0700) whose parent exists; no error if it is there.
+fn create_private(path: &Path) -> io::Result<()> {
     match private_builder().create(path) {
-        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && missing > 1 => {
-            let Some(parent) = path.parent() else { return Err(error) };
-            create_private(parent, missing - 1)?;
-            create_private(path, 1)
+        done => done,
+    }
+}
+
+/// Makes a folder and, where they are missing, its parents.
+pub(crate) fn create_private_all(path: &Path) -> io::Result<()> {
+    match (create_private(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            create_private_all(parent)?;
+            create_private(path)
         }
-        Err(error) => Err(error),
+        (done, _) => done,
     }
 }
 
@@ -160,7 +169,7 @@ impl ParamsFile {
     /// Whatever the file system says.
     pub fn write(&self) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
-            create_private(folder, 3)?;
+            create_private_all(folder)?;
         }
         let aside = self.path.with_extension("tmp");
         let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;

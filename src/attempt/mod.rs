@@ -10,5 +10,6 @@ mod progress;
 
 pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
 pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
+pub(crate) use folder::{create_private_all, open_private};
 pub use outputs::{OUTPUT_BYTES_MAX, read_outputs};
 pub use progress::{Progress, ProgressReader};

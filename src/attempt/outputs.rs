@@ -1,8 +1,16 @@
 //! Reading what a module reported in `output.json`.
+//!
+//! The file comes from a program that may be wrong in any way, so that everything is bounded and refused with the reason: not an
+//! object, too large, a key written twice (readers disagree which one counts), something that is no file. Used once, after the end.
 
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::path::Path;
 
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 /// Largest outputs in bytes. They travel through the journal and into expressions; large results belong into files of `artifacts/`.
 pub const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -12,6 +20,180 @@ pub const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// Says what is wrong with the file, as a fragment for people.
 pub fn read_outputs(path: &Path) -> Result<Option<Value>, String> {
-    let _ = path;
-    todo!()
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // A named pipe in its place must not hold us up, and a link must not lead us elsewhere.
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
+    }
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("output.json cannot be read: {error}")),
+    };
+    if !file.metadata().is_ok_and(|data| data.is_file()) {
+        return Err("output.json is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(OUTPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| format!("output.json cannot be read: {error}"))?;
+    if bytes.len() as u64 > OUTPUT_BYTES_MAX {
+        let limit = crate::units::Bytes(OUTPUT_BYTES_MAX);
+        return Err(format!(
+            "output.json is larger than {limit}: write large results to files in $PRISMQ_ARTIFACTS and report their names"
+        ));
+    }
+    parse(&bytes).map(Some)
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("output.json is not UTF-8 (byte {})", error.valid_up_to()))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err("output.json is empty: write a JSON object, or no file at all".to_owned());
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(|error| explain(&error, text))?;
+    match &value {
+        Value::Object(_) => Ok(value),
+        other => Err(format!("output.json holds {}, not a JSON object: write {{\"name\": value}}", kind(other))),
+    }
+}
+
+fn explain(error: &serde_json::Error, text: &str) -> String {
+    let help = ["NaN", "Infinity"].into_iter().find(|word| text.contains(word));
+    let help = help.map_or(String::new(), |word| format!(" ({word} is not JSON: write null)"));
+    format!("output.json is not valid: {error}{help}")
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Reads any JSON value and refuses a key that stands twice in an object, which `serde_json::Value` would let pass silently.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = access.next_element_seed(Strict)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        let mut seen = HashSet::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let value = access.next_value_seed(Strict)?;
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format_args!("the key {key:?} stands twice in an object")));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn objects_are_read_and_everything_else_is_explained() {
+        assert_eq!(
+            parse(br#"{"files": ["a"], "n": 1.5, "deep": {"x": null}}"#),
+            Ok(json!({"files": ["a"], "n": 1.5, "deep": {"x": null}}))
+        );
+        assert_eq!(parse("\u{feff}{}".as_bytes()), Ok(json!({})), "Windows editors put a mark in front");
+        let deep = "[".repeat(100_000);
+        let cases: [(&[u8], &str); 10] = [
+            (b"", "empty"),
+            (b"  \n", "empty"),
+            (b"[1]", "a list"),
+            (b"\"x\"", "a string"),
+            (br#"{"a": NaN}"#, "NaN is not JSON"),
+            (br#"{"a": 1e999}"#, "out of range"),
+            (br#"{"a": {"b": 1, "b": 2}}"#, "\"b\" stands twice"),
+            (br#"{"a": 1"#, "EOF"),
+            (br#"{} {}"#, "trailing"),
+            (deep.as_bytes(), "recursion"),
+        ];
+        for (text, wanted) in cases {
+            let refused = parse(text).expect_err(wanted);
+            assert!(refused.contains(wanted), "{refused}");
+        }
+        assert!(parse(b"{\"a\": \"\xff\"}").is_err_and(|reason| reason.contains("UTF-8")));
+    }
+
+    #[test]
+    fn files_of_the_wrong_kind_or_size_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output.json");
+        assert_eq!(read_outputs(&path), Ok(None));
+        std::fs::write(&path, vec![b' '; usize::try_from(OUTPUT_BYTES_MAX).unwrap() + 1]).unwrap();
+        assert!(read_outputs(&path).is_err_and(|reason| reason.contains("larger than 1 MiB")));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(read_outputs(&path).is_err());
+        #[cfg(unix)]
+        {
+            let link = folder.path().join("link.json");
+            std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+            assert!(read_outputs(&link).is_err(), "a link is not followed");
+        }
+    }
 }

@@ -1,1 +1,3 @@
-//! Tests of the whole program.
+//! Tests of whole parts: real programs, real files.
+
+mod engine;

@@ -1,0 +1,72 @@
+//! What a module writes: into its logs, counted, and announced now and then.
+//!
+//! A log that cannot be written never hinders the module: its pipe is drained all the same, and what was lost is counted.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::super::{Fact, LogLost, Sink};
+use crate::attempt::AttemptFolder;
+use crate::ids::AttemptId;
+use crate::logs::{LogWriter, Stream};
+use crate::units::Timestamp;
+
+/// Shortest time between two announcements of output: about what a person can follow, and no load for those who listen.
+pub(super) const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
+
+/// Output of one attempt.
+pub(super) struct Capture<'a> {
+    id: &'a AttemptId,
+    sink: &'a Sink,
+    logs: LogWriter,
+    bytes: u64,
+    announced: u64,
+    last: Option<Instant>,
+    lost: Option<LogLost>,
+}
+
+impl<'a> Capture<'a> {
+    pub(super) fn new(id: &'a AttemptId, folder: &AttemptFolder, sink: &'a Sink) -> Self {
+        Self { id, sink, logs: LogWriter::new(folder.path()), bytes: 0, announced: 0, last: None, lost: None }
+    }
+
+    /// Takes bytes as they were read.
+    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        if let Err(error) = self.logs.write(stream, bytes, wall_clock()) {
+            let lost = self.lost.get_or_insert_with(|| LogLost { bytes: 0, reason: error.to_string() });
+            lost.bytes += bytes.len() as u64;
+        }
+        if self.last.is_none_or(|last| last.elapsed() >= ANNOUNCE_EVERY) {
+            self.announce();
+        }
+    }
+
+    /// Whether somebody should still be told of bytes.
+    pub(super) fn is_due(&self) -> bool {
+        self.bytes > self.announced
+    }
+
+    /// Announces what was not announced yet.
+    pub(super) fn announce(&mut self) {
+        if self.is_due() {
+            self.last = Some(Instant::now());
+            self.announced = self.bytes;
+            (self.sink)(Fact::Output { id: self.id.clone(), bytes: self.bytes });
+        }
+    }
+
+    /// Closes the logs and tells what was lost.
+    pub(super) fn finish(mut self) -> Option<LogLost> {
+        if let Err(error) = self.logs.finish()
+            && self.lost.is_none()
+        {
+            self.lost = Some(LogLost { bytes: 0, reason: error.to_string() });
+        }
+        self.lost
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
