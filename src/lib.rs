@@ -8,9 +8,12 @@ pub mod request;
 pub mod tree;
 pub mod units;
 // L1 decisions
+pub mod fields;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
 pub mod resources;
 pub mod run;
 pub mod scheduler;
+// L2 input and output
+pub mod yaml;

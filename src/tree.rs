@@ -293,6 +293,33 @@ impl TreeBuilder {
         self.tree.cells.len()
     }
 
+    /// A finished cell, by its number. Of a list or map that is still open neither items nor end are known yet.
+    #[must_use]
+    pub fn node(&self, index: u32) -> NodeRef<'_> {
+        NodeRef { tree: &self.tree, index }
+    }
+
+    /// One past the last cell of the finished subtree at `index`.
+    #[must_use]
+    pub fn subtree_end(&self, index: u32) -> u32 {
+        match self.node(index).kind() {
+            Kind::List | Kind::Map => self.node(index).cell().a,
+            Kind::Null | Kind::Bool | Kind::Number | Kind::String => index + 1,
+        }
+    }
+
+    /// Adds a copy of the finished subtree at `index`, places included: what an alias stands for is read where it was written.
+    pub fn copy(&mut self, index: u32) {
+        let moved = u32::try_from(self.tree.cells.len()).unwrap_or(u32::MAX) - index;
+        for at in index..self.subtree_end(index) {
+            let mut cell = self.tree.cells[at as usize];
+            if matches!(cell.kind, Kind::List | Kind::Map) {
+                cell.a += moved;
+            }
+            if at == index { self.push(cell) } else { self.tree.cells.push(cell) }
+        }
+    }
+
     /// Adds a scalar (or a map's key).
     pub fn scalar(&mut self, kind: Kind, span: Span, text: ScalarText) {
         let (a, b) = match text {

@@ -2,24 +2,52 @@
 //!
 //! A value with exactly one expression and nothing around it keeps the expression's type; with text around it becomes text. An
 //! undefined name is an error with its place. No function here reads files, environment, clock or network.
+//!
+//! Three steps, one file each: `scan` finds the expressions in a text, `names` reads off what an expression refers to (minijinja's
+//! own list of undeclared names overlooks slices and says nothing of places), `eval` computes. Plain paths such as
+//! `nodes.cut.outputs.file`, which is what nearly all expressions are, never meet minijinja: they keep the exact JSON value, and a
+//! million of them cost nothing but their steps.
 
-use std::sync::Arc;
+mod eval;
+mod names;
+mod scan;
 
-use serde_json::Value;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-use crate::diagnostics::{Diagnostic, Diagnostics, Place};
+use serde_json::{Map, Value};
+
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Span};
 use crate::ids::NodeId;
-use crate::tree::NodeRef;
+use crate::tree::{Kind, NodeRef};
+
+pub use names::{Names, NodeField, NodeUse, ParamUse, Step};
 
 /// One expression, compiled.
 #[derive(Debug, Clone)]
 pub struct Expression(pub(crate) Arc<ExpressionInner>);
 
-#[derive(Debug)]
 pub(crate) struct ExpressionInner {
-    pub(crate) text: String,
+    /// What stands between `${{` and `}}`, without the blanks around it.
+    pub(crate) text: Box<str>,
+    /// Where `${{ ... }}` stands; the whole value where its text is escaped in the source.
     pub(crate) place: Place,
-    // + the compiled minijinja expression, the nodes it refers to and which of them it reads `status` of
+    references: Box<[names::Reference]>,
+    code: Code,
+}
+
+/// How an expression is computed.
+enum Code {
+    /// It is its only reference: no operator, no filter.
+    Path,
+    /// Everything else.
+    Program(Box<minijinja::Expression<'static, 'static>>),
+}
+
+impl fmt::Debug for ExpressionInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expression").field("text", &self.text).field("place", &self.place.span).finish_non_exhaustive()
+    }
 }
 
 /// A value that may hold expressions.
@@ -77,58 +105,356 @@ pub struct Scope<'a> {
     pub workspace: &'a str,
 }
 
+/// Longest expression, in bytes. Every operator is a level of minijinja's tree, which it walks by recursion.
+const LENGTH_MAX: usize = 4096;
+
+/// The constant `{}`, shared by all nodes without parameters.
+static EMPTY_MAP: LazyLock<Arc<Value>> = LazyLock::new(|| Arc::new(Value::Object(Map::new())));
+
 impl Template {
-    /// Reads a value of a file; mistakes in expressions go to `diagnostics`.
-    pub fn compile(_node: NodeRef<'_>, _diagnostics: &mut Diagnostics) -> Self {
-        todo!()
+    /// The constant `{}`.
+    #[must_use]
+    pub fn empty_map() -> Self {
+        Self::Constant(EMPTY_MAP.clone())
     }
 
-    /// Ids of the nodes that it refers to.
+    /// Reads a value of a file; mistakes in expressions go to `diagnostics`. Which of the names of [`Scope`] exist at this place is
+    /// not looked at: see [`Template::check_names`].
+    pub fn compile(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Self {
+        compile_part(node, diagnostics).unwrap_or_else(|| constant(node))
+    }
+
+    /// Reports every use of a name that does not exist at this place, such as `item` outside `foreach`.
+    pub fn check_names(&self, names: Names, diagnostics: &mut Diagnostics) {
+        self.visit(&mut |expression| expression.check_names(names, diagnostics));
+    }
+
+    /// Calls `each` for every expression in it, in the order of the text.
+    pub fn visit<'t>(&'t self, each: &mut dyn FnMut(&'t Expression)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Expression(expression) => each(expression),
+            Self::Text(pieces) => pieces.iter().filter_map(Piece::expression).for_each(each),
+            Self::List(items) => items.iter().for_each(|item| item.visit(each)),
+            Self::Map(entries) => entries.iter().for_each(|(_, value)| value.visit(each)),
+        }
+    }
+
+    /// Ids of the nodes that it refers to, each once, in order of appearance.
     #[must_use]
     pub fn references(&self) -> Vec<NodeId> {
-        todo!()
+        let mut found = Vec::new();
+        self.visit(&mut |expression| found.extend(expression.node_uses().map(|used| used.id.clone())));
+        distinct(found)
+    }
+
+    /// What is known of it before a run, for checks: the value with `null` for every expression, and the JSON Pointers of those.
+    #[must_use]
+    pub fn known(&self) -> (Value, Vec<String>) {
+        let mut open = Vec::new();
+        let value = self.known_at(&mut String::new(), &mut open);
+        (value, open)
+    }
+
+    fn known_at(&self, pointer: &mut String, open: &mut Vec<String>) -> Value {
+        let length = pointer.len();
+        match self {
+            Self::Constant(value) => (**value).clone(),
+            Self::Expression(_) | Self::Text(_) => {
+                open.push(pointer.clone());
+                Value::Null
+            }
+            Self::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| {
+                    pointer.push('/');
+                    pointer.push_str(&index.to_string());
+                    let value = item.known_at(pointer, open);
+                    pointer.truncate(length);
+                    value
+                })
+                .collect(),
+            Self::Map(entries) => {
+                let known = entries.iter().map(|(key, item)| {
+                    pointer.push('/');
+                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                    let value = item.known_at(pointer, open);
+                    pointer.truncate(length);
+                    (key.clone(), value)
+                });
+                Value::Object(known.collect::<Map<_, _>>())
+            }
+        }
     }
 
     /// Its value.
     ///
     /// # Errors
     /// All mistakes, each with the place of its expression.
-    pub fn evaluate(&self, _scope: &Scope<'_>) -> Result<Value, Diagnostics> {
-        todo!()
+    pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, Diagnostics> {
+        let mut diagnostics = Diagnostics::new();
+        let value = self.evaluate_into(scope, &mut diagnostics);
+        diagnostics.into_result(value).map(|(value, _)| value)
+    }
+
+    fn evaluate_into(&self, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Value {
+        match self {
+            Self::Constant(value) => (**value).clone(),
+            Self::Expression(expression) => or_report(expression.evaluate(scope), diagnostics),
+            Self::Text(pieces) => {
+                let mut text = String::new();
+                for piece in pieces.iter() {
+                    match piece {
+                        Piece::Literal(literal) => text.push_str(literal),
+                        Piece::Expression(expression) => match or_report(expression.evaluate(scope), diagnostics) {
+                            Value::String(part) => text.push_str(&part),
+                            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                                text.push_str(&other.to_string());
+                            }
+                        },
+                    }
+                }
+                Value::String(text)
+            }
+            Self::List(items) => items.iter().map(|item| item.evaluate_into(scope, diagnostics)).collect(),
+            Self::Map(entries) => {
+                let values = entries.iter().map(|(key, value)| (key.clone(), value.evaluate_into(scope, diagnostics)));
+                Value::Object(values.collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+fn or_report(result: Result<Value, Diagnostic>, diagnostics: &mut Diagnostics) -> Value {
+    result.unwrap_or_else(|diagnostic| {
+        diagnostics.push(diagnostic);
+        Value::Null
+    })
+}
+
+fn distinct(ids: Vec<NodeId>) -> Vec<NodeId> {
+    let mut seen = std::collections::HashSet::with_capacity(ids.len());
+    ids.into_iter().filter(|id| seen.insert(id.clone())).collect()
+}
+
+fn constant(node: NodeRef<'_>) -> Template {
+    if node.kind() == Kind::Map && node.is_empty() { Template::empty_map() } else { Template::Constant(Arc::new(node.to_json())) }
+}
+
+/// The template of a value, or `None` where nothing in it is an expression, so that constants are built once, from the top.
+fn compile_part(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Template> {
+    match node.kind() {
+        Kind::Null | Kind::Bool | Kind::Number => None,
+        Kind::String => compile_text(node, diagnostics),
+        Kind::List => {
+            let parts: Vec<_> = node.items().map(|item| (item, compile_part(item, diagnostics))).collect();
+            parts
+                .iter()
+                .any(|(_, part)| part.is_some())
+                .then(|| Template::List(parts.into_iter().map(|(item, part)| part.unwrap_or_else(|| constant(item))).collect()))
+        }
+        Kind::Map => {
+            let mut parts = Vec::with_capacity(node.len());
+            for (key, value) in node.entries() {
+                check_key(key, diagnostics);
+                parts.push((key, value, compile_part(value, diagnostics)));
+            }
+            parts.iter().any(|(_, _, part)| part.is_some()).then(|| {
+                let entries = parts
+                    .into_iter()
+                    .map(|(key, value, part)| (key.scalar_text().unwrap_or_default().to_owned(), part.unwrap_or_else(|| constant(value))));
+                Template::Map(entries.collect())
+            })
+        }
+    }
+}
+
+fn check_key(key: NodeRef<'_>, diagnostics: &mut Diagnostics) {
+    if key.scalar_text().is_some_and(|text| text.contains(scan::OPEN)) {
+        let message = format!("an expression cannot stand in a key, here `{}`", key.scalar_text().unwrap_or_default());
+        diagnostics.push(Diagnostic::error(message).at(key.place()).with_help("expressions stand in values; a key is taken as it is"));
+    }
+}
+
+fn compile_text(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Template> {
+    let text = node.as_str().filter(|text| text.contains(scan::OPEN))?;
+    let placing = Placing::of(node, text);
+    let parts = match scan::split(text) {
+        Ok(parts) => parts,
+        Err(error) => {
+            diagnostics.push(Diagnostic::error(error.message).at(placing.place(error.start, text.len())).with_help(error.help));
+            return None;
+        }
+    };
+    let whole = parts.len() == 1;
+    let mut pieces = Vec::with_capacity(parts.len());
+    for part in parts {
+        match part {
+            scan::Part::Literal(literal) => pieces.push(Piece::Literal(literal)),
+            scan::Part::Code { start, end } => pieces.push(Piece::Expression(compile_code(text, start, end, &placing, diagnostics)?)),
+        }
+    }
+    Some(match pieces.pop() {
+        Some(Piece::Expression(expression)) if whole => Template::Expression(expression),
+        Some(Piece::Literal(literal)) if whole => Template::Constant(Arc::new(Value::String(literal))),
+        last => Template::Text(pieces.into_iter().chain(last).collect()),
+    })
+}
+
+/// Compiles the expression whose `${{` begins at `start` and whose `}}` ends at `end` of `text`.
+fn compile_code(text: &str, start: usize, end: usize, placing: &Placing<'_>, diagnostics: &mut Diagnostics) -> Option<Expression> {
+    let place = placing.place(start, end);
+    let inner = &text[start + scan::OPEN.len()..end - scan::CLOSE.len()];
+    let code = inner.trim();
+    let offset = start + scan::OPEN.len() + (inner.len() - inner.trim_start().len());
+    if code.is_empty() {
+        diagnostics.push(Diagnostic::error("an empty expression").at(place).with_help("write `$${{` for the characters themselves"));
+        return None;
+    }
+    if code.len() > LENGTH_MAX {
+        let message = format!("an expression has at most {LENGTH_MAX} bytes, this one has {}", code.len());
+        diagnostics.push(Diagnostic::error(message).at(place).with_help("compute it in a module"));
+        return None;
+    }
+    let place_of = |from: usize, to: usize| placing.place(offset + from, offset + to);
+    // minijinja's word on the syntax comes first: what our own reading says of a text that is no expression would only confuse.
+    let program = if names::is_plain_path(code) { None } else { Some(eval::compile(code, &place, diagnostics)?) };
+    let before = diagnostics.len();
+    let references = names::references(code, &place_of, diagnostics);
+    if diagnostics.len() > before {
+        return None;
+    }
+    let code_kind = match program {
+        Some(program) => Code::Program(Box::new(program)),
+        None => Code::Path,
+    };
+    Some(Expression(Arc::new(ExpressionInner { text: code.into(), place, references, code: code_kind })))
+}
+
+/// Turns positions in a scalar's text into places of the file.
+struct Placing<'t> {
+    node: NodeRef<'t>,
+    /// Where the text begins in the source; none where the source holds it in another notation (escaped, folded).
+    start: Option<usize>,
+}
+
+impl<'t> Placing<'t> {
+    fn of(node: NodeRef<'t>, text: &str) -> Self {
+        let (begin, end) = (node.span().start as usize, node.span().end as usize);
+        let written = node.tree().source().text.get(begin..end).unwrap_or_default();
+        // At most a quote stands before the text of a scalar that is written as it is.
+        let start = (0..=1).find(|skip| written.get(*skip..).is_some_and(|rest| rest.starts_with(text))).map(|skip| begin + skip);
+        Self { node, start }
+    }
+
+    fn place(&self, from: usize, to: usize) -> Place {
+        let mut place = self.node.place();
+        if let Some(start) = self.start {
+            place.span = Span::new(start + from, start + to);
+        }
+        place
+    }
+}
+
+impl Piece {
+    fn expression(&self) -> Option<&Expression> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Expression(expression) => Some(expression),
+        }
     }
 }
 
 impl Expression {
     /// Compiles `${{ ... }}` that must be the whole of a string.
-    pub fn compile(_node: NodeRef<'_>, _diagnostics: &mut Diagnostics) -> Option<Self> {
-        todo!()
+    pub fn compile(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let before = diagnostics.len();
+        match compile_part(node, diagnostics) {
+            Some(Template::Expression(expression)) => return Some(expression),
+            Some(Template::Constant(_) | Template::Text(_) | Template::List(_) | Template::Map(_)) | None => {}
+        }
+        if diagnostics.len() == before {
+            let help = match node.as_str() {
+                Some(text) if !text.contains(scan::OPEN) && !text.is_empty() => format!("write `${{{{ {} }}}}`", text.trim()),
+                _ => "write one `${{ ... }}` with nothing around it".to_owned(),
+            };
+            let found = if node.kind() == Kind::String { "text" } else { node.kind().described() };
+            diagnostics.push(Diagnostic::error(format!("an expression is expected here, not {found}")).at(node.place()).with_help(help));
+        }
+        None
+    }
+
+    /// What stands between `${{` and `}}`.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.0.place
     }
 
     /// Its value, with its type.
     ///
     /// # Errors
     /// What went wrong, at its place.
-    pub fn evaluate(&self, _scope: &Scope<'_>) -> Result<Value, Diagnostic> {
-        todo!()
+    pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, Diagnostic> {
+        match &self.0.code {
+            Code::Path => {
+                let reference = self.0.references.first().expect("a path is its one reference");
+                eval::resolve(reference, scope).map(eval::Resolved::into_value).map_err(|diagnostic| diagnostic.at(self.0.place.clone()))
+            }
+            Code::Program(program) => eval::run(self, program, scope).and_then(|value| eval::to_json(self, &value, scope)),
+        }
     }
 
-    /// Whether its value counts as true (for `when`).
+    /// Whether its value counts as true (for `when`): neither `false`, nor `0`, nor empty, nor null.
     ///
     /// # Errors
     /// What went wrong, at its place.
-    pub fn is_true(&self, _scope: &Scope<'_>) -> Result<bool, Diagnostic> {
-        todo!()
+    pub fn is_true(&self, scope: &Scope<'_>) -> Result<bool, Diagnostic> {
+        self.evaluate(scope).map(|value| match value {
+            Value::Null => false,
+            Value::Bool(truth) => truth,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(entries) => !entries.is_empty(),
+        })
     }
 
-    /// Ids of the nodes that it refers to.
+    /// Reports every use of a name that does not exist at this place.
+    pub fn check_names(&self, available: Names, diagnostics: &mut Diagnostics) {
+        for reference in &self.0.references {
+            names::check(reference, available, &self.0.place, diagnostics);
+        }
+    }
+
+    /// Every place where it refers to a node, in order.
+    pub fn node_uses(&self) -> impl Iterator<Item = NodeUse<'_>> {
+        self.0.references.iter().filter_map(|reference| reference.node_use(&self.0.place))
+    }
+
+    /// Every place where it refers to a parameter, in order.
+    pub fn param_uses(&self) -> impl Iterator<Item = ParamUse<'_>> {
+        self.0.references.iter().filter_map(|reference| reference.param_use(&self.0.place))
+    }
+
+    /// Ids of the nodes that it refers to, each once.
     #[must_use]
     pub fn references(&self) -> Vec<NodeId> {
-        todo!()
+        distinct(self.node_uses().map(|used| used.id.clone()).collect())
     }
 
-    /// Ids of the nodes whose `status` it reads.
+    /// Ids of the nodes whose `status` it reads, each once.
     #[must_use]
     pub fn reads_status_of(&self) -> Vec<NodeId> {
-        todo!()
+        distinct(self.node_uses().filter(|used| used.field == NodeField::Status).map(|used| used.id.clone()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,5 +4,11 @@
 //! files come at once. Expressions are compiled here and evaluated later against what the nodes reported. Pure: sub-pipelines are
 //! brought by the caller through a trait, nothing here reads a file.
 
+pub mod bind;
+pub mod cycle;
 pub mod definition;
 pub mod expr;
+pub mod graph;
+
+#[cfg(test)]
+mod testing;
