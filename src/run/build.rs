@@ -1,5 +1,6 @@
 //! Making the arrays: a run before anything happened, and the nodes that a `foreach` adds.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -27,7 +28,7 @@ impl RunState {
             groups: Vec::new(),
             scopes: Vec::new(),
             expanded: Vec::new(),
-            scripts: std::collections::BTreeMap::new(),
+            scripts: BTreeMap::new(),
             derived: Derived::default(),
         };
         run.enter_pipeline(None, 0);
@@ -71,8 +72,8 @@ impl RunState {
 
     /// Adds the nodes of a pipeline, then what is inside them. Iterative: a list of what is still to be filled.
     fn enter_pipeline(&mut self, owner: Option<NodeIndex>, plan: u32) {
-        let mut to_enter = vec![(owner, plan)];
-        while let Some((owner, plan)) = to_enter.pop() {
+        let mut to_enter = VecDeque::from([(owner, plan)]);
+        while let Some((owner, plan)) = to_enter.pop_front() {
             let scope = u32::try_from(self.scopes.len()).unwrap_or(u32::MAX);
             let first = index(self.nodes.len()).0;
             let tail = self.tail_of(owner);
@@ -100,7 +101,7 @@ impl RunState {
         node: NodeIndex,
         expansion: &Expansion,
         control: Option<&Control>,
-        to_enter: &mut Vec<(Option<NodeIndex>, u32)>,
+        to_enter: &mut VecDeque<(Option<NodeIndex>, u32)>,
     ) {
         let group = index(self.groups.len()).0;
         self.nodes[node.at()].body = Body::Group(group);
@@ -122,7 +123,7 @@ impl RunState {
         }
     }
 
-    /// Adds instances and says which of them are pipelines to be entered, last first.
+    /// Adds instances and says which of them are pipelines to be entered.
     fn push_instances(&mut self, node: NodeIndex, group: u32, count: u32) -> Vec<(Option<NodeIndex>, u32)> {
         let (scope, position) = (self.node(node).scope, self.node(node).position);
         let first = index(self.nodes.len()).0;
