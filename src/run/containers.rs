@@ -36,6 +36,8 @@ pub(super) struct Group {
     pub(super) max_parallel: Option<u32>,
     /// Sub-pipelines among the instances wait here for their turn: all before this number had it.
     pub(super) admitted: u32,
+    /// Those of them that are not terminal.
+    pub(super) turns: u32,
     pub(super) tally: Tally,
 }
 

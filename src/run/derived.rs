@@ -1,7 +1,238 @@
-//! stub
+//! What follows from the states of the nodes, kept up to date so that no event costs more than a logarithm.
+//!
+//! A node's contribution is a function of its own state alone ([`RunState::enter`], [`RunState::leave`]); only `unsettled` and `ahead`
+//! also look at its neighbours. All of it can be computed afresh: [`RunState::rebuild`] does so after a thaw and for the sanity check.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::event::SkipReason;
+use crate::ids::{ModuleId, NodeIndex, Seq};
+use crate::request::Request;
 use crate::resources::Held;
-/// Nodes that are equal to the scheduler.
+
+use super::containers::Tally;
+use super::retry;
+use super::state::{Body, NodeState, Outcome, RunState, index};
+
+/// No group with a `max_parallel`.
+const NO_GROUP: u32 = u32::MAX;
+
+/// Ready nodes that are equal to the scheduler except for their order: same request, same `concurrency`, same `max_parallel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassId(pub u32);
-#[derive(Debug, Clone, Default)]
-pub(super) struct Derived { pub(super) held: Held, pub(super) counts: [u32; 9] }
+pub struct ClassId {
+    pub(super) base: u32,
+    pub(super) group: u32,
+}
+
+/// Place of a ready node among the others: longest way to the end first, then the order of the file.
+pub(crate) type OrderKey = (Reverse<u64>, NodeIndex);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Derived {
+    /// Nodes by status.
+    pub(super) counts: [u32; 9],
+    pub(super) held: Held,
+    /// Running and stopping nodes.
+    pub(super) active: BTreeSet<NodeIndex>,
+    pub(super) ready: BTreeMap<ClassId, BTreeSet<OrderKey>>,
+    pub(super) interrupted: BTreeSet<NodeIndex>,
+    /// Nodes that need a decision: each of them gives one record.
+    pub(super) unsettled: BTreeSet<NodeIndex>,
+    /// Waiting leaves whose only unfinished dependency runs: their intents may be written now.
+    pub(super) ahead: BTreeSet<NodeIndex>,
+    /// Nodes that hold nothing and have an intent that was not used.
+    pub(super) intended: u32,
+}
+
+impl RunState {
+    /// Puts a node into a state. `unsettled` and `ahead` are the caller's to refresh.
+    pub(super) fn set(&mut self, node: NodeIndex, state: NodeState) {
+        self.leave(node);
+        self.nodes[node.at()].state = state;
+        self.enter(node);
+    }
+
+    /// Changes a node's intent.
+    pub(super) fn set_intent(&mut self, node: NodeIndex, intent: Option<Seq>) {
+        self.leave(node);
+        self.nodes[node.at()].record.get_or_insert_default().intent = intent;
+        self.enter(node);
+    }
+
+    /// Takes back what the node contributes.
+    pub(super) fn leave(&mut self, node: NodeIndex) {
+        self.count(node, false);
+        if let NodeState::Ready { .. } = self.node(node).state
+            && let Some((class, key)) = self.place(node)
+            && let Some(set) = self.derived.ready.get_mut(&class)
+        {
+            set.remove(&key);
+            if set.is_empty() {
+                self.derived.ready.remove(&class);
+            }
+        }
+    }
+
+    /// Adds what the node contributes.
+    pub(super) fn enter(&mut self, node: NodeIndex) {
+        self.count(node, true);
+        if let NodeState::Ready { .. } = self.node(node).state
+            && let Some((class, key)) = self.place(node)
+        {
+            self.derived.ready.entry(class).or_default().insert(key);
+        }
+    }
+
+    fn count(&mut self, node: NodeIndex, plus: bool) {
+        let step = |number: &mut u32, counts: bool| {
+            if counts {
+                *number = if plus { *number + 1 } else { *number - 1 };
+            }
+        };
+        let at = &self.nodes[node.at()];
+        let tolerated = self.is_tolerated(node);
+        let holding = at.state.holding().map(|(_, grant)| grant.clone());
+        let derived = &mut self.derived;
+        step(&mut derived.counts[at.state.status() as usize], true);
+        step(&mut derived.intended, holding.is_none() && !at.state.is_done() && at.record().is_some_and(|record| record.intent.is_some()));
+        if let NodeState::Interrupted { .. } = at.state {
+            if plus { derived.interrupted.insert(node) } else { derived.interrupted.remove(&node) };
+        }
+        if let Some(grant) = &holding {
+            if plus { derived.held.take(grant) } else { derived.held.give_back(grant) }
+            if plus { derived.active.insert(node) } else { derived.active.remove(&node) };
+        }
+        let tally = match at.ordinal() {
+            Some(_) => {
+                let Body::Group(group) = self.nodes[(self.scopes[at.scope as usize].first + at.position) as usize].body else { return };
+                &mut self.groups[group as usize].tally
+            }
+            None => &mut self.scopes[at.scope as usize].tally,
+        };
+        step(&mut tally.left, !at.state.is_done());
+        step(&mut tally.active, holding.is_some() || matches!(at.state, NodeState::Open { .. }));
+        match at.state.outcome() {
+            None | Some(Outcome::Completed | Outcome::Reused { .. }) => {}
+            Some(Outcome::Failed { .. }) => step(&mut tally.failed, !tolerated),
+            Some(Outcome::Cancelled { .. }) => step(&mut tally.cancelled, true),
+            Some(Outcome::Skipped { because }) => match &**because {
+                SkipReason::Stopped { .. } => step(&mut tally.stopped, true),
+                SkipReason::Condition | SkipReason::Dependency { .. } => {}
+            },
+        }
+    }
+
+    /// Class and order of a leaf; `None` for others.
+    fn place(&mut self, node: NodeIndex) -> Option<(ClassId, OrderKey)> {
+        let at = &self.nodes[node.at()];
+        if at.body != Body::Leaf {
+            return None;
+        }
+        let scope = &self.scopes[at.scope as usize];
+        let plan = self.plans.get(scope.plan);
+        let level = plan.levels[at.position as usize].saturating_add(scope.tail);
+        let mut base = plan.class(at.position)?;
+        let grown = at.record().map_or(0, |record| record.grown);
+        let group = self.group_of(node).filter(|group| self.groups[*group as usize].max_parallel.is_some()).unwrap_or(NO_GROUP);
+        if grown > 0 {
+            let policy = &plan.definition.nodes[at.position as usize].settings.retry;
+            let request = retry::grown(&self.plans.class(base).request, policy, grown);
+            base = self.plans.class_with_memory(base, request);
+        }
+        Some((ClassId { base, group }, (Reverse(level), node)))
+    }
+
+    /// What the next attempt of a leaf asks for.
+    pub(super) fn class_request(&self, class: ClassId) -> &Arc<Request> {
+        &self.plans.class(class.base).request
+    }
+
+    /// Keeps a node's place in `unsettled` right after something around it changed.
+    pub(super) fn refresh(&mut self, node: NodeIndex) {
+        if self.needs_decision(node) {
+            self.derived.unsettled.insert(node);
+        } else {
+            self.derived.unsettled.remove(&node);
+        }
+    }
+
+    /// Whether the next step of a node is a record that `decide` has to propose.
+    pub(super) fn needs_decision(&self, node: NodeIndex) -> bool {
+        let at = self.node(node);
+        match &at.state {
+            NodeState::Waiting { unfinished: 0 } => true,
+            NodeState::Ready { .. } if self.is_admitted(node) => true,
+            NodeState::Waiting { .. } | NodeState::Ready { .. } | NodeState::Retrying { .. } | NodeState::Interrupted { .. } => {
+                self.is_swept(node) && self.is_surrounded_by_open(node)
+            }
+            NodeState::Open { .. } => self.inside(node).is_some_and(|tally| tally.left == 0),
+            NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Done { .. } => false,
+        }
+    }
+
+    /// Whether a ready instance that is a sub-pipeline has its turn.
+    fn is_admitted(&self, node: NodeIndex) -> bool {
+        let at = self.node(node);
+        match (at.body, at.ordinal(), self.group_of(node)) {
+            (Body::Scope(_), Some(ordinal), Some(group)) => ordinal < self.groups[group as usize].admitted,
+            (Body::Scope(_) | Body::Leaf | Body::Group(_), _, _) => false,
+        }
+    }
+
+    /// How the nodes inside a group or sub-pipeline stand; `None` for a leaf.
+    pub(super) fn inside(&self, node: NodeIndex) -> Option<&Tally> {
+        match self.node(node).body {
+            Body::Leaf => None,
+            Body::Group(group) => Some(&self.groups[group as usize].tally),
+            Body::Scope(scope) => Some(&self.scopes[scope as usize].tally),
+        }
+    }
+
+    /// Keeps a node's place in `ahead` right.
+    pub(super) fn refresh_ahead(&mut self, node: NodeIndex) {
+        if self.may_be_intended_ahead(node) {
+            self.derived.ahead.insert(node);
+        } else {
+            self.derived.ahead.remove(&node);
+        }
+    }
+
+    fn may_be_intended_ahead(&self, node: NodeIndex) -> bool {
+        let at = self.node(node);
+        let plain = at.body == Body::Leaf && at.ordinal().is_none() && self.control(node).is_none_or(|control| control.when.is_none());
+        let intended = at.record().is_some_and(|record| record.intent.is_some());
+        plain
+            && !intended
+            && at.state == (NodeState::Waiting { unfinished: 1 })
+            && self.dependencies(node).any(|dependency| self.node(dependency).state.holding().is_some())
+    }
+
+    /// Everything of this file, from the states of the nodes.
+    pub(super) fn rebuild(&mut self) {
+        self.derived = Derived::default();
+        self.groups.iter_mut().for_each(|group| group.tally = Tally::default());
+        self.scopes.iter_mut().for_each(|scope| scope.tally = Tally::default());
+        let all = (0..self.nodes.len()).map(index);
+        all.clone().for_each(|node| self.enter(node));
+        for group in 0..self.groups.len() {
+            self.groups[group].admitted = 0;
+            self.groups[group].turns = 0;
+            self.admit(group);
+        }
+        for node in all {
+            self.refresh(node);
+            self.refresh_ahead(node);
+        }
+    }
+
+    /// Number of attempts of each module that run.
+    pub(crate) fn running_modules(&self) -> BTreeMap<ModuleId, u32> {
+        let mut running = BTreeMap::new();
+        for module in self.derived.active.iter().filter_map(|node| self.module(*node)) {
+            *running.entry(module.id.clone()).or_default() += 1;
+        }
+        running
+    }
+}

@@ -13,6 +13,7 @@
 //! is a *scope*, its nodes likewise.
 
 mod apply;
+mod attempts;
 mod build;
 mod check;
 mod containers;

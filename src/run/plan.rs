@@ -1,8 +1,223 @@
-//! stub
-use crate::pipeline::definition::Definition;
+//! What a run derives from each of its pipelines once: ids to positions, levels, classes.
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use crate::ids::ModuleId;
+use crate::manifest::Module;
+use crate::pipeline::definition::{Definition, Expansion, Work};
+use crate::request::Request;
+
+/// `Plan::inner` and `Plan::classes` where there is none.
+const NONE: u32 = u32::MAX;
+
+/// How long an attempt of a module is expected to take, in any unit that is the same for all.
+pub(crate) type Weight<'a> = &'a dyn Fn(&ModuleId) -> u64;
+
+/// A pipeline with what was derived from it. All vectors run along its nodes.
 #[derive(Debug, Clone)]
-pub(super) struct Plan { pub(super) definition: Arc<Definition> }
+pub(super) struct Plan {
+    pub(super) definition: Arc<Definition>,
+    /// Positions, sorted by id.
+    by_id: Vec<u32>,
+    /// Weight of the longest way from the node to the end of the pipeline, the node included.
+    pub(super) levels: Vec<u64>,
+    /// Weight of the node (of one instance of it) alone.
+    pub(super) weights: Vec<u64>,
+    classes: Vec<u32>,
+    inner: Vec<u32>,
+    /// Nodes that entering it makes, instances of `foreach` left out. Saturates.
+    pub(super) size: u64,
+}
+
+impl Plan {
+    /// Position of the node with an id.
+    pub(super) fn position(&self, id: &str) -> Option<u32> {
+        let nodes = &self.definition.nodes;
+        self.by_id.binary_search_by(|at| nodes[*at as usize].id.as_str().cmp(id)).ok().map(|at| self.by_id[at])
+    }
+
+    /// Plan of the sub-pipeline that a node calls.
+    pub(super) fn inner(&self, position: u32) -> Option<u32> {
+        Some(self.inner[position as usize]).filter(|plan| *plan != NONE)
+    }
+
+    /// Class of a node that runs a module, with the request as declared.
+    pub(super) fn class(&self, position: u32) -> Option<u32> {
+        Some(self.classes[position as usize]).filter(|class| *class != NONE)
+    }
+
+    /// Weight of the longest way through it.
+    fn length(&self) -> u64 {
+        self.levels.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// Nodes of one class ask for the same and are limited by the same `concurrency`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClassBase {
+    pub(super) request: Arc<Request>,
+    /// Memory as declared, before it grew.
+    pub(super) declared: u64,
+    /// The module and its `concurrency`, if it has one.
+    pub(super) limit: Option<(ModuleId, u32)>,
+}
+
+/// All plans and classes of a run; the run's own pipeline is the first.
 #[derive(Debug, Clone)]
-pub(super) struct Plans(Vec<Arc<Plan>>);
-impl Plans { pub(super) fn get(&self, at: u32) -> &Plan { &self.0[at as usize] } }
+pub(super) struct Plans {
+    plans: Vec<Plan>,
+    classes: Vec<ClassBase>,
+    class_index: BTreeMap<ClassBase, u32>,
+}
+
+impl Plans {
+    /// Derives everything from a pipeline and those that it calls.
+    pub(super) fn new(definition: &Arc<Definition>, weight: Weight<'_>) -> Self {
+        let mut builder = Builder { plans: Vec::new(), known: HashMap::new(), classes: Interner::default() };
+        builder.reserve(definition);
+        let mut plans: Vec<Plan> = Vec::with_capacity(builder.plans.len());
+        // Pipelines are met before those that they call, so the inner ones are derived first, from the end.
+        for at in (0..builder.plans.len()).rev() {
+            let (definition, inner) = builder.plans[at].clone();
+            let plan = derive(definition, inner, &mut builder.classes, |inner| &plans[builder.plans.len() - 1 - inner as usize], weight);
+            plans.push(plan);
+        }
+        plans.reverse();
+        Self { plans, classes: builder.classes.list, class_index: builder.classes.index }
+    }
+
+    pub(super) fn get(&self, plan: u32) -> &Plan {
+        &self.plans[plan as usize]
+    }
+
+    pub(super) fn class(&self, class: u32) -> &ClassBase {
+        &self.classes[class as usize]
+    }
+
+    /// The class of a request that grew.
+    pub(super) fn class_with_memory(&mut self, class: u32, request: Request) -> u32 {
+        let base = ClassBase { request: Arc::new(request), ..self.class(class).clone() };
+        let next = number(self.classes.len());
+        *self.class_index.entry(base.clone()).or_insert_with(|| {
+            self.classes.push(base);
+            next
+        })
+    }
+}
+
+/// Pipelines in the order in which they are met, each once, with the plan of each node that calls one.
+struct Builder {
+    plans: Vec<(Arc<Definition>, Vec<u32>)>,
+    known: HashMap<*const Definition, u32>,
+    classes: Interner,
+}
+
+impl Builder {
+    /// Numbers a pipeline and those inside it so that a caller comes before what it calls.
+    fn reserve(&mut self, root: &Arc<Definition>) {
+        let mut order: Vec<Arc<Definition>> = Vec::new();
+        after_inner(root, &mut order, &mut std::collections::HashSet::new());
+        order.reverse();
+        for (at, definition) in order.iter().enumerate() {
+            self.known.insert(Arc::as_ptr(definition), number(at));
+        }
+        for definition in order {
+            let inner = definition.nodes.iter().map(|node| match &node.work {
+                Work::Module(_) => NONE,
+                Work::Pipeline(inner) => self.known[&Arc::as_ptr(inner)],
+            });
+            let inner = inner.collect();
+            self.plans.push((definition, inner));
+        }
+    }
+}
+
+/// Pushes a pipeline after all that it calls. As deep as pipelines are nested in files, which the reader bounds.
+fn after_inner(definition: &Arc<Definition>, order: &mut Vec<Arc<Definition>>, seen: &mut std::collections::HashSet<*const Definition>) {
+    if !seen.insert(Arc::as_ptr(definition)) {
+        return;
+    }
+    for node in &definition.nodes {
+        match &node.work {
+            Work::Module(_) => {}
+            Work::Pipeline(inner) => after_inner(inner, order, seen),
+        }
+    }
+    order.push(definition.clone());
+}
+
+#[derive(Default)]
+struct Interner {
+    list: Vec<ClassBase>,
+    index: BTreeMap<ClassBase, u32>,
+    /// The last answer: neighbours in a file mostly share module and settings.
+    last: Option<(*const Module, *const crate::request::NodeSettings, u32)>,
+}
+
+impl Interner {
+    fn class(&mut self, module: &Arc<Module>, settings: &Arc<crate::request::NodeSettings>) -> u32 {
+        let key = (Arc::as_ptr(module), Arc::as_ptr(settings));
+        if let Some((module, settings, class)) = self.last
+            && (module, settings) == key
+        {
+            return class;
+        }
+        let base = ClassBase {
+            request: Arc::new(settings.request.clone()),
+            declared: settings.request.memory.0,
+            limit: module.concurrency.map(|limit| (module.id.clone(), limit)),
+        };
+        let next = number(self.list.len());
+        let class = *self.index.entry(base.clone()).or_insert_with(|| {
+            self.list.push(base);
+            next
+        });
+        self.last = Some((key.0, key.1, class));
+        class
+    }
+}
+
+fn derive<'p>(
+    definition: Arc<Definition>,
+    inner: Vec<u32>,
+    interner: &mut Interner,
+    plan: impl Fn(u32) -> &'p Plan,
+    weight: Weight<'_>,
+) -> Plan {
+    let count = definition.nodes.len();
+    let mut by_id: Vec<u32> = (0..number(count)).collect();
+    by_id.sort_by(|a, b| definition.nodes[*a as usize].id.cmp(&definition.nodes[*b as usize].id));
+    let mut classes = Vec::with_capacity(count);
+    let mut weights = Vec::with_capacity(count);
+    let mut size: u64 = 0;
+    for (node, inner) in definition.nodes.iter().zip(&inner) {
+        let (class, weight, instance) = match &node.work {
+            Work::Module(module) => (interner.class(module, &node.settings), weight(&module.id).max(1), 1),
+            Work::Pipeline(_) => (NONE, plan(*inner).length(), plan(*inner).size.saturating_add(1)),
+        };
+        classes.push(class);
+        weights.push(weight);
+        size = size.saturating_add(match node.control.as_ref().and_then(|control| control.expansion.as_ref()) {
+            None => instance,
+            Some(Expansion::ForEach(_)) => 1,
+            Some(Expansion::Matrix(matrix)) => matrix.count().unwrap_or(u64::MAX).saturating_mul(instance).saturating_add(1),
+        });
+    }
+    let levels = levels(&definition, &weights);
+    Plan { definition, by_id, levels, weights, classes, inner, size }
+}
+
+/// Bottom levels: each node's weight and the heaviest way after it.
+fn levels(definition: &Definition, weights: &[u64]) -> Vec<u64> {
+    let mut levels = vec![0_u64; weights.len()];
+    for node in definition.graph.order.iter().rev() {
+        let after = definition.graph.dependents.of(*node).iter().map(|next| levels[*next as usize]).max().unwrap_or(0);
+        levels[*node as usize] = after.saturating_add(weights[*node as usize]);
+    }
+    levels
+}
+
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(NONE)
+}

@@ -1,1 +1,93 @@
-//! stub
+//! Whether, when and with how much memory a failed attempt is followed by another.
+
+use crate::event::FailureCause;
+use crate::request::{Request, RetryPolicy};
+use crate::units::{Bytes, DurationMs};
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Another one, after this pause.
+    Again(DurationMs),
+    /// Nothing: the node has failed.
+    Final,
+}
+
+/// The verdict after `used` attempts that count, the last of which failed because of `cause`.
+pub(super) fn verdict(policy: &RetryPolicy, used: u32, cause: &FailureCause) -> Verdict {
+    let named = cause.retry_word().is_some_and(|word| policy.on.contains(&word));
+    if named && used < policy.attempts { Verdict::Again(pause(policy, used)) } else { Verdict::Final }
+}
+
+/// Pause after `used` attempts: it grows by the factor each time, up to the longest one.
+fn pause(policy: &RetryPolicy, used: u32) -> DurationMs {
+    let longest = policy.max_backoff.0;
+    DurationMs(scaled(policy.backoff.0, policy.factor_millis, used.saturating_sub(1), longest).min(longest))
+}
+
+/// `request` after `times` attempts ran out of memory.
+pub(super) fn grown(request: &Request, policy: &RetryPolicy, times: u32) -> Request {
+    let memory = scaled(request.memory.0, policy.grow_memory_millis, times, u64::MAX);
+    Request { memory: Bytes(memory), ..request.clone() }
+}
+
+/// `value * (millis / 1000) ^ times`, in integers; stops as soon as it passes `enough` or changes no more.
+fn scaled(value: u64, millis: u64, times: u32, enough: u64) -> u64 {
+    let mut value = u128::from(value);
+    for _ in 0..times {
+        let next = value.saturating_mul(u128::from(millis)) / 1000;
+        if next == value || value > u128::from(enough) {
+            break;
+        }
+        value = next.min(u128::from(u64::MAX));
+    }
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{LostReason, SpawnFailure, SpawnFailureKind};
+    use crate::request::RetryOn;
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy { attempts: 4, max_backoff: DurationMs(5_000), grow_memory_millis: 1_500, ..RetryPolicy::default() }
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_the_longest() {
+        let exit = FailureCause::Exit { code: 1 };
+        let pauses: Vec<Verdict> = (1..=4).map(|used| verdict(&policy(), used, &exit)).collect();
+        let expected =
+            [Verdict::Again(DurationMs(2_000)), Verdict::Again(DurationMs(4_000)), Verdict::Again(DurationMs(5_000)), Verdict::Final];
+        assert_eq!(pauses, expected);
+    }
+
+    #[test]
+    fn a_pause_never_overflows() {
+        let policy = RetryPolicy { attempts: u32::MAX, factor_millis: u64::MAX, max_backoff: DurationMs(u64::MAX), ..policy() };
+        assert_eq!(verdict(&policy, u32::MAX - 1, &FailureCause::Exit { code: 1 }), Verdict::Again(DurationMs(u64::MAX)));
+    }
+
+    #[test]
+    fn only_named_causes_are_tried_again() {
+        let lost = FailureCause::Lost { reason: LostReason::Reboot };
+        assert_eq!(verdict(&policy(), 1, &lost), Verdict::Final);
+        let named = RetryPolicy { on: [RetryOn::Lost].into(), ..policy() };
+        assert_eq!(verdict(&named, 1, &lost), Verdict::Again(DurationMs(2_000)));
+        assert_eq!(verdict(&named, 1, &FailureCause::Exit { code: 1 }), Verdict::Final);
+        for transient in [true, false] {
+            let spawn = FailureCause::Spawn(SpawnFailure { message: "x".into(), transient, kind: SpawnFailureKind::Other });
+            assert_eq!(verdict(&policy(), 1, &spawn) == Verdict::Final, !transient);
+        }
+        assert_eq!(verdict(&policy(), 1, &FailureCause::Parameters { messages: vec![] }), Verdict::Final);
+    }
+
+    #[test]
+    fn memory_grows_with_each_attempt_that_ran_out_of_it() {
+        let request = Request { memory: Bytes(1000), ..Request::default() };
+        assert_eq!(grown(&request, &policy(), 2).memory, Bytes(2250));
+        assert_eq!(grown(&Request::default(), &policy(), 9).memory, Bytes(0));
+        assert_eq!(grown(&request, &policy(), u32::MAX).memory, Bytes(u64::MAX));
+    }
+}
