@@ -7,19 +7,23 @@ pub mod ids;
 pub mod request;
 pub mod tree;
 pub mod units;
-// L2 input and output
-pub mod attempt;
-pub mod engine;
-pub mod logs;
 // L1 decisions
 pub mod fields;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
-// L2 input and output
-pub mod yaml;
-pub mod journal;
-pub mod logs;
 pub mod resources;
 pub mod run;
 pub mod scheduler;
+// L2 input and output
+pub mod attempt;
+pub mod engine;
+pub mod journal;
+pub mod logs;
+pub mod probe;
+pub mod yaml;
+// L3
+pub mod host;
+// L4
+pub mod api;
+pub mod cli;

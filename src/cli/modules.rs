@@ -1,0 +1,242 @@
+//! `prismq modules`: what the workspace can run, with what is broken beside it.
+
+use clap::Subcommand;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, Style};
+use crate::diagnostics::Diagnostic;
+use crate::host::catalog::Catalog;
+use crate::host::render;
+use crate::host::workspace::Workspace;
+use crate::logs::printable;
+use crate::manifest::{Module, Program};
+use crate::request::NodeSettings;
+
+/// Arguments of `modules`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show one module: parameters, what it needs, how it runs
+    Show {
+        /// Its id
+        id: String,
+
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    modules: Vec<ModuleView<'a>>,
+    broken: Vec<BrokenView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ModuleView<'a> {
+    id: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+    enabled: bool,
+    file: String,
+    runs: String,
+    params: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<&'a Value>,
+    dependencies: Vec<&'a str>,
+    settings: &'a NodeSettings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct BrokenView<'a> {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    diagnostics: Vec<&'a Diagnostic>,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
+    let workspace = context.workspace()?;
+    let catalog = Catalog::load(&workspace)?;
+    match &arguments.what {
+        None => list(&catalog, arguments.json, context),
+        Some(What::Show { id, json }) => return show(&catalog, id, *json, context),
+    }
+    Ok(Exit::Ok)
+}
+
+fn list(catalog: &Catalog, json: bool, context: &Context) {
+    let output = &context.output;
+    let modules: Vec<&Module> = catalog.registry.iter().map(AsRef::as_ref).collect();
+    if json {
+        let modules = modules.iter().map(|module| view(module, &catalog.workspace)).collect();
+        let broken = catalog.registry.broken().iter().map(|broken| BrokenView {
+            file: catalog.workspace.display(&broken.file),
+            id: broken.id.as_deref(),
+            diagnostics: broken.diagnostics.iter().collect(),
+        });
+        return output.json(&List { modules, broken: broken.collect() });
+    }
+    if modules.is_empty() && catalog.registry.broken().is_empty() {
+        return output.note(&format!("no modules: {} holds no manifest", catalog.workspace.manifests().display()));
+    }
+    let width = modules.iter().map(|module| module.id.as_str().len()).max().unwrap_or(0);
+    for module in modules {
+        let about = module.description.as_deref().unwrap_or(&module.name);
+        let first_line = printable(about.lines().next().unwrap_or_default()).into_owned();
+        let off = if module.enabled { "" } else { " (off)" };
+        output.line(format!("{:<width$}  {first_line}{}", module.id, output.styled(off, Style::Dim)));
+    }
+    for broken in catalog.registry.broken() {
+        let file = catalog.workspace.display(&broken.file);
+        let count = broken.diagnostics.len();
+        output.line(format!("{}  {file}: {count} error{}", output.styled("broken", Style::Bad), if count == 1 { "" } else { "s" }));
+    }
+    if !catalog.registry.broken().is_empty() {
+        output.note("`prismq validate` shows what is wrong");
+    }
+}
+
+fn show(catalog: &Catalog, id: &str, json: bool, context: &Context) -> Result<Exit, Failure> {
+    let module = match catalog.registry.find(id) {
+        Ok(module) => module,
+        Err(mistakes) if catalog.registry.is_broken(id) => return Err(Failure::invalid(mistakes)),
+        Err(mistakes) => {
+            let first = mistakes.into_iter().next().unwrap_or_else(|| Diagnostic::error(format!("there is no module `{id}`")));
+            let mut failure = Failure::not_found(first.message);
+            failure.help = first.help;
+            return Err(failure);
+        }
+    };
+    if json {
+        context.output.json(&view(module, &catalog.workspace));
+        return Ok(Exit::Ok);
+    }
+    head(module, &catalog.workspace, &context.output);
+    parameters(module, &context.output);
+    let notes = catalog.registry.notes_of(&module.id);
+    if !notes.is_empty() {
+        context.output.note(&render::diagnostics(&notes, context.output.color_err()));
+    }
+    Ok(Exit::Ok)
+}
+
+fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
+    ModuleView {
+        id: module.id.as_str(),
+        name: &module.name,
+        description: module.description.as_deref(),
+        version: module.version.as_deref(),
+        category: module.category.as_deref(),
+        tags: &module.tags,
+        enabled: module.enabled,
+        file: workspace.display(&module.file),
+        runs: program(module, workspace),
+        params: module.params.schema(),
+        outputs: module.outputs.as_ref().map(crate::params::ParamSchema::schema),
+        dependencies: module.dependencies.iter().map(|(id, _)| id.as_str()).collect(),
+        settings: &module.settings,
+        concurrency: module.concurrency,
+    }
+}
+
+fn program(module: &Module, workspace: &Workspace) -> String {
+    match &module.program {
+        Program::Script { path, .. } => workspace.display(path),
+        Program::Command(words) => words.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn head(module: &Module, workspace: &Workspace, output: &Output) {
+    output.line(format!("{}  {}", output.styled(module.id.as_str(), Style::Bold), printable(&module.name)));
+    if let Some(description) = &module.description {
+        for line in description.lines() {
+            output.line(format!("  {}", printable(line)));
+        }
+    }
+    let fact = |name: &str, value: &str| output.line(format!("  {name:<10} {}", printable(value)));
+    fact("manifest", &workspace.display(&module.file));
+    fact("runs", &program(module, workspace));
+    if let Some(version) = &module.version {
+        fact("version", version);
+    }
+    if let Some(category) = &module.category {
+        fact("category", category);
+    }
+    let request = &module.settings.request;
+    let mut needs = format!("{} CPU", request.cpus);
+    if request.memory.0 > 0 {
+        needs.push_str(&format!(", {} memory", request.memory));
+    }
+    for (name, amount) in &request.custom {
+        needs.push_str(&format!(", {amount} {name}"));
+    }
+    fact("needs", &needs);
+    if let Some(timeout) = module.settings.timeout {
+        fact("timeout", &timeout.to_string());
+    }
+    if module.settings.retry.attempts > 1 {
+        fact("attempts", &module.settings.retry.attempts.to_string());
+    }
+    if !module.dependencies.is_empty() {
+        let names: Vec<&str> = module.dependencies.iter().map(|(id, _)| id.as_str()).collect();
+        fact("after", &names.join(", "));
+    }
+}
+
+fn parameters(module: &Module, output: &Output) {
+    let schema = module.params.schema();
+    let Some(Value::Object(properties)) = schema.get("properties") else { return };
+    if properties.is_empty() {
+        return;
+    }
+    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let width = properties.keys().map(String::len).max().unwrap_or(0);
+    output.line("parameters");
+    for (name, property) in properties {
+        let mut facts = vec![kind_of(property)];
+        match property.get("default") {
+            Some(default) => facts.push(format!("default {default}")),
+            None if required.contains(&name.as_str()) => facts.push("required".to_owned()),
+            None => {}
+        }
+        let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
+        output.line(format!("  {name:<width$}  {}  {}", facts.join(", "), printable(about)).trim_end());
+    }
+}
+
+/// What may stand there, in a word or the list of words.
+fn kind_of(property: &Value) -> String {
+    if let Some(Value::Array(words)) = property.get("enum") {
+        return words.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect::<Vec<_>>().join("|");
+    }
+    let kind = property.get("type").and_then(Value::as_str).unwrap_or("any");
+    match property.get("format").and_then(Value::as_str) {
+        Some(format) => format!("{kind} ({format})"),
+        None => kind.to_owned(),
+    }
+}
