@@ -241,6 +241,25 @@ impl<'t> NodeRef<'t> {
     }
 }
 
+/// Whether a number of JSON's grammar can be kept as it is: whole ones exactly in 64 bits, others as a finite double.
+///
+/// # Errors
+/// Why not, as a fragment for a message.
+pub fn check_number(text: &str) -> Result<(), String> {
+    // Up to 18 digits fit in any case; most numbers end here.
+    const DIGITS_SAFE: usize = 18;
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        if text.len() <= DIGITS_SAFE || text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
+            return Ok(());
+        }
+        return Err(format!("`{text}` does not fit 64 bits, and rounding it would change it silently"));
+    }
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(()),
+        Ok(_) | Err(_) => Err(format!("`{text}` is larger than any number of 64 bits")),
+    }
+}
+
 struct Walk<'t> {
     tree: &'t Tree,
     next: u32,

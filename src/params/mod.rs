@@ -1,14 +1,29 @@
 //! Parameters: the JSON Schema of a module, compiled once, and values checked against it.
 //!
 //! Fills in defaults (and records which), reports every mistake with its JSON Pointer, and turns the command line's `key=value` into
-//! a value of the schema's type. Never touches a file or the network: `$ref` outside the schema is refused when it is compiled.
+//! a value of the schema's type. Never touches a file or the network: `$ref` outside the schema is refused when it is compiled. Used
+//! by `manifest` and `pipeline` for their files, by `host` and the surfaces for values.
+
+mod assign;
+mod compile;
+mod complete;
+mod messages;
+mod strict;
+mod walk;
 
 use std::sync::Arc;
 
+use jsonschema::Validator;
 use serde_json::{Map, Value};
 
 use crate::diagnostics::Diagnostics;
 use crate::tree::NodeRef;
+
+pub use compile::SCHEMA_BYTES_MAX;
+pub use strict::parse_json;
+
+/// Most lists and maps inside each other in a value.
+pub const VALUE_DEPTH_MAX: usize = 64;
 
 /// A parameter schema, compiled. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,6 +33,9 @@ pub struct ParamSchema(Arc<Inner>);
 struct Inner {
     /// The schema as compiled (`type: object` and `additionalProperties: false` filled in).
     schema: Value,
+    validator: Validator,
+    /// Whether `complete` can change anything, so that the many schemas without defaults cost nothing.
+    has_defaults: bool,
 }
 
 /// A mistake in a value.
@@ -29,6 +47,16 @@ pub struct Violation {
     pub message: String,
     /// What to write instead, where that is known.
     pub help: Option<String>,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " (help: {help})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Values after the defaults were filled in and whole numbers written as integers.
@@ -44,12 +72,19 @@ impl ParamSchema {
     /// A schema of no parameters at all.
     #[must_use]
     pub fn empty() -> Self {
-        todo!()
+        compile::empty()
     }
 
-    /// Compiles the `params:` (or `outputs:`) part of a file. All mistakes of the schema go to `diagnostics`, each at its place.
-    pub fn compile(_node: NodeRef<'_>, _diagnostics: &mut Diagnostics) -> Option<Self> {
-        todo!()
+    /// Compiles the `params:` part of a file: an object that has no other keys than the declared ones, unless it says so itself. All
+    /// mistakes of the schema go to `diagnostics`, each at its place.
+    pub fn compile(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        compile::compile(node, compile::Others::Refused, diagnostics)
+    }
+
+    /// Compiles the `outputs:` part of a file. The same, but an object may hold more than what is declared unless it says otherwise:
+    /// a module that reports one thing more than its author wrote down has not failed.
+    pub fn compile_outputs(node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        compile::compile(node, compile::Others::Allowed, diagnostics)
     }
 
     /// The schema as JSON, for forms and `modules show`.
@@ -60,21 +95,22 @@ impl ParamSchema {
 
     /// Fills in defaults and canonicalises whole numbers (`1.0` becomes `1` where the schema says integer).
     #[must_use]
-    pub fn complete(&self, _values: Map<String, Value>) -> Completed {
-        todo!()
+    pub fn complete(&self, values: Map<String, Value>) -> Completed {
+        complete::complete(&self.0.schema, self.0.has_defaults, values)
     }
 
     /// All mistakes of a completed value.
     #[must_use]
-    pub fn check(&self, _value: &Value) -> Vec<Violation> {
-        todo!()
+    pub fn check(&self, value: &Value) -> Vec<Violation> {
+        messages::check(&self.0.validator, &self.0.schema, value)
     }
 
     /// Checks what is known before a run: mistakes in the values given, ignoring everything at or under one of the `open` pointers
-    /// (parameters that are expressions) and missing keys that an open pointer provides.
+    /// (parameters that are expressions; what stands there in `value` does not matter), missing keys that an open pointer provides,
+    /// and all that depends on a condition which an open value may decide.
     #[must_use]
-    pub fn check_partial(&self, _value: &Value, _open: &[String]) -> Vec<Violation> {
-        todo!()
+    pub fn check_partial(&self, value: &Value, open: &[String]) -> Vec<Violation> {
+        messages::check_partial(&self.0.validator, &self.0.schema, value, open)
     }
 
     /// Sets `key=value` of the command line in `values`: the text is parsed by the schema's type at that key, `a.b=1` goes into the
@@ -82,19 +118,22 @@ impl ParamSchema {
     ///
     /// # Errors
     /// When the key is not in the schema or the text is not of its type.
-    pub fn assign(&self, _values: &mut Map<String, Value>, _assignment: &str) -> Result<(), Violation> {
-        todo!()
+    pub fn assign(&self, values: &mut Map<String, Value>, assignment: &str) -> Result<(), Violation> {
+        assign::assign(&self.0.schema, values, assignment)
     }
 
     /// JSON Pointers of all values present in `value` whose schema says `format: file` or `format: directory`, for making them absolute.
     #[must_use]
-    pub fn path_pointers(&self, _value: &Value) -> Vec<String> {
-        todo!()
+    pub fn path_pointers(&self, value: &Value) -> Vec<String> {
+        walk::path_pointers(&self.0.schema, value)
     }
 
     /// Names of the top-level properties, in declared order.
     #[must_use]
     pub fn property_names(&self) -> Vec<&str> {
-        todo!()
+        walk::property_names(&self.0.schema)
     }
 }
+
+#[cfg(test)]
+mod tests;

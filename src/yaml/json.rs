@@ -1,11 +1,10 @@
 //! JSON: one pass over the bytes, strict (RFC 8259), without recursion, with the place of every value.
 
 use crate::diagnostics::{Diagnostic, Span};
-use crate::tree::{Kind, ScalarText};
+use crate::tree::{Kind, ScalarText, check_number};
 
 use super::BYTE_ORDER_MARK;
 use super::assemble::{Assembler, Stop};
-use super::scalar::check_json_number;
 
 /// Reads JSON into `assembler`. An empty text has a null root, as in YAML.
 pub(super) fn read(text: &str, assembler: &mut Assembler) -> Result<(), Stop> {
@@ -162,7 +161,7 @@ impl Reader<'_, '_> {
             let refusal = Diagnostic::error(format!("`{text}` is not a number of JSON")).at(self.assembler.place(start, end));
             return Err(self.assembler.fatal(refusal.with_help("no leading zeros, and digits on both sides of the point")));
         }
-        if let Err(reason) = check_json_number(text) {
+        if let Err(reason) = check_number(text) {
             let refusal = Diagnostic::error(reason).at(self.assembler.place(start, end));
             self.assembler.mistake(refusal.with_help(format!("write it as a text: \"{text}\"")))?;
         }

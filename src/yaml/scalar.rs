@@ -1,6 +1,6 @@
 //! What an unquoted YAML scalar is: the core schema of YAML 1.2, minus what different readers read differently.
 
-use crate::tree::Kind;
+use crate::tree::{Kind, check_number};
 
 /// The meaning of a plain scalar.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn number(text: &str, unsigned: &str) -> Plain {
         );
     }
     let json = in_json(text.starts_with('-'), whole, fraction, exponent);
-    match check_json_number(&json) {
+    match check_number(&json) {
         Err(reason) => Plain::Refused(reason, format!("quote it: \"{text}\"")),
         Ok(()) if json == text => Plain::As(Kind::Number),
         Ok(()) => Plain::Number(json),
@@ -106,23 +106,6 @@ fn in_json(negative: bool, whole: &str, fraction: &str, exponent: &str) -> Strin
         json.push_str(exponent);
     }
     json
-}
-
-/// Whether a number of JSON's grammar can be kept: whole ones exactly in 64 bits, others as a finite double.
-pub(super) fn check_json_number(text: &str) -> Result<(), String> {
-    // Up to 18 digits fit in any case; most numbers end here.
-    const DIGITS_SAFE: usize = 18;
-    let is_whole = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    if is_whole {
-        if text.len() <= DIGITS_SAFE || text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
-            return Ok(());
-        }
-        return Err(format!("`{text}` does not fit 64 bits, and rounding it would change it silently"));
-    }
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(()),
-        Ok(_) | Err(_) => Err(format!("`{text}` is larger than any number of 64 bits")),
-    }
 }
 
 #[cfg(test)]
