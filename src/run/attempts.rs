@@ -192,7 +192,7 @@ impl RunState {
     }
 
     /// The grant, shared with the class where it is what the class asks for.
-    fn shared_grant(&self, node: NodeIndex, grant: &Request) -> Arc<Request> {
+    pub(super) fn shared_grant(&self, node: NodeIndex, grant: &Request) -> Arc<Request> {
         let at = self.node(node);
         let plan = self.plans.get(self.scopes[at.scope as usize].plan);
         let asked = plan.class(at.position).map(|class| &self.plans.class(class).request);

@@ -26,6 +26,11 @@ impl RunState {
                 return differs(&format!("scope {at}"), kept, right);
             }
         }
+        self.check_states()
+    }
+
+    /// Whether the states of the nodes go together.
+    pub(super) fn check_states(&self) -> Result<(), String> {
         (0..self.nodes.len()).try_for_each(|at| self.check_node(at))
     }
 

@@ -5,11 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::event::SkipReason;
 use crate::ids::{ModuleId, NodeIndex, Seq};
-use crate::request::Request;
 use crate::resources::Held;
 
 use super::containers::Tally;
@@ -44,6 +42,8 @@ pub(super) struct Derived {
     pub(super) ahead: BTreeSet<NodeIndex>,
     /// Nodes that hold nothing and have an intent that was not used.
     pub(super) intended: u32,
+    /// Pipelines of the run that are stopped by a failure.
+    pub(super) stops: u32,
 }
 
 impl RunState {
@@ -130,9 +130,7 @@ impl RunState {
         if at.body != Body::Leaf {
             return None;
         }
-        let scope = &self.scopes[at.scope as usize];
-        let plan = self.plans.get(scope.plan);
-        let level = plan.levels[at.position as usize].saturating_add(scope.tail);
+        let plan = self.plans.get(self.scopes[at.scope as usize].plan);
         let mut base = plan.class(at.position)?;
         let grown = at.record().map_or(0, |record| record.grown);
         let group = self.group_of(node).filter(|group| self.groups[*group as usize].max_parallel.is_some()).unwrap_or(NO_GROUP);
@@ -141,12 +139,14 @@ impl RunState {
             let request = retry::grown(&self.plans.class(base).request, policy, grown);
             base = self.plans.class_with_memory(base, request);
         }
-        Some((ClassId { base, group }, (Reverse(level), node)))
+        Some((ClassId { base, group }, self.order_of(node)))
     }
 
-    /// What the next attempt of a leaf asks for.
-    pub(super) fn class_request(&self, class: ClassId) -> &Arc<Request> {
-        &self.plans.class(class.base).request
+    /// Place of a node among the ready ones.
+    pub(super) fn order_of(&self, node: NodeIndex) -> OrderKey {
+        let at = &self.nodes[node.at()];
+        let scope = &self.scopes[at.scope as usize];
+        (Reverse(self.plans.get(scope.plan).levels[at.position as usize].saturating_add(scope.tail)), node)
     }
 
     /// Keeps a node's place in `unsettled` right after something around it changed.
@@ -159,7 +159,7 @@ impl RunState {
     }
 
     /// Whether the next step of a node is a record that `decide` has to propose.
-    pub(super) fn needs_decision(&self, node: NodeIndex) -> bool {
+    pub(crate) fn needs_decision(&self, node: NodeIndex) -> bool {
         let at = self.node(node);
         match &at.state {
             NodeState::Waiting { unfinished: 0 } => true,
@@ -212,6 +212,7 @@ impl RunState {
     /// Everything of this file, from the states of the nodes.
     pub(super) fn rebuild(&mut self) {
         self.derived = Derived::default();
+        self.derived.stops = index(self.scopes.iter().filter(|scope| scope.stop.is_some()).count()).0;
         self.groups.iter_mut().for_each(|group| group.tally = Tally::default());
         self.scopes.iter_mut().for_each(|scope| scope.tally = Tally::default());
         let all = (0..self.nodes.len()).map(index);

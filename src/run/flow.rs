@@ -84,7 +84,7 @@ impl RunState {
     }
 
     /// Whether its instances exist from the start.
-    pub(super) fn is_matrix(&self, node: NodeIndex) -> bool {
+    pub(crate) fn is_matrix(&self, node: NodeIndex) -> bool {
         use crate::pipeline::definition::Expansion;
         match self.control(node).and_then(|control| control.expansion.as_ref()) {
             Some(Expansion::Matrix(_)) => true,
@@ -183,6 +183,7 @@ impl RunState {
             OnFailure::Stop if first => {
                 let root = self.root_of(node, None);
                 self.scopes[scope as usize].stop = Some(Arc::new(SkipReason::Stopped { root }));
+                self.derived.stops += 1;
                 self.sweep(scope);
             }
             OnFailure::Stop | OnFailure::Continue => {}
@@ -258,6 +259,12 @@ impl RunState {
             },
             Some(Outcome::Completed | Outcome::Cancelled { .. } | Outcome::Reused { .. }) | None => self.path(node),
         }
+    }
+
+    /// Whether a node directly inside a container was cancelled, and whether one was skipped because something was stopped.
+    #[must_use]
+    pub fn cut_short_inside(&self, container: NodeIndex) -> (bool, bool) {
+        self.inside(container).map_or((false, false), |tally| (tally.cancelled > 0, tally.stopped > 0))
     }
 
     /// The first node directly inside a container that failed and was not tolerated, and how many did. Linear: asked once, at its end.

@@ -12,6 +12,7 @@
 //! scope is `first + p`. A `matrix` or `foreach` node is a *group*, its instances are consecutive nodes further down; a sub-pipeline
 //! is a *scope*, its nodes likewise.
 
+mod agenda;
 mod apply;
 mod attempts;
 mod build;

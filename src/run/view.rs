@@ -9,13 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FailureCause, RunStatus};
-use crate::ids::RunId;
-use crate::ids::NodeIndex;
+use crate::event::{FailureCause, RunStatus, SkipReason, StopReason};
+use crate::ids::{NodeIndex, RunId};
+use crate::pipeline::definition::Work;
 use crate::request::Isolation;
 use crate::units::{Bytes, DurationMs, Timestamp};
 
-use super::state::{NodeStatus, RunState};
+use super::state::{Body, NodeState, NodeStatus, Outcome, RunState};
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -127,8 +127,151 @@ pub struct NodeRow {
 impl RunState {
     /// What surfaces show of it.
     #[must_use]
-    pub fn view(&self) -> RunView { todo!() }
+    pub fn view(&self) -> RunView {
+        let facts = self.facts();
+        let (ended, status) = facts.ended.unzip();
+        let failed_node = self.failed_inside(None).map(|(first, _)| first);
+        let counts = NodeStatus::ALL.into_iter().zip(self.counts()).filter(|(_, count)| *count > 0).collect();
+        RunView {
+            run_id: self.id().clone(),
+            name: self.definition().name.clone(),
+            status: self.status(),
+            reason: self.reason(failed_node.as_deref()),
+            created_at: facts.created,
+            started_at: facts.started,
+            completed_at: ended,
+            nodes: u32::try_from(self.len()).unwrap_or(u32::MAX),
+            counts,
+            stopping: facts.cancel.is_some() && status.is_none(),
+            held: facts.held && status.is_none(),
+            mixed_code: facts.mixed_code,
+            parameters: self.params().clone(),
+            outputs: facts.outputs.clone(),
+            failed_node,
+        }
+    }
+
+    fn reason(&self, failed: Option<&str>) -> Option<String> {
+        let held = "its host died; `resume` continues it";
+        match self.status() {
+            RunStatus::Queued | RunStatus::Running if self.facts().cancel.is_some() => Some("being cancelled".into()),
+            RunStatus::Queued | RunStatus::Running if self.facts().held => Some(held.into()),
+            RunStatus::Queued => Some("waits for resources".into()),
+            RunStatus::Running | RunStatus::Completed => None,
+            RunStatus::Cancelled => Some("cancelled".into()),
+            RunStatus::Failed => match failed.and_then(|path| self.find(path)) {
+                Some(node) => Some(format!("{}: {}", failed.unwrap_or_default(), words(self.node(node).state()).unwrap_or_default())),
+                None => super::evaluate::outputs(self, None).err().map(|cause| format!("the run's outputs: {cause}")),
+            },
+        }
+    }
+
     /// What surfaces show of a node.
+    ///
+    /// # Panics
+    /// When the index is not one of this run's.
     #[must_use]
-    pub fn row(&self, _node: NodeIndex) -> NodeRow { todo!() }
+    pub fn row(&self, node: NodeIndex) -> NodeRow {
+        let (at, def) = (self.node(node), self.node_def(node));
+        let record = at.record();
+        let last = record.and_then(|record| record.attempts().last());
+        let end = last.and_then(|last| last.end.as_ref());
+        let (module, pipeline) = match &def.work {
+            Work::Module(module) => (Some(module), None),
+            Work::Pipeline(pipeline) => (None, Some(pipeline.name.clone())),
+        };
+        let first_hash = module.and_then(|module| self.first_script_hash(&module.id));
+        let script_hash = last.and_then(|last| last.script_hash.as_deref());
+        let (opened, ended, retry_at) = times(at.state());
+        NodeRow {
+            node: self.path(node),
+            module: module.map(|module| module.id.to_string()),
+            pipeline,
+            status: at.state().status(),
+            reason: words(at.state()),
+            cause: cause(at.state()).cloned(),
+            stopping: matches!(at.state(), NodeState::Stopping { .. }),
+            instances: match at.body() {
+                Body::Group(_) => u32::try_from(self.children(node).len()).ok(),
+                Body::Leaf | Body::Scope(_) => None,
+            },
+            attempts: at.attempts(),
+            exit_code: record.and_then(super::Record::exit_code),
+            started_at: last.map(|last| last.started).or(opened),
+            ended_at: ended,
+            duration_ms: end.map(|end| end.duration),
+            retry_at,
+            outputs: at.outputs().cloned(),
+            parameters: last.and(record).map(|record| record.params().clone()),
+            isolation: last.map(|last| last.isolation),
+            script_hash: script_hash.map(ToOwned::to_owned),
+            mixed_code: script_hash.is_some() && script_hash != first_hash,
+            peak_memory: end.and_then(|end| end.peak_memory),
+        }
+    }
+}
+
+/// When a container was opened, a node ended, and its next attempt is due.
+fn times(state: &NodeState) -> (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>) {
+    match state {
+        NodeState::Open { since } => (Some(*since), None, None),
+        NodeState::Done { at, .. } => (None, Some(*at), None),
+        NodeState::Retrying { until, .. } => (None, None, Some(*until)),
+        NodeState::Waiting { .. }
+        | NodeState::Ready { .. }
+        | NodeState::Running { .. }
+        | NodeState::Stopping { .. }
+        | NodeState::Interrupted { .. } => (None, None, None),
+    }
+}
+
+fn cause(state: &NodeState) -> Option<&FailureCause> {
+    match state {
+        NodeState::Retrying { cause, .. } | NodeState::Interrupted { cause } => Some(cause),
+        NodeState::Done { outcome: Outcome::Failed { cause }, .. } => Some(cause),
+        NodeState::Done { outcome: Outcome::Completed | Outcome::Cancelled { .. } | Outcome::Skipped { .. } | Outcome::Reused { .. }, .. }
+        | NodeState::Waiting { .. }
+        | NodeState::Ready { .. }
+        | NodeState::Running { .. }
+        | NodeState::Stopping { .. }
+        | NodeState::Open { .. } => None,
+    }
+}
+
+/// Why a node is in its state, where that says more than the state's name.
+fn words(state: &NodeState) -> Option<String> {
+    match state {
+        NodeState::Running { .. } | NodeState::Open { .. } => None,
+        NodeState::Waiting { unfinished: 0 } => Some("is about to be decided".into()),
+        NodeState::Waiting { unfinished: 1 } => Some("waits for 1 node".into()),
+        NodeState::Waiting { unfinished } => Some(format!("waits for {unfinished} nodes")),
+        NodeState::Ready { .. } => Some("waits for resources".into()),
+        NodeState::Stopping { reason, .. } => Some(format!("being stopped: {}", stop_words(*reason))),
+        NodeState::Retrying { next, cause, .. } => Some(format!("attempt {next} follows: {cause}")),
+        NodeState::Interrupted { cause } => Some(format!("{cause}; `resume` continues it")),
+        NodeState::Done { outcome, .. } => match outcome {
+            Outcome::Completed => None,
+            Outcome::Failed { cause } => Some(cause.to_string()),
+            Outcome::Cancelled { reason } => Some(stop_words(*reason).into()),
+            Outcome::Skipped { because } => Some(skip_words(because)),
+            Outcome::Reused { from } => Some(format!("from run {from}")),
+        },
+    }
+}
+
+fn stop_words(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Cancelled => "the run was cancelled",
+        StopReason::Timeout => "it ran too long",
+        StopReason::OnFailure => "another node failed (on_failure: stop)",
+        StopReason::HostLeaves => "the host is leaving",
+    }
+}
+
+fn skip_words(because: &SkipReason) -> String {
+    match because {
+        SkipReason::Condition => "its condition is false".into(),
+        SkipReason::Dependency { root } => format!("because of {root}"),
+        SkipReason::Stopped { root } => format!("{root} failed (on_failure: stop)"),
+    }
 }

@@ -1,5 +1,118 @@
-//! stub
-use super::{Effect, Timers, World};
+//! The decision: what is due, what has to be recorded, what can start, which intents to write ahead.
+
+use crate::event::{Event, SkipReason, StopReason};
+use crate::ids::{AttemptId, NodeIndex};
+use crate::run::{NodeState, RunState};
 use crate::units::Now;
-/// What to do now.
-pub fn decide(_world: &World, _timers: &Timers, _now: Now) -> Vec<Effect> { todo!() }
+
+use super::effect::{Effect, StopHow};
+use super::settle::settle;
+use super::timers::Due;
+use super::{Timers, World, starts};
+
+/// Most effects of one call: a run of a million nodes that is cancelled must not fill the memory with records before the first one is
+/// written. The rest comes with the next call.
+const EFFECTS_MAX: usize = 4_096;
+
+/// What to do now. Carry the effects out in order: apply each record, and `AttemptStarted` for each start; then call again until
+/// nothing comes. Called twice on the same world it says the same; called after its effects were applied it says nothing new.
+#[must_use]
+pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    deadlines(world, timers, now, &mut effects);
+    for run in world.undecided() {
+        stops(run, timers, &mut effects);
+        records(run, &mut effects);
+        if effects.len() >= EFFECTS_MAX {
+            return effects;
+        }
+    }
+    if world.accepting() {
+        starts::starts(world, &mut effects);
+    }
+    effects
+}
+
+/// Attempts whose time is up, and nodes whose pause is over.
+fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>) {
+    for (run, node, due) in timers.due(now.mono) {
+        let Some(run) = world.run(run).filter(|run| node.at() < run.len()) else { continue };
+        match (due, run.node(node).state()) {
+            (Due::Timeout(due), NodeState::Running { attempt, .. }) if due == *attempt && !run.is_swept(node) => {
+                effects.push(record(run, Event::AttemptStopping { node, attempt: due, reason: StopReason::Timeout }));
+                effects.push(stop(run, node, due, StopHow::Polite));
+            }
+            (Due::Grace(due), NodeState::Stopping { attempt, .. }) if due == *attempt => {
+                effects.push(stop(run, node, due, StopHow::Kill));
+            }
+            (Due::Retry, NodeState::Retrying { .. }) if !run.facts().held && !run.is_swept(node) => {
+                effects.push(record(run, Event::NodeReady { node }));
+            }
+            (Due::Timeout(_) | Due::Grace(_) | Due::Retry, _) => {}
+        }
+    }
+}
+
+/// Attempts of a run that is cancelled, or of a pipeline that is stopped.
+fn stops(run: &RunState, timers: &Timers, effects: &mut Vec<Effect>) {
+    let kill = run.facts().cancel == Some(true);
+    for node in run.active().filter(|node| run.is_swept(*node)) {
+        match run.node(node).state() {
+            NodeState::Running { attempt, .. } => {
+                let reason = if run.facts().cancel.is_some() { StopReason::Cancelled } else { StopReason::OnFailure };
+                effects.push(record(run, Event::AttemptStopping { node, attempt: *attempt, reason }));
+                effects.push(stop(run, node, *attempt, if kill { StopHow::Kill } else { StopHow::Polite }));
+            }
+            NodeState::Stopping { attempt, .. } if kill && !timers.is_killed(run.id(), node, *attempt) => {
+                effects.push(stop(run, node, *attempt, StopHow::Kill));
+            }
+            NodeState::Stopping { .. }
+            | NodeState::Waiting { .. }
+            | NodeState::Ready { .. }
+            | NodeState::Retrying { .. }
+            | NodeState::Interrupted { .. }
+            | NodeState::Open { .. }
+            | NodeState::Done { .. } => {}
+        }
+    }
+}
+
+/// One record for each node that needs a decision, or the end of the run.
+fn records(run: &RunState, effects: &mut Vec<Effect>) {
+    if run.is_over() {
+        effects.push(record(run, super::settle::end(run)));
+        return;
+    }
+    if run.is_frozen() {
+        return;
+    }
+    for node in run.unsettled() {
+        if effects.len() >= EFFECTS_MAX {
+            return;
+        }
+        let event = match removal(run, node) {
+            Some(removed) => removed,
+            None => settle(run, node),
+        };
+        effects.push(record(run, event));
+    }
+}
+
+/// The end of a node that is still to run while its run is cancelled or its pipeline stopped.
+fn removal(run: &RunState, node: NodeIndex) -> Option<Event> {
+    if let NodeState::Open { .. } = run.node(node).state() {
+        return None;
+    }
+    if run.facts().cancel.is_some() {
+        return Some(Event::NodeCancelled { node });
+    }
+    run.stop_around(node).map(|because| Event::NodeSkipped { node, because: SkipReason::clone(because) })
+}
+
+pub(super) fn record(run: &RunState, event: Event) -> Effect {
+    Effect::Record { run: run.id().clone(), event }
+}
+
+fn stop(run: &RunState, node: NodeIndex, attempt: crate::ids::AttemptNumber, how: StopHow) -> Effect {
+    Effect::Stop { id: AttemptId { run: run.id().clone(), node, attempt }, how }
+}

@@ -41,6 +41,17 @@ impl Durations {
         self.modules.get(module).map(|mean| DurationMs(mean.total_ms / mean.count.max(1)))
     }
 
+    /// What an attempt of a module weighs against others: its mean, or that of all modules where nothing is known of it, or 1 where
+    /// nothing is known at all.
+    #[must_use]
+    pub fn weight(&self, module: &ModuleId) -> u64 {
+        let overall = || {
+            let sum: u64 = self.modules.keys().filter_map(|module| self.of(module)).fold(0, |sum, mean| sum.saturating_add(mean.0));
+            DurationMs(sum / (self.modules.len() as u64).max(1))
+        };
+        self.of(module).unwrap_or_else(overall).0.max(1)
+    }
+
     /// Whether nothing was learned yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,10 +1,19 @@
-//! stub
-use super::World;
-use crate::ids::{NodeIndex, RunId};
-use crate::resources::Unmet;
-use crate::units::Timestamp;
+//! Why a node does not run: the scheduler's own predicates, as data.
+
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::ids::{NodeIndex, RunId};
+use crate::resources::Unmet;
+use crate::run::{ClassId, NodeState, RunState};
+use crate::units::Timestamp;
+
+use super::World;
+use super::room::{Lack, Room};
+
+/// Most nodes and holders named in one answer.
+pub const LISTED_MAX: usize = 20;
+
 /// One thing that keeps a node from starting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "blocker")]
@@ -16,13 +25,18 @@ pub enum Blocker {
         /// How many in all.
         count: u32,
     },
+    /// The group or sub-pipeline around it was not opened.
+    Around {
+        /// Its path.
+        node: String,
+    },
     /// What it lacks, and who has it.
     Resource {
         /// What.
         unmet: Unmet,
         /// The capacity is too small even when all is free.
         missing: bool,
-        /// Who holds it.
+        /// Who holds it, at most [`LISTED_MAX`].
         holders: Vec<Holder>,
     },
     /// The module's `concurrency`.
@@ -31,7 +45,7 @@ pub enum Blocker {
         module: String,
         /// Its limit.
         limit: u32,
-        /// Who runs it.
+        /// Who runs it, at most [`LISTED_MAX`].
         holders: Vec<Holder>,
     },
     /// The group's `max_parallel`.
@@ -48,20 +62,16 @@ pub enum Blocker {
         /// Why the last attempt failed.
         cause: String,
     },
-    /// The run is held until somebody says `resume`.
+    /// The run is held until somebody says `resume`, or the node's attempt was lost with its host.
     RunHeld,
-    /// The run is being cancelled or stopped.
+    /// The run is being cancelled, or its pipeline stopped.
     Stopping,
     /// The host starts nothing new.
     NotAccepting,
-    /// Its start is being written to the journal.
+    /// There is room, and its start is being written to the journal; or the next decision takes it.
     Journal,
-    /// Nodes before it in the order take what is free.
-    Order {
-        /// How many nodes are ready before it.
-        before: u32,
-    },
 }
+
 /// Who holds something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Holder {
@@ -74,5 +84,98 @@ pub struct Holder {
     /// Since when.
     pub since: Timestamp,
 }
-/// Why a node does not run.
-pub fn explain(_world: &World, _run: &RunId, _node: NodeIndex) -> Vec<Blocker> { todo!() }
+
+/// Why a node does not run. Empty for one that runs or is terminal, and for one that the host does not know.
+#[must_use]
+pub fn explain(world: &World, run: &RunId, node: NodeIndex) -> Vec<Blocker> {
+    let Some(run) = world.run(run).filter(|run| node.at() < run.len()) else { return Vec::new() };
+    let own = match run.node(node).state() {
+        NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Open { .. } | NodeState::Done { .. } => return Vec::new(),
+        NodeState::Waiting { .. } => dependencies(run, node),
+        NodeState::Ready { .. } => match run.class_of(node) {
+            Some(class) => room(world, run, class),
+            None => turn(run, node),
+        },
+        NodeState::Retrying { until, cause, .. } => vec![Blocker::Backoff { until: *until, cause: cause.to_string() }],
+        NodeState::Interrupted { .. } => vec![Blocker::RunHeld],
+    };
+    let mut blockers = Vec::new();
+    if run.facts().held && !own.contains(&Blocker::RunHeld) {
+        blockers.push(Blocker::RunHeld);
+    }
+    if run.is_swept(node) {
+        blockers.push(Blocker::Stopping);
+    }
+    if !world.accepting() {
+        blockers.push(Blocker::NotAccepting);
+    }
+    blockers.extend(own);
+    if blockers.is_empty() {
+        blockers.push(Blocker::Journal);
+    }
+    blockers
+}
+
+fn dependencies(run: &RunState, node: NodeIndex) -> Vec<Blocker> {
+    let unfinished: Vec<NodeIndex> = run.dependencies(node).filter(|dependency| !run.node(*dependency).state().is_done()).collect();
+    let mut blockers = Vec::new();
+    if !unfinished.is_empty() {
+        let nodes = unfinished.iter().take(LISTED_MAX).map(|node| run.path(*node)).collect();
+        blockers.push(Blocker::Dependencies { nodes, count: u32::try_from(unfinished.len()).unwrap_or(u32::MAX) });
+    }
+    let closed = |parent: &NodeIndex| !matches!(run.node(*parent).state(), NodeState::Open { .. });
+    blockers.extend(run.parent(node).filter(closed).map(|parent| Blocker::Around { node: run.path(parent) }));
+    blockers
+}
+
+/// A sub-pipeline among the instances of a group that waits for its turn.
+fn turn(run: &RunState, node: NodeIndex) -> Vec<Blocker> {
+    let group = run.parent(node).filter(|_| !run.needs_decision(node));
+    let limit = run.node_def(node).control.as_ref().and_then(|control| control.max_parallel);
+    group.zip(limit).map(|(group, limit)| Blocker::MaxParallel { group: run.path(group), limit }).into_iter().collect()
+}
+
+fn room(world: &World, run: &RunState, class: ClassId) -> Vec<Blocker> {
+    let blocker = |lack| match lack {
+        Lack::Resource(unmet) => {
+            let holders = holders(world, |run, node| amount_held(&unmet, run, node));
+            Blocker::Resource { missing: unmet.is_missing(), holders, unmet }
+        }
+        Lack::Concurrency(module, limit) => {
+            let runs_it = |run: &RunState, node| run.module(node).filter(|other| other.id == module).map(|_| "1".to_owned());
+            Blocker::Concurrency { holders: holders(world, runs_it), module: module.to_string(), limit }
+        }
+        Lack::MaxParallel(group, limit) => Blocker::MaxParallel { group: run.path(group), limit },
+    };
+    Room::new(world).lacks(run, class).into_iter().map(blocker).collect()
+}
+
+/// What a running node holds of a resource, in words.
+fn amount_held(unmet: &Unmet, run: &RunState, node: NodeIndex) -> Option<String> {
+    let (_, grant) = run.node(node).state().holding()?;
+    match unmet {
+        Unmet::Slots { .. } => Some("1".to_owned()),
+        Unmet::Cpus { .. } => (grant.cpus.0 > 0).then(|| grant.cpus.to_string()),
+        Unmet::Memory { .. } => (grant.memory.0 > 0).then(|| grant.memory.to_string()),
+        Unmet::Custom { name, .. } => grant.custom.get(name).filter(|amount| amount.0 > 0).map(ToString::to_string),
+    }
+}
+
+fn holders(world: &World, amount: impl Fn(&RunState, NodeIndex) -> Option<String>) -> Vec<Holder> {
+    let active = world.runs().flat_map(|run| run.active().map(move |node| (run, node)));
+    let holder = |(run, node): (&RunState, NodeIndex)| {
+        let amount = amount(run, node)?;
+        let since = match run.node(node).state() {
+            NodeState::Running { started, .. } => *started,
+            NodeState::Stopping { since, .. } => *since,
+            NodeState::Waiting { .. }
+            | NodeState::Ready { .. }
+            | NodeState::Retrying { .. }
+            | NodeState::Interrupted { .. }
+            | NodeState::Open { .. }
+            | NodeState::Done { .. } => return None,
+        };
+        Some(Holder { run_id: run.id().to_string(), node: run.path(node), amount, since })
+    };
+    active.filter_map(holder).take(LISTED_MAX).collect()
+}

@@ -10,16 +10,21 @@
 //!                 host: journal, engine <--effects-- decide(&World, &Timers, now)
 //! ```
 
+mod admit;
 mod decide;
 mod durations;
 mod effect;
 mod explain;
+mod room;
+mod settle;
+mod starts;
 mod timers;
 mod world;
 
+pub use admit::impossible;
 pub use decide::decide;
 pub use durations::Durations;
 pub use effect::{Effect, StartOrder, StopHow};
-pub use explain::{Blocker, Holder, explain};
+pub use explain::{Blocker, Holder, LISTED_MAX, explain};
 pub use timers::Timers;
 pub use world::World;

@@ -1,22 +1,179 @@
-//! stub
-use super::Effect;
+//! Deadlines by the monotonic clock: timeouts, grace periods, pauses before retries.
+//!
+//! Kept apart from the runs because it is no part of their history: a new host starts them afresh ([`Timers::recover`]). The wall clock
+//! is used for nothing but the pause of a node that was retrying when the host died, and cannot make that longer than the policy's
+//! longest pause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::event::Event;
-use crate::ids::RunId;
-use crate::run::RunState;
-use crate::units::{Mono, Now};
-/// Deadlines by the monotonic clock: timeouts, grace periods, pauses before retries.
-#[derive(Debug, Default)]
-pub struct Timers {}
+use crate::ids::{AttemptNumber, NodeIndex, RunId};
+use crate::request::NodeSettings;
+use crate::run::{NodeState, RunState};
+use crate::units::{DurationMs, Mono, Now, Timestamp};
+
+use super::effect::{Effect, StopHow};
+
+/// What is due at a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// The attempt has run as long as it may.
+    Timeout(AttemptNumber),
+    /// The attempt had its time to stop by itself.
+    Grace(AttemptNumber),
+    /// The pause before the next attempt is over.
+    Retry,
+}
+
+type Key = (RunId, NodeIndex);
+
+/// All deadlines of a host. A node has at most one.
+#[derive(Debug, Clone, Default)]
+pub struct Timers {
+    by_time: BTreeSet<(Mono, Key)>,
+    by_node: BTreeMap<Key, (Mono, Due)>,
+    /// Attempts whose kill was carried out.
+    killed: BTreeMap<Key, AttemptNumber>,
+}
+
 impl Timers {
-    /// Looks at an event just applied to `run` (live only; on replay use `recover` afterwards).
-    pub fn observe(&mut self, _run: &RunState, _event: &Event, _now: Now) { todo!() }
-    /// Sets the deadlines of a run read from the journal.
-    pub fn recover(&mut self, _run: &RunState, _now: Now) { todo!() }
-    /// Forgets a run.
-    pub fn forget(&mut self, _run: &RunId) { todo!() }
-    /// Call for each effect carried out, so that a kill is asked for once.
-    pub fn carried_out(&mut self, _effect: &Effect) { todo!() }
-    /// The earliest deadline after `after`; those before were in the hands of `decide`.
+    /// No deadlines.
     #[must_use]
-    pub fn next(&self, _after: Mono) -> Option<Mono> { todo!() }
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks at an event that was just applied to `run`. Live only: after a replay, [`recover`](Self::recover) is right.
+    pub fn observe(&mut self, run: &RunState, event: &Event, now: Now) {
+        match event {
+            Event::RunEnded { .. } => self.forget(run.id()),
+            Event::RunSubmitted { .. }
+            | Event::RunCancelRequested { .. }
+            | Event::RunHeld
+            | Event::RunResumed
+            | Event::AttemptIntended { .. } => {}
+            Event::NodeReady { node }
+            | Event::NodeSkipped { node, .. }
+            | Event::NodeExpanded { node, .. }
+            | Event::NodeOpened { node, .. }
+            | Event::NodeFinished { node, .. }
+            | Event::NodeFailed { node, .. }
+            | Event::NodeCancelled { node }
+            | Event::NodeReused { node, .. }
+            | Event::AttemptStarted { node, .. }
+            | Event::AttemptStopping { node, .. }
+            | Event::AttemptEnded { node, .. } => self.set_for(run, *node, now),
+        }
+    }
+
+    /// Sets the deadlines of a run that was read from the journal. An adopted attempt has its whole timeout (or grace) again, since
+    /// nobody knows by a monotonic clock how long it has run.
+    pub fn recover(&mut self, run: &RunState, now: Now) {
+        self.forget(run.id());
+        for (node, at) in run.nodes() {
+            match at.state() {
+                NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Retrying { .. } => self.set_for(run, node, now),
+                NodeState::Waiting { .. }
+                | NodeState::Ready { .. }
+                | NodeState::Interrupted { .. }
+                | NodeState::Open { .. }
+                | NodeState::Done { .. } => {}
+            }
+        }
+    }
+
+    /// Forgets a run.
+    pub fn forget(&mut self, run: &RunId) {
+        let keys: Vec<Key> = self.by_node.range((run.clone(), NodeIndex(0))..).map(|(key, _)| key.clone()).take_while(|key| key.0 == *run).collect();
+        keys.iter().for_each(|key| self.clear(key));
+        self.killed.retain(|key, _| key.0 != *run);
+    }
+
+    /// Call for each effect that was carried out, so that a kill is asked for once.
+    pub fn carried_out(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Stop { id, how: StopHow::Kill } => {
+                let key = (id.run.clone(), id.node);
+                self.clear(&key);
+                self.killed.insert(key, id.attempt);
+            }
+            Effect::Stop { how: StopHow::Polite, .. } | Effect::Record { .. } | Effect::Start(_) => {}
+        }
+    }
+
+    /// The earliest deadline after `after`. Those up to `after` have been in the hands of `decide`.
+    #[must_use]
+    pub fn next(&self, after: Mono) -> Option<Mono> {
+        self.by_time.iter().map(|(at, _)| *at).find(|at| *at > after)
+    }
+
+    /// What is due by now, in the order of the deadlines.
+    pub(super) fn due(&self, now: Mono) -> impl Iterator<Item = (&RunId, NodeIndex, Due)> {
+        self.by_time.iter().take_while(move |(at, _)| *at <= now).filter_map(|(_, key)| {
+            let (_, due) = self.by_node.get(key)?;
+            Some((&key.0, key.1, *due))
+        })
+    }
+
+    /// Whether the kill of an attempt was carried out.
+    pub(super) fn is_killed(&self, run: &RunId, node: NodeIndex, attempt: AttemptNumber) -> bool {
+        self.killed.get(&(run.clone(), node)) == Some(&attempt)
+    }
+
+    /// Makes a node's deadline what its state asks for.
+    fn set_for(&mut self, run: &RunState, node: NodeIndex, now: Now) {
+        let key = (run.id().clone(), node);
+        let wanted = deadline(run.node(node).state(), &run.node_def(node).settings, now);
+        self.clear(&key);
+        if run.node(node).state().holding().is_none() {
+            self.killed.remove(&key);
+        }
+        if let Some((at, due)) = wanted {
+            self.by_time.insert((at, key.clone()));
+            self.by_node.insert(key, (at, due));
+        }
+    }
+
+    fn clear(&mut self, key: &Key) {
+        if let Some((at, _)) = self.by_node.remove(key) {
+            self.by_time.remove(&(at, key.clone()));
+        }
+    }
+}
+
+fn deadline(state: &NodeState, settings: &NodeSettings, now: Now) -> Option<(Mono, Due)> {
+    match state {
+        NodeState::Running { attempt, .. } => settings.timeout.map(|limit| (now.mono.plus(limit), Due::Timeout(*attempt))),
+        NodeState::Stopping { attempt, .. } => Some((now.mono.plus(settings.grace), Due::Grace(*attempt))),
+        NodeState::Retrying { until, .. } => {
+            Some((now.mono.plus(pause(*until, now.wall, settings.retry.max_backoff)), Due::Retry))
+        }
+        NodeState::Waiting { .. }
+        | NodeState::Ready { .. }
+        | NodeState::Interrupted { .. }
+        | NodeState::Open { .. }
+        | NodeState::Done { .. } => None,
+    }
+}
+
+/// What is left of a pause, rounded up to the millisecond; a wall clock that jumped back cannot make it longer than `longest`.
+fn pause(until: Timestamp, now: Timestamp, longest: DurationMs) -> DurationMs {
+    let left = until.since(now);
+    let exact = left.0.saturating_mul(1000) == u64::try_from(until.micros().saturating_sub(now.micros())).unwrap_or(0);
+    DurationMs((left.0 + u64::from(!exact)).min(longest.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f21_a_wall_clock_that_jumped_cannot_prolong_a_pause() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let longest = DurationMs(60_000);
+        assert_eq!(pause(at(100), at(98), longest), DurationMs(2_000));
+        assert_eq!(pause(at(100), at(100_000), longest), DurationMs(0));
+        assert_eq!(pause(at(100_000), at(0), longest), longest);
+        assert_eq!(pause(Timestamp::from_micros(1), at(0), longest), DurationMs(1));
+    }
 }

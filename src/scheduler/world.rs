@@ -1,36 +1,244 @@
-//! stub
-use super::Durations;
+//! All runs of a host together: what decisions look at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use crate::event::{Event, Stamp};
-use crate::ids::{RunId, Seq};
+use crate::ids::{ModuleId, NodeIndex, RunId, Seq};
+use crate::request::Request;
 use crate::resources::{Capacity, Held};
 use crate::run::{IllegalEvent, RunState};
-use std::collections::BTreeMap;
-/// All that decisions look at.
-#[derive(Debug)]
-pub struct World { runs: BTreeMap<RunId, RunState>, capacity: Capacity, synced: Seq, durations: Durations, accepting: bool, held: Held }
+
+use super::Durations;
+
+/// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
+#[derive(Debug, Clone)]
+pub struct World {
+    runs: BTreeMap<RunId, RunState>,
+    capacity: Capacity,
+    synced: Seq,
+    durations: Durations,
+    accepting: bool,
+    /// The sums below follow from the runs.
+    held: Held,
+    running: BTreeMap<ModuleId, u32>,
+    intended: u32,
+    /// Runs with something to decide.
+    undecided: BTreeSet<RunId>,
+    /// Runs with ready nodes that may start.
+    startable: BTreeSet<RunId>,
+}
+
 impl World {
-    /// No runs.
-    pub fn new(capacity: Capacity, durations: Durations) -> Self { Self { runs: BTreeMap::new(), capacity, synced: Seq(0), durations, accepting: true, held: Held::default() } }
-    /// Adds a run (new, or read from the journal).
-    pub fn insert(&mut self, _run: RunState) { todo!() }
-    /// Forgets a run.
-    pub fn remove(&mut self, _run: &RunId) -> Option<RunState> { todo!() }
+    /// A world without runs, in which nothing is durable yet and new attempts may start.
+    #[must_use]
+    pub fn new(capacity: Capacity, durations: Durations) -> Self {
+        Self {
+            runs: BTreeMap::new(),
+            capacity,
+            synced: Seq(0),
+            durations,
+            accepting: true,
+            held: Held::default(),
+            running: BTreeMap::new(),
+            intended: 0,
+            undecided: BTreeSet::new(),
+            startable: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a run, new or read from the journal; one of the same id is replaced. Its nodes are ordered by what was learned of durations.
+    pub fn insert(&mut self, mut run: RunState) {
+        self.remove(&run.id().clone());
+        if !self.durations.is_empty() {
+            run.prioritise(&|module| self.durations.weight(module));
+        }
+        self.add_sums(&run);
+        self.index(&run);
+        self.runs.insert(run.id().clone(), run);
+    }
+
+    /// Forgets a run, usually an ended one.
+    pub fn remove(&mut self, id: &RunId) -> Option<RunState> {
+        let run = self.runs.remove(id)?;
+        for node in run.active() {
+            if let Some((_, grant)) = run.node(node).state().holding() {
+                let grant = grant.clone();
+                self.count_attempt(&run, node, &grant, false);
+            }
+        }
+        self.intended -= run.intended();
+        self.undecided.remove(id);
+        self.startable.remove(id);
+        Some(run)
+    }
+
     /// A run.
-    pub fn run(&self, run: &RunId) -> Option<&RunState> { self.runs.get(run) }
-    /// All runs, oldest first.
-    pub fn runs(&self) -> impl Iterator<Item = &RunState> { self.runs.values() }
-    /// Applies an event; an unknown run is an error of its own.
-    pub fn apply(&mut self, _run: &RunId, _event: &Event, _stamp: Stamp) -> Result<(), IllegalEvent> { todo!() }
-    /// All up to here is durable.
-    pub fn set_synced(&mut self, seq: Seq) { self.synced = self.synced.max(seq); }
-    /// Whether anything new may start.
-    pub fn set_accepting(&mut self, accepting: bool) { self.accepting = accepting; }
+    #[must_use]
+    pub fn run(&self, run: &RunId) -> Option<&RunState> {
+        self.runs.get(run)
+    }
+
+    /// All runs, the oldest first.
+    pub fn runs(&self) -> impl ExactSizeIterator<Item = &RunState> {
+        self.runs.values()
+    }
+
+    /// Applies an event to a run and keeps the sums right. Learns from attempts that completed.
+    ///
+    /// # Errors
+    /// When the run is not known, or the event does not fit its state; nothing is changed then.
+    pub fn apply(&mut self, id: &RunId, event: &Event, stamp: Stamp) -> Result<(), IllegalEvent> {
+        let Some(mut run) = self.runs.remove(id) else {
+            return Err(IllegalEvent { event: "an event", subject: format!("run {id}"), why: "there is no such run".into() });
+        };
+        let before = holding(&run, event.node());
+        let intended = run.intended();
+        let applied = run.apply(event, stamp);
+        if applied.is_ok() {
+            self.follow(&run, event, before);
+            self.intended = self.intended - intended + run.intended();
+            self.index(&run);
+        }
+        self.runs.insert(id.clone(), run);
+        applied
+    }
+
+    fn follow(&mut self, run: &RunState, event: &Event, before: Option<Arc<Request>>) {
+        let Some(node) = event.node() else { return };
+        let after = holding(run, Some(node));
+        if before.is_some() != after.is_some() {
+            let plus = after.is_some();
+            before.or(after).iter().for_each(|grant| self.count_attempt(run, node, grant, plus));
+        }
+        if let Event::AttemptEnded { facts, .. } = event
+            && facts.failure.is_none()
+            && facts.stopped.is_none()
+            && let Some(module) = run.module(node)
+        {
+            self.durations.learn(&module.id, facts.duration_ms);
+        }
+    }
+
+    fn count_attempt(&mut self, run: &RunState, node: NodeIndex, grant: &Request, plus: bool) {
+        let Some(module) = run.module(node) else { return };
+        if plus {
+            self.held.take(grant);
+            *self.running.entry(module.id.clone()).or_default() += 1;
+            return;
+        }
+        self.held.give_back(grant);
+        if let Some(count) = self.running.get_mut(&module.id) {
+            *count -= 1;
+            if *count == 0 {
+                self.running.remove(&module.id);
+            }
+        }
+    }
+
+    fn add_sums(&mut self, run: &RunState) {
+        for node in run.active() {
+            if let Some((_, grant)) = run.node(node).state().holding() {
+                self.count_attempt(run, node, grant, true);
+            }
+        }
+        self.intended += run.intended();
+    }
+
+    fn index(&mut self, run: &RunState) {
+        put(&mut self.undecided, run.id(), run.wants_decision());
+        put(&mut self.startable, run.id(), run.wants_start());
+    }
+
+    /// Everything up to this position of the journal is durable. Never moves back.
+    pub fn set_synced(&mut self, seq: Seq) {
+        self.synced = self.synced.max(seq);
+    }
+
+    /// Up to where the journal is durable.
+    #[must_use]
+    pub fn synced(&self) -> Seq {
+        self.synced
+    }
+
+    /// Whether new attempts may start. A host that leaves, or whose disk is full, says no; decisions without attempts go on.
+    pub fn set_accepting(&mut self, accepting: bool) {
+        self.accepting = accepting;
+    }
+
+    /// Whether new attempts may start.
+    #[must_use]
+    pub fn accepting(&self) -> bool {
+        self.accepting
+    }
+
+    /// Changes what there is. Attempts that run keep what they hold.
+    pub fn set_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
+    }
+
     /// What there is.
-    pub fn set_capacity(&mut self, capacity: Capacity) { self.capacity = capacity; }
-    /// What there is.
-    pub fn capacity(&self) -> &Capacity { &self.capacity }
-    /// What is held.
-    pub fn held(&self) -> &Held { &self.held }
-    /// What was learned.
-    pub fn durations(&self) -> &Durations { &self.durations }
+    #[must_use]
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// What the attempts of all runs hold.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// What was learned, for the snapshot.
+    #[must_use]
+    pub fn durations(&self) -> &Durations {
+        &self.durations
+    }
+
+    /// Attempts of a module that run, across all runs.
+    #[must_use]
+    pub fn running(&self, module: &ModuleId) -> u32 {
+        self.running.get(module).copied().unwrap_or(0)
+    }
+
+    /// Runs with something to decide, the oldest first.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = &RunState> {
+        self.undecided.iter().filter_map(|id| self.runs.get(id))
+    }
+
+    /// Runs with ready nodes, the oldest first.
+    pub(super) fn startable(&self) -> impl Iterator<Item = &RunState> {
+        self.startable.iter().filter_map(|id| self.runs.get(id))
+    }
+
+    /// Unused intents of all runs.
+    pub(super) fn intended(&self) -> u32 {
+        self.intended
+    }
+
+    /// Compares the sums with the runs, and checks every run. For tests and for a host that suspects its state.
+    ///
+    /// # Errors
+    /// Says what differs.
+    pub fn sanity_check(&self) -> Result<(), String> {
+        let mut fresh = Self::new(self.capacity.clone(), Durations::default());
+        for run in self.runs.values() {
+            run.sanity_check().map_err(|error| format!("run {}: {error}", run.id()))?;
+            fresh.insert(run.clone());
+        }
+        let sums = |world: &Self| format!("{:?} {:?} {} {:?} {:?}", world.held, world.running, world.intended, world.undecided, world.startable);
+        if sums(&fresh) == sums(self) { Ok(()) } else { Err(format!("{} is kept, {} is right", sums(self), sums(&fresh))) }
+    }
+}
+
+fn holding(run: &RunState, node: Option<NodeIndex>) -> Option<Arc<Request>> {
+    run.get(node?)?.state().holding().map(|(_, grant)| grant.clone())
+}
+
+fn put(set: &mut BTreeSet<RunId>, id: &RunId, there: bool) {
+    if !there {
+        set.remove(id);
+    } else if !set.contains(id) {
+        set.insert(id.clone());
+    }
 }

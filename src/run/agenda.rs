@@ -1,0 +1,80 @@
+//! What a run offers to the scheduler: nodes to decide, to stop, to start, to write ahead.
+
+use crate::ids::{ModuleId, NodeIndex};
+use crate::request::Request;
+use crate::units::Bytes;
+
+use super::derived::{ClassId, OrderKey};
+use super::state::RunState;
+
+impl RunState {
+    /// Nodes that need a decision. Each of them gives one record, unless the run is held.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = NodeIndex> {
+        self.derived.unsettled.iter().copied()
+    }
+
+    /// Running and stopping nodes.
+    pub fn active(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
+        self.derived.active.iter().copied()
+    }
+
+    /// Waiting leaves whose only unfinished dependency runs and whose next attempt is not intended.
+    pub(crate) fn ahead(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
+        self.derived.ahead.iter().copied()
+    }
+
+    /// Nodes that hold nothing and have an unused intent.
+    pub(crate) fn intended(&self) -> u32 {
+        self.derived.intended
+    }
+
+    /// Ready leaves by class, each class in order.
+    pub(crate) fn ready(&self) -> impl ExactSizeIterator<Item = (ClassId, &std::collections::BTreeSet<OrderKey>)> {
+        self.derived.ready.iter().map(|(class, set)| (*class, set))
+    }
+
+    /// Whether it is held and nobody asked for its end: nothing is decided or started then.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.facts.held && self.facts.cancel.is_none()
+    }
+
+    /// Whether `decide` has to look at it apart from starting ready nodes.
+    pub(crate) fn wants_decision(&self) -> bool {
+        let stopping = !self.derived.active.is_empty() && (self.facts.cancel.is_some() || self.derived.stops > 0);
+        let open = self.facts.ended.is_none();
+        open && (self.is_over() || stopping || !self.is_frozen() && (!self.derived.unsettled.is_empty() || !self.derived.ahead.is_empty()))
+    }
+
+    /// Whether it has ready nodes that may start.
+    pub(crate) fn wants_start(&self) -> bool {
+        !self.derived.ready.is_empty() && !self.facts.held && self.facts.cancel.is_none()
+    }
+
+    /// What nodes of a class ask for. Memory that grew after `oom` stops growing at what there is.
+    pub(crate) fn request_of(&self, class: ClassId, most: Bytes) -> std::borrow::Cow<'_, Request> {
+        let base = self.plans.class(class.base);
+        let memory = Bytes(base.request.memory.0.min(most.0.max(base.declared)));
+        if memory == base.request.memory {
+            std::borrow::Cow::Borrowed(&base.request)
+        } else {
+            std::borrow::Cow::Owned(Request { memory, ..Request::clone(&base.request) })
+        }
+    }
+
+    /// The module of a class with its `concurrency`, if it has one.
+    pub(crate) fn concurrency_of(&self, class: ClassId) -> Option<&(ModuleId, u32)> {
+        self.plans.class(class.base).limit.as_ref()
+    }
+
+    /// The group of a class that has a `max_parallel`: its node, the limit, and how many of it run.
+    pub(crate) fn parallel_of(&self, class: ClassId) -> Option<(NodeIndex, u32, u32)> {
+        let group = self.groups.get(class.group as usize)?;
+        Some((group.node, group.max_parallel?, group.tally.active))
+    }
+
+    /// Class of a ready leaf.
+    pub(crate) fn class_of(&self, node: NodeIndex) -> Option<ClassId> {
+        let key = self.order_of(node);
+        self.derived.ready.iter().find(|(_, set)| set.contains(&key)).map(|(class, _)| *class)
+    }
+}

@@ -1,0 +1,81 @@
+//! What there is room for, with the starts chosen so far taken off. The one set of predicates for deciding and for explaining.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{ModuleId, NodeIndex, RunId};
+use crate::request::Request;
+use crate::resources::{Held, Unmet, fits, unmet};
+use crate::run::{ClassId, RunState};
+
+use super::World;
+
+/// One thing that keeps the nodes of a class from starting now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Not enough of a resource is free.
+    Resource(Unmet),
+    /// As many attempts of the module run as its `concurrency` allows.
+    Concurrency(ModuleId, u32),
+    /// As many instances of the group run as its `max_parallel` allows.
+    MaxParallel(NodeIndex, u32),
+}
+
+/// The world's room, less what was chosen in this call.
+pub(super) struct Room<'w> {
+    world: &'w World,
+    held: Held,
+    modules: BTreeMap<&'w ModuleId, u32>,
+    groups: BTreeMap<(&'w RunId, NodeIndex), u32>,
+}
+
+impl<'w> Room<'w> {
+    pub(super) fn new(world: &'w World) -> Self {
+        Self { world, held: world.held().clone(), modules: BTreeMap::new(), groups: BTreeMap::new() }
+    }
+
+    /// Whether all places for attempts are taken, so that nothing at all can start.
+    pub(super) fn is_full(&self) -> bool {
+        self.held.attempts >= self.world.capacity().max_concurrent
+    }
+
+    /// What an attempt of a class would hold.
+    pub(super) fn grant(&self, run: &'w RunState, class: ClassId) -> std::borrow::Cow<'w, Request> {
+        run.request_of(class, self.world.capacity().memory)
+    }
+
+    /// Whether an attempt of a class may start now.
+    pub(super) fn has(&self, run: &'w RunState, class: ClassId) -> bool {
+        fits(&self.grant(run, class), self.world.capacity(), &self.held)
+            && self.concurrency(run, class).is_none()
+            && self.max_parallel(run, class).is_none()
+    }
+
+    /// Everything that keeps an attempt of a class from starting; nothing exactly if [`has`](Self::has) it room.
+    pub(super) fn lacks(&self, run: &'w RunState, class: ClassId) -> Vec<Lack> {
+        let resources = unmet(&self.grant(run, class), self.world.capacity(), &self.held).into_iter().map(Lack::Resource);
+        resources.chain(self.concurrency(run, class)).chain(self.max_parallel(run, class)).collect()
+    }
+
+    /// Takes off what an attempt of a class holds.
+    pub(super) fn take(&mut self, run: &'w RunState, class: ClassId) {
+        self.held.take(&self.grant(run, class));
+        if let Some((module, _)) = run.concurrency_of(class) {
+            *self.modules.entry(module).or_default() += 1;
+        }
+        if let Some((group, ..)) = run.parallel_of(class) {
+            *self.groups.entry((run.id(), group)).or_default() += 1;
+        }
+    }
+
+    fn concurrency(&self, run: &'w RunState, class: ClassId) -> Option<Lack> {
+        let (module, limit) = run.concurrency_of(class)?;
+        let running = self.world.running(module) + self.modules.get(module).copied().unwrap_or(0);
+        (running >= *limit).then(|| Lack::Concurrency(module.clone(), *limit))
+    }
+
+    fn max_parallel(&self, run: &'w RunState, class: ClassId) -> Option<Lack> {
+        let (group, limit, active) = run.parallel_of(class)?;
+        let running = active + self.groups.get(&(run.id(), group)).copied().unwrap_or(0);
+        (running >= limit).then_some(Lack::MaxParallel(group, limit))
+    }
+}
