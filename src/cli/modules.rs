@@ -9,8 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Style};
 use crate::diagnostics::Diagnostic;
-use crate::host::catalog::Catalog;
-use crate::host::render;
+use crate::host::catalog::{Catalog, NoModule};
 use crate::host::workspace::Workspace;
 use crate::logs::printable;
 use crate::manifest::{Module, Program};
@@ -96,7 +95,7 @@ fn list(catalog: &Catalog, json: bool, context: &Context) {
         let modules = modules.iter().map(|module| view(module, &catalog.workspace)).collect();
         let broken = catalog.registry.broken().iter().map(|broken| BrokenView {
             file: catalog.workspace.display(&broken.file),
-            id: broken.id.as_deref(),
+            id: broken.id.as_ref().map(crate::ids::ModuleId::as_str),
             diagnostics: broken.diagnostics.iter().collect(),
         });
         return output.json(&List { modules, broken: broken.collect() });
@@ -122,13 +121,12 @@ fn list(catalog: &Catalog, json: bool, context: &Context) {
 }
 
 fn show(catalog: &Catalog, id: &str, json: bool, context: &Context) -> Result<Exit, Failure> {
-    let module = match catalog.registry.find(id) {
+    let module = match catalog.registry.get(id).map_or_else(|| catalog.module(id), Ok) {
         Ok(module) => module,
-        Err(mistakes) if catalog.registry.is_broken(id) => return Err(Failure::invalid(mistakes)),
-        Err(mistakes) => {
-            let first = mistakes.into_iter().next().unwrap_or_else(|| Diagnostic::error(format!("there is no module `{id}`")));
-            let mut failure = Failure::not_found(first.message);
-            failure.help = first.help;
+        Err(NoModule::Broken(mistakes)) => return Err(Failure::invalid(mistakes)),
+        Err(NoModule::Unknown(reason)) => {
+            let mut failure = Failure::not_found(reason.message);
+            failure.help = reason.help;
             return Err(failure);
         }
     };
@@ -138,10 +136,6 @@ fn show(catalog: &Catalog, id: &str, json: bool, context: &Context) -> Result<Ex
     }
     head(module, &catalog.workspace, &context.output);
     parameters(module, &context.output);
-    let notes = catalog.registry.notes_of(&module.id);
-    if !notes.is_empty() {
-        context.output.note(&render::diagnostics(&notes, context.output.color_err()));
-    }
     Ok(Exit::Ok)
 }
 
@@ -154,7 +148,7 @@ fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
         category: module.category.as_deref(),
         tags: &module.tags,
         enabled: module.enabled,
-        file: workspace.display(&module.file),
+        file: module.source.name.clone(),
         runs: program(module, workspace),
         params: module.params.schema(),
         outputs: module.outputs.as_ref().map(crate::params::ParamSchema::schema),
@@ -167,7 +161,7 @@ fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
 fn program(module: &Module, workspace: &Workspace) -> String {
     match &module.program {
         Program::Script { path, .. } => workspace.display(path),
-        Program::Command(words) => words.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Program::Command(_) => module.program_name(),
     }
 }
 
@@ -179,7 +173,7 @@ fn head(module: &Module, workspace: &Workspace, output: &Output) {
         }
     }
     let fact = |name: &str, value: &str| output.line(format!("  {name:<10} {}", printable(value)));
-    fact("manifest", &workspace.display(&module.file));
+    fact("manifest", &module.source.name);
     fact("runs", &program(module, workspace));
     if let Some(version) = &module.version {
         fact("version", version);

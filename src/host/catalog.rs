@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::diagnostics::{Diagnostic, Diagnostics, Source};
-use crate::manifest::registry::{Broken, ManifestResult, Registry};
-use crate::manifest::{Module, read_module};
-use crate::pipeline::compile::{Sources, compile};
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Source};
+use crate::manifest::registry::{ManifestResult, Registry};
+use crate::manifest::{Defaults, Module, readable_id, read_module_with};
+use crate::pipeline::compile::{Found, Modules, Sources, compile};
 use crate::pipeline::definition::Definition;
 use crate::settings::Settings;
 use crate::source;
@@ -18,7 +18,7 @@ use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
 use super::submission::{Pinned, PinnedFile, Target};
-use super::workspace::Workspace;
+use super::workspace::{self, Workspace};
 
 /// Name of the made-up manifest of `exec`.
 pub const EXEC_SOURCE: &str = "(exec)";
@@ -29,11 +29,24 @@ pub struct Catalog {
     /// The workspace.
     pub workspace: Workspace,
     /// Its settings.
-    pub settings: Arc<Settings>,
+    pub settings: Settings,
     /// The settings' text, if there is a file.
     pub settings_source: Option<Arc<Source>>,
     /// Its modules.
     pub registry: Registry,
+}
+
+/// What a file is, by its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A module's manifest.
+    Manifest,
+    /// A pipeline.
+    Pipeline,
+    /// The workspace's settings.
+    Settings,
+    /// Nothing of ours.
+    Other,
 }
 
 impl Catalog {
@@ -43,26 +56,176 @@ impl Catalog {
     /// All mistakes in the settings.
     pub fn load(workspace: &Workspace) -> Result<Self, Diagnostics> {
         let (settings, settings_source) = load_settings(workspace)?;
-        let found = source::read_manifests(&workspace.manifests());
-        let results = found.into_iter().map(|found| {
-            let name = workspace.display(&found.path);
-            read_manifest(found.path, found.text.map(|text| Source::new(name, text.text.clone())))
+        let results = source::read_manifests(&workspace.manifests()).into_iter().map(|found| {
+            let named = found.text.map(|text| Source::new(workspace.display(&found.path), text.text.clone()));
+            read_manifest(found.path, named, &settings.defaults)
         });
         let registry = Registry::build(results.collect());
-        Ok(Self { workspace: workspace.clone(), settings: Arc::new(settings), settings_source, registry })
+        Ok(Self { workspace: workspace.clone(), settings, settings_source, registry })
     }
 
-    /// Compiles a pipeline file of the disk.
+    /// Every finding of the manifests: mistakes of broken ones, warnings of good ones, scripts that lie where they may not.
+    #[must_use]
+    pub fn diagnostics(&self) -> Diagnostics {
+        let mut found = Diagnostics::new();
+        for broken in self.registry.broken() {
+            found.extend(broken.diagnostics.clone());
+        }
+        found.extend(self.registry.findings().clone());
+        for module in self.registry.iter() {
+            found.extend(self.check_script(module));
+        }
+        found
+    }
+
+    /// Checks one manifest, which may lie outside `manifests/`.
+    #[must_use]
+    pub fn check_manifest(&self, file: &Path) -> Diagnostics {
+        if let Some(broken) = self.registry.broken().iter().find(|broken| broken.file == file) {
+            return broken.diagnostics.clone();
+        }
+        match read_manifest(file.to_owned(), self.text_of(file), &self.settings.defaults).outcome {
+            Ok((module, mut notes)) => {
+                notes.extend(self.check_script(&module));
+                notes
+            }
+            Err(mistakes) => mistakes,
+        }
+    }
+
+    /// Whether the script of a module lies where scripts may lie, and is there.
+    fn check_script(&self, module: &Module) -> Option<Diagnostic> {
+        let crate::manifest::Program::Script { path, .. } = &module.program else { return None };
+        let place = self.script_place(module);
+        let refused = source::script_inside(path, &self.script_roots()).err()?;
+        Some(Diagnostic::error(refused.to_string()).at(place).with_help_of(refused.help()))
+    }
+
+    fn script_place(&self, module: &Module) -> Place {
+        let tree = yaml::read(module.source.clone(), Format::Yaml, &Limits::MANIFEST).ok();
+        let found = tree.and_then(|tree| tree.root().get("script").map(crate::tree::NodeRef::place));
+        found.unwrap_or_else(|| module.id_place.clone())
+    }
+
+    /// Folders in which scripts may lie.
+    #[must_use]
+    pub fn script_roots(&self) -> Vec<PathBuf> {
+        script_roots(&self.workspace, &self.settings)
+    }
+
+    /// Pipeline files that the settings name, sorted.
+    #[must_use]
+    pub fn pipeline_files(&self) -> Vec<PathBuf> {
+        source::matching_files(self.workspace.root(), &self.settings.pipelines)
+    }
+
+    /// What a file is.
+    ///
+    /// # Errors
+    /// When it is YAML or JSON by its name and cannot be read.
+    pub fn kind_of(&self, file: &Path) -> Result<FileKind, Diagnostics> {
+        if file == self.workspace.settings() {
+            return Ok(FileKind::Settings);
+        }
+        let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+        if !["yaml", "yml", "json"].contains(&extension) {
+            return Ok(FileKind::Other);
+        }
+        let text = source::read_text(file, source::PIPELINE_BYTES_MAX).map_err(|error| self.unreadable(file, &error.to_string()))?;
+        let tree = parse_pipeline(file, &Source::new(self.workspace.display(file), text))?;
+        let root = tree.root();
+        let has = |key: &str| root.get(key).is_some();
+        Ok(if has("nodes") {
+            FileKind::Pipeline
+        } else if has("script") || has("command") || file.starts_with(self.workspace.manifests()) {
+            FileKind::Manifest
+        } else {
+            FileKind::Other
+        })
+    }
+
+    fn text_of(&self, file: &Path) -> Result<Arc<Source>, Diagnostic> {
+        let name = self.workspace.display(file);
+        match source::read_text(file, source::MANIFEST_BYTES_MAX) {
+            Ok(text) => Ok(Source::new(name, text)),
+            Err(error) => Err(Diagnostic::error(format!("{name}: {error}"))),
+        }
+    }
+
+    fn unreadable(&self, file: &Path, reason: &str) -> Diagnostics {
+        Diagnostic::error(format!("{}: {reason}", self.workspace.display(file))).into()
+    }
+
+    /// Compiles a pipeline file of the disk; with it come the texts that were read, for pinning.
     ///
     /// # Errors
     /// All mistakes of it and of the sub-pipelines that it calls.
     pub fn pipeline(&self, file: &Path) -> Result<(Arc<Definition>, Diagnostics, Vec<PinnedFile>), Diagnostics> {
         let files = Disk { workspace: &self.workspace, read: std::cell::RefCell::new(Vec::new()) };
-        let tree = files.pipeline(file).map_err(Diagnostics::from)?;
+        let tree = files.pipeline(file)?;
         let (definition, notes) = compile(&tree, file, &self.registry, &files)?;
         drop(tree);
-        Ok((definition, notes, files.read.into_inner()))
+        let read = files.read.into_inner().into_iter().map(|(path, source)| pinned_text(path, &source));
+        Ok((definition, notes, read.collect()))
     }
+
+    /// The same for somebody who only looks: nothing is copied.
+    ///
+    /// # Errors
+    /// All mistakes of it and of the sub-pipelines that it calls.
+    pub fn pipeline_once(&self, file: &Path) -> Result<(Arc<Definition>, Diagnostics), Diagnostics> {
+        let files = Disk { workspace: &self.workspace, read: std::cell::RefCell::new(Vec::new()) };
+        let tree = files.pipeline(file)?;
+        compile(&tree, file, &self.registry, &files)
+    }
+
+    /// A module that can be run.
+    ///
+    /// # Errors
+    /// Why there is none of that name.
+    pub fn module(&self, id: &str) -> Result<&Arc<Module>, NoModule> {
+        match self.registry.get(id) {
+            Some(module) if module.enabled => Ok(module),
+            Some(_) => Err(NoModule::Unknown(Diagnostic::error(format!("module `{id}` is off (`enabled: false` in its manifest)")))),
+            None => Err(match self.registry.broken_named(id) {
+                Some(broken) => NoModule::Broken(broken.diagnostics.clone()),
+                None => NoModule::Unknown(
+                    Diagnostic::error(format!("there is no module `{id}`")).with_help_of(self.registry.suggest(id)),
+                ),
+            }),
+        }
+    }
+}
+
+/// Why a module cannot be run.
+#[derive(Debug)]
+pub enum NoModule {
+    /// Its manifest is refused.
+    Broken(Diagnostics),
+    /// There is none, or it is off.
+    Unknown(Diagnostic),
+}
+
+/// Folders in which scripts may lie: the workspace, and what the settings add.
+#[must_use]
+pub fn script_roots(workspace: &Workspace, settings: &Settings) -> Vec<PathBuf> {
+    let mut roots = vec![workspace.root().to_owned()];
+    roots.extend(settings.roots.iter().map(|root| workspace.root().join(root)));
+    roots
+}
+
+/// The workspace's settings.
+///
+/// # Errors
+/// All mistakes in them.
+pub fn settings_of(workspace: &Workspace) -> Result<Settings, Diagnostics> {
+    load_settings(workspace).map(|(settings, _)| settings)
+}
+
+/// Without the prefix that Windows puts before a canonical path.
+#[must_use]
+pub fn plain_path(path: PathBuf) -> PathBuf {
+    workspace::plain(path)
 }
 
 fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>), Diagnostics> {
@@ -70,47 +233,39 @@ fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>
     if !file.exists() {
         return Ok((Settings::default(), None));
     }
-    let text = std::fs::read_to_string(&file)
-        .map_err(|error| Diagnostics::from(Diagnostic::error(format!("{} cannot be read: {error}", workspace.display(&file)))))?;
+    let text = source::read_text(&file, source::MANIFEST_BYTES_MAX)
+        .map_err(|error| Diagnostics::from(Diagnostic::error(format!("{}: {error}", workspace.display(&file)))))?;
     let source = Source::new(workspace.display(&file), text);
     Ok((read_settings(&source)?, Some(source)))
 }
 
-/// Settings from their text.
-///
-/// # Errors
-/// All mistakes.
-pub fn read_settings(source: &Arc<Source>) -> Result<Settings, Diagnostics> {
+fn read_settings(source: &Arc<Source>) -> Result<Settings, Diagnostics> {
     let tree = yaml::read(source.clone(), Format::Yaml, &Limits::MANIFEST)?;
     Settings::read(&tree).map(|(settings, _)| settings)
 }
 
 /// One manifest, good or broken.
-pub fn read_manifest(file: PathBuf, source: Result<Arc<Source>, Diagnostic>) -> ManifestResult {
-    let format = Format::of_path(&file);
-    let read = source.map_err(Diagnostics::from).and_then(|source| {
-        let tree = yaml::read(source, format, &Limits::MANIFEST)?;
-        read_module(&tree, &file)
-    });
-    match read {
-        Ok((module, notes)) => ManifestResult::Good { module: Arc::new(module), notes, file },
-        Err(diagnostics) => ManifestResult::Broken(Broken { id: None, diagnostics, file }),
-    }
+fn read_manifest(file: PathBuf, source: Result<Arc<Source>, Diagnostic>, defaults: &Defaults) -> ManifestResult {
+    let read = source.map_err(Diagnostics::from).and_then(|source| yaml::read(source, Format::of_path(&file), &Limits::MANIFEST));
+    let id = read.as_ref().ok().and_then(readable_id);
+    let outcome = read.and_then(|tree| read_module_with(&tree, &file, defaults));
+    ManifestResult { file, id, outcome }
 }
 
 /// Pipeline files of the disk, remembered for pinning.
 struct Disk<'a> {
     workspace: &'a Workspace,
-    read: std::cell::RefCell<Vec<PinnedFile>>,
+    read: std::cell::RefCell<Vec<(PathBuf, Arc<Source>)>>,
 }
 
 impl Sources for Disk<'_> {
-    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostic> {
+    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostics> {
         let name = self.workspace.display(path);
-        let text = source::read_text(path, source::PIPELINE_BYTES_MAX).map_err(|reason| Diagnostic::error(format!("{name}: {reason}")))?;
+        let text = source::read_text(path, source::PIPELINE_BYTES_MAX)
+            .map_err(|reason| Diagnostics::from(Diagnostic::error(format!("{name}: {reason}"))))?;
         let source = Source::new(name, text);
-        let tree = parse_pipeline(path, &source).map_err(first)?;
-        self.read.borrow_mut().push(PinnedFile { path: path.to_owned(), name: source.name.clone(), text: source.text.clone() });
+        let tree = parse_pipeline(path, &source)?;
+        self.read.borrow_mut().push((path.to_owned(), source));
         Ok(tree)
     }
 }
@@ -119,9 +274,9 @@ impl Sources for Disk<'_> {
 struct Texts<'a>(BTreeMap<&'a Path, &'a PinnedFile>);
 
 impl Sources for Texts<'_> {
-    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostic> {
+    fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostics> {
         let file = self.0.get(path).ok_or_else(|| Diagnostic::error(format!("{} was not pinned with the run", path.display())))?;
-        parse_pipeline(path, &Source::new(file.name.clone(), file.text.clone())).map_err(first)
+        parse_pipeline(path, &Source::new(file.name.clone(), file.text.clone()))
     }
 }
 
@@ -129,33 +284,32 @@ fn parse_pipeline(path: &Path, source: &Arc<Source>) -> Result<Arc<Tree>, Diagno
     yaml::read(source.clone(), Format::of_path(path), &Limits::PIPELINE).map(Arc::new)
 }
 
-/// A file that cannot be read as YAML or JSON has one mistake; what follows from it is of no use.
-fn first(diagnostics: Diagnostics) -> Diagnostic {
-    diagnostics.into_iter().next().unwrap_or_else(|| Diagnostic::error("the file cannot be read"))
-}
-
 /// The definition of a run, from what was pinned at its submission.
 ///
 /// # Errors
 /// What the pinned texts do not say any more: only a newer program that refuses what an older one took gets here.
 pub fn pinned_definition(pinned: &Pinned) -> Result<Arc<Definition>, Diagnostics> {
+    let settings = match &pinned.settings {
+        Some(file) => read_settings(&Source::new(file.name.clone(), file.text.clone()))?,
+        None => Settings::default(),
+    };
     let results = pinned.manifests.iter().map(|file| {
         let source = Source::new(file.name.clone(), file.text.clone());
-        read_manifest(file.path.clone(), Ok(source))
+        read_manifest(file.path.clone(), Ok(source), &settings.defaults)
     });
     let registry = Registry::build(results.collect());
     match &pinned.target {
         Target::Pipeline { path } => {
             let texts = Texts(pinned.pipelines.iter().map(|file| (file.path.as_path(), file)).collect());
-            let tree = texts.pipeline(path).map_err(Diagnostics::from)?;
+            let tree = texts.pipeline(path)?;
             compile(&tree, path, &registry, &texts).map(|(definition, _)| definition)
         }
         Target::Module { id, with_dependencies } => {
-            let module = registry.get(id).ok_or_else(|| Diagnostics::from(Diagnostic::error(format!("module `{id}` was not pinned"))))?;
+            let module = registry.get(id.as_str()).ok_or_else(|| Diagnostic::error(format!("module `{id}` was not pinned")))?;
             super::prepare::module_definition(module.clone(), &pinned.params, *with_dependencies, &registry)
         }
         Target::Exec { .. } => {
-            let module = registry.iter().next().ok_or_else(|| Diagnostics::from(Diagnostic::error("the script was not pinned")))?;
+            let module = registry.iter().next().ok_or_else(|| Diagnostic::error("the script was not pinned"))?;
             super::prepare::module_definition(module.clone(), &pinned.params, false, &registry)
         }
     }
@@ -163,5 +317,10 @@ pub fn pinned_definition(pinned: &Pinned) -> Result<Arc<Definition>, Diagnostics
 
 /// The manifest of a module as it is pinned.
 pub(super) fn pinned_manifest(module: &Module) -> PinnedFile {
-    PinnedFile { path: module.file.clone(), name: module.source.name.clone(), text: module.source.text.clone() }
+    let name = Path::new(&module.source.name).file_name().unwrap_or_default();
+    pinned_text(module.folder.join(name), &module.source)
+}
+
+fn pinned_text(path: PathBuf, source: &Source) -> PinnedFile {
+    PinnedFile { path, name: source.name.clone(), text: source.text.clone() }
 }

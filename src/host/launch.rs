@@ -14,6 +14,7 @@ use crate::engine::{Launch, Resolver, Spec, Stdin, Unavailable, WorkIn};
 use crate::event::{FailureCause, SpawnFailure, SpawnFailureKind};
 use crate::ids::ModuleId;
 use crate::manifest::{Module, Program, arguments};
+use crate::pipeline::expr::Scope;
 use crate::request::{ArgumentStyle, WorkDir};
 use crate::scheduler::StartOrder;
 use crate::source;
@@ -46,13 +47,11 @@ pub(super) struct Prepared {
 }
 
 impl Launcher {
-    pub(super) fn new(workspace: Workspace, roots: &[PathBuf]) -> Self {
+    pub(super) fn new(workspace: Workspace, roots: Vec<PathBuf>) -> Self {
         let environment = Arc::new(HostEnvironment::new(std::env::vars_os()));
-        let mut all = vec![workspace.root().to_owned()];
-        all.extend(roots.iter().cloned());
         Self {
             workspace,
-            roots: all,
+            roots,
             resolver: Resolver::new(environment.clone()),
             environment,
             shares: HashMap::new(),
@@ -72,7 +71,7 @@ impl Launcher {
         let (launch, mut args, script_hash) = match &module.program {
             Program::Script { path, .. } => self.script(module, path)?,
             Program::Command(_) => {
-                let mut words = arguments::command(module, &order.params).map_err(refused_parameter)?;
+                let mut words = self.command_words(order)?;
                 if words.is_empty() {
                     return Err(not_found("the `command:` is empty".to_owned()));
                 }
@@ -103,6 +102,24 @@ impl Launcher {
             token: token(&order.id.run, &order.path, order.id.attempt.0),
         };
         Ok(Prepared { spec, script_hash })
+    }
+
+    /// The `command:` with its expressions evaluated over the parameters.
+    fn command_words(&self, order: &StartOrder) -> Result<Vec<String>, FailureCause> {
+        let Program::Command(parts) = &order.module.program else { return Ok(Vec::new()) };
+        let workspace = self.workspace.root().to_string_lossy();
+        let scope = Scope {
+            params: &order.params,
+            node: &|_| None,
+            item: None,
+            index: None,
+            matrix: None,
+            run_id: order.id.run.as_str(),
+            workspace: &workspace,
+        };
+        arguments::command(parts, &scope).map_err(|mistakes| FailureCause::Parameters {
+            messages: mistakes.iter().map(ToString::to_string).collect(),
+        })
     }
 
     fn script(&mut self, module: &Module, path: &Path) -> Result<(Launch, Vec<OsString>, Option<String>), FailureCause> {
@@ -172,18 +189,15 @@ impl Launcher {
     }
 }
 
-/// What follows the program: the parameters in the module's style. A `command:` places its parameters itself, so that the default
-/// style adds nothing there.
+/// What follows the program: the parameters in the module's style.
 fn argument_words(order: &StartOrder, params_file: &Path) -> Result<Vec<String>, FailureCause> {
     if is_exec(&order.module) {
         let given = order.params.get("arguments").and_then(serde_json::Value::as_array).into_iter().flatten();
         return Ok(given.filter_map(|word| word.as_str().map(str::to_owned)).collect());
     }
     let style = order.settings.arguments;
-    if matches!(order.module.program, Program::Command(_)) && style == ArgumentStyle::Flags {
-        return Ok(Vec::new());
-    }
-    arguments::argv(style, &order.params, params_file).map_err(refused_parameter)
+    let names = order.module.params.property_names();
+    arguments::argv(style, &order.params, &names, &params_file.to_string_lossy()).map_err(refused_parameter)
 }
 
 /// The text by which the processes of an attempt are known after the host died. A run id never comes twice in a workspace.

@@ -29,6 +29,7 @@ pub mod render;
 mod replay;
 mod retry;
 pub mod runfile;
+pub mod schemas;
 mod start;
 pub mod submission;
 mod turn;

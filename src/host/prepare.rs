@@ -16,11 +16,11 @@ use crate::params::{Completed, ParamSchema, Violation};
 use crate::pipeline::bind;
 use crate::pipeline::definition::{Definition, Work};
 use crate::pipeline::single::single;
-use crate::resources::{Capacity, NeverFits, never_fits};
+use crate::resources::{Capacity, Unmet, never_fits};
 use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
-use super::catalog::{self, Catalog, EXEC_SOURCE};
+use super::catalog::{self, Catalog, EXEC_SOURCE, NoModule};
 use super::clock;
 use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
 use super::workspace::{Workspace, create_private_folder, write_synced};
@@ -35,8 +35,8 @@ pub enum Refused {
     #[error("{}", .0.message)]
     NotFound(Box<Diagnostic>),
     /// It needs more than the machine has.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    NeverFits(Vec<NeverFits>),
+    #[error("{}", never_fits_text(.0))]
+    NeverFits(Vec<(String, Unmet)>),
     /// The queue is full, or the host is leaving.
     #[error("{0}")]
     Busy(String),
@@ -49,6 +49,11 @@ impl From<Diagnostics> for Refused {
     fn from(diagnostics: Diagnostics) -> Self {
         Self::Invalid(diagnostics)
     }
+}
+
+fn never_fits_text(lacking: &[(String, Unmet)]) -> String {
+    let said: Vec<String> = lacking.iter().map(|(node, unmet)| format!("node `{node}` can never run here: it {unmet}")).collect();
+    said.join("; ")
 }
 
 /// A run ready to be accepted.
@@ -122,7 +127,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             (definition, params, notes)
         }
         Target::Module { id, with_dependencies } => {
-            let module = find_module(&catalog.registry, id.as_str())?;
+            let module = find_module(&catalog, id.as_str())?;
             let params = run_params(&module.params, submit, &submit.caller_folder)?;
             let definition = module_definition(module, &params.value, *with_dependencies, &catalog.registry)?;
             (definition, params, Diagnostics::new())
@@ -165,12 +170,13 @@ fn collect_never_fitting(
     definition: &Definition,
     capacity: &Capacity,
     seen: &mut BTreeSet<*const crate::request::NodeSettings>,
-    lacking: &mut Vec<NeverFits>,
+    lacking: &mut Vec<(String, Unmet)>,
 ) {
     for node in &definition.nodes {
         match &node.work {
             Work::Module(_) if seen.insert(Arc::as_ptr(&node.settings)) => {
-                lacking.extend(never_fits(node.id.as_str(), &node.settings.request, capacity));
+                let unmet = never_fits(&node.settings.request, capacity);
+                lacking.extend(unmet.into_iter().map(|unmet| (node.id.to_string(), unmet)));
             }
             Work::Module(_) => {}
             Work::Pipeline(inner) => collect_never_fitting(inner, capacity, seen, lacking),
@@ -206,14 +212,11 @@ fn missing_file(workspace: &Workspace, path: &Path) -> Refused {
     Refused::NotFound(Box::new(Diagnostic::error(format!("there is no pipeline file {}", workspace.display(path)))))
 }
 
-fn find_module(registry: &Registry, id: &str) -> Result<Arc<Module>, Refused> {
-    match registry.find(id) {
+fn find_module(catalog: &Catalog, id: &str) -> Result<Arc<Module>, Refused> {
+    match catalog.module(id) {
         Ok(module) => Ok(module.clone()),
-        Err(diagnostics) if registry.is_broken(id) => Err(Refused::Invalid(diagnostics)),
-        Err(diagnostics) => {
-            let first = diagnostics.into_iter().next().unwrap_or_else(|| Diagnostic::error(format!("there is no module `{id}`")));
-            Err(Refused::NotFound(Box::new(first)))
-        }
+        Err(NoModule::Broken(mistakes)) => Err(Refused::Invalid(mistakes)),
+        Err(NoModule::Unknown(reason)) => Err(Refused::NotFound(Box::new(reason))),
     }
 }
 
@@ -239,7 +242,7 @@ fn exec_module(script: &Path, folder: &Path) -> Result<Arc<Module>, Refused> {
     });
     let source = Source::new(EXEC_SOURCE, text.to_string());
     let tree = yaml::read(source, Format::Json, &Limits::MANIFEST)?;
-    let (module, _) = crate::manifest::read_module(&tree, &folder.join("exec.json"))?;
+    let (module, _) = crate::manifest::read_module(&tree, &folder.join(EXEC_SOURCE))?;
     Ok(Arc::new(module))
 }
 
@@ -293,25 +296,19 @@ fn run_params(schema: &ParamSchema, submit: &Submit, file_folder: &Path) -> Resu
             diagnostics.push(described(violation, None).with_help_of(Some(format!("in `-p {assignment}`"))));
         }
     }
-    absolute_paths(schema, &mut values, &from_file, &submit.caller_folder);
+    // What the caller gave starts at the caller's folder; what is left relative afterwards came from the schema's defaults, which
+    // start at the file that holds them.
+    let mut given = Value::Object(values);
+    bind::make_absolute(schema, &mut given, &submit.caller_folder);
+    let Value::Object(values) = given else { return Err(diagnostics) };
     let mut completed = schema.complete(values);
-    // What is left relative came from the schema's defaults: those start at the file that holds them.
-    bind::absolute_paths(schema, &mut completed.value, file_folder);
+    bind::make_absolute(schema, &mut completed.value, file_folder);
     let violations = schema.check(&completed.value);
     diagnostics.extend(violations.into_iter().map(|violation| {
         let given = from_file.contains_key(violation.pointer.split('/').nth(1).unwrap_or_default());
         described(violation, tree.as_ref().filter(|_| given))
     }));
     diagnostics.into_result(completed).map(|(completed, _)| completed)
-}
-
-/// Values of `format: file|directory` given by the caller start at the caller's folder.
-fn absolute_paths(schema: &ParamSchema, values: &mut Map<String, Value>, _from_file: &Map<String, Value>, folder: &Path) {
-    let mut value = Value::Object(std::mem::take(values));
-    bind::absolute_paths(schema, &mut value, folder);
-    if let Value::Object(map) = value {
-        *values = map;
-    }
 }
 
 fn read_params_file(file: &NamedText) -> Result<Tree, Diagnostics> {

@@ -77,7 +77,10 @@ impl Turn {
                     left.push(Left { node: index, attempt: *attempt, recorded: true });
                 }
                 NodeState::Ready { .. } => {
-                    let Some(attempt) = node.record().and_then(crate::run::Record::intended) else { continue };
+                    if state.intent(index).is_none() {
+                        continue;
+                    }
+                    let attempt = state.next_attempt(index);
                     // A claim is not synced: after a power cut its absence proves nothing.
                     if rebooted || claims.contains(&(state.path(index), attempt)) {
                         left.push(Left { node: index, attempt, recorded: false });

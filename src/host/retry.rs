@@ -143,6 +143,6 @@ fn everything_before_is_reused(state: &RunState, head: &str) -> bool {
 fn inside(state: &RunState, node: NodeIndex) -> Vec<NodeIndex> {
     match state.node(node).body() {
         Body::Leaf => Vec::new(),
-        Body::Group(_) | Body::Scope(_) => state.children(node),
+        Body::Group(_) | Body::Scope(_) => state.children(node).collect(),
     }
 }

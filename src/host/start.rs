@@ -20,7 +20,7 @@ use crate::ids::RunId;
 use crate::journal::{self, OpenError};
 use crate::probe;
 use crate::resources::Capacity;
-use crate::scheduler::{Timers, World};
+use crate::scheduler::{Durations, Timers, World};
 use crate::settings::Settings;
 
 /// How a host treats what an earlier one left.
@@ -89,7 +89,8 @@ impl Host {
         let last = opened.history.last_seq();
         drop(opened.history);
         let capacity = capacity(&settings);
-        let mut turn = make_turn(workspace, &settings, capacity.clone(), opened.writer, &inbox)?;
+        let durations = replayed.durations.clone();
+        let mut turn = make_turn(workspace, &settings, capacity.clone(), durations, opened.writer, &inbox)?;
         turn.world.set_synced(last);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
@@ -153,6 +154,7 @@ fn make_turn(
     workspace: &Workspace,
     settings: &Settings,
     capacity: Capacity,
+    durations: Durations,
     writer: journal::Writer,
     inbox: &mpsc::Sender<Message>,
 ) -> io::Result<Turn> {
@@ -164,27 +166,26 @@ fn make_turn(
     Ok(Turn {
         workspace: workspace.clone(),
         clock: Clock::start(),
-        world: World::new(capacity, crate::scheduler::Durations::default()),
+        world: World::new(capacity, durations),
         timers: Timers::default(),
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
         writer,
         engine: Arc::new(LocalEngine::new(sink)),
-        launcher: Launcher::new(workspace.clone(), &settings.roots),
+        launcher: Launcher::new(workspace.clone(), catalog::script_roots(workspace, settings)),
         fanout: Fanout::default(),
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
         filing_runs: 0,
         failed: None,
         draining: false,
-        queue_max: settings.queue_max(),
+        queue_max: usize::try_from(settings.queue).unwrap_or(usize::MAX),
     })
 }
 
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
 fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<RunId, String> {
-    turn.world.set_durations(replayed.durations);
     turn.finished = replayed.finished;
     for (run, (state, head)) in replayed.runs {
         turn.world.insert(state);
