@@ -70,6 +70,29 @@ fn streams_are_merged_in_the_order_in_which_they_were_read() {
 }
 
 #[test]
+fn the_format_of_the_index_stays() {
+    let dir = log_of(&[(Stdout, b"one\n"), (Stderr, b"x"), (Stdout, b"two\n")]);
+    let entry = |millis, end: [u8; 7], stream: u8| [&at(millis).micros().to_le_bytes()[..], &end, &[stream]].concat();
+    let entries = [entry(0, [4, 0, 0, 0, 0, 0, 0], 0), entry(10, [1, 0, 0, 0, 0, 0, 0], 1), entry(20, [8, 0, 0, 0, 0, 0, 0], 0)];
+    assert_eq!(fs::read(dir.path().join("index")).expect("it is there"), [b"pqindex\x01".to_vec(), entries.concat()].concat());
+}
+
+#[test]
+fn entries_held_back_are_written_by_a_flush() {
+    let dir = TempDir::new().expect("a folder");
+    let mut writer = LogWriter::new(dir.path());
+    let length = || fs::metadata(dir.path().join("index")).expect("it is there").len();
+    for millis in 0..4 {
+        writer.write(Stdout, b"x\n", at(millis)).expect("it is written");
+    }
+    assert_eq!(length(), 8 + 16, "the first at once, the others within a few milliseconds together");
+    writer.flush().expect("it is written");
+    assert_eq!(length(), 8 + 4 * 16);
+    writer.write(Stdout, b"x\n", at(100)).expect("it is written");
+    assert_eq!(length(), 8 + 5 * 16, "after a pause at once");
+}
+
+#[test]
 fn both_line_ends_are_ends_also_across_chunks() {
     let dir = log_of(&[(Stdout, b"a\r"), (Stdout, b"\nb\r\n\r\n 10%\r 20%\nc\r")]);
     assert_eq!(texts(dir.path(), Query::default()), ["a", "b", "", " 10%\r 20%", "c\r"]);
@@ -254,7 +277,12 @@ proptest! {
     /// However the streams are cut into chunks and whenever a follower looks, each stream gives the same lines, and a tail gives the
     /// last of them.
     #[test]
-    fn chunks_do_not_matter(out in output(), err in output(), cuts in prop::collection::vec((any::<bool>(), 1_usize..9000, any::<bool>(), 0_i64..9), 1..200), tail in 0_usize..30) {
+    fn chunks_do_not_matter(
+        out in output(),
+        err in output(),
+        cuts in prop::collection::vec((any::<bool>(), 1_usize..9000, any::<bool>(), 0_i64..9), 1..200),
+        tail in 0_usize..30,
+    ) {
         let dir = TempDir::new().expect("a folder");
         let mut writer = LogWriter::new(dir.path());
         let reader = LogReader::open(dir.path());
@@ -283,7 +311,8 @@ proptest! {
         for (stream, bytes) in [(Stdout, &out), (Stderr, &err)] {
             prop_assert_eq!(of_stream(&all, stream), expected(bytes));
             prop_assert_eq!(of_stream(&followed, stream), expected(bytes));
-            prop_assert_eq!(lines(dir.path(), Query { stream: Some(stream), ..Query::default() }), all.iter().filter(|line| line.stream == stream).cloned().collect::<Vec<_>>());
+            let only: Vec<_> = all.iter().filter(|line| line.stream == stream).cloned().collect();
+            prop_assert_eq!(lines(dir.path(), Query { stream: Some(stream), ..Query::default() }), only);
         }
         if all.iter().all(|line| line.text.len() < LINE_MAX) {
             let last = &all[all.len().saturating_sub(tail)..];
