@@ -115,6 +115,19 @@ pub(super) fn write_aside(path: &Path, fill: impl FnOnce(&mut File) -> io::Resul
 
 /// Second half of [`replace`].
 pub(super) fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(temporary, path)?;
+    rename(temporary, path)?;
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Renames. On Windows a virus scanner may hold a new file for a moment, which passes.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    const ROUNDS: u32 = 10;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+    for round in 1..=ROUNDS {
+        match fs::rename(from, to) {
+            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => std::thread::sleep(PAUSE * round),
+            other => return other,
+        }
+    }
+    fs::rename(from, to)
 }

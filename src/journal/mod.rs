@@ -6,7 +6,7 @@
 //!   └── Progress::Synced(seq) ◀──────────────────┘            recovery ──▶ History (snapshot lines, then records)
 //! ```
 //!
-//! A record is one line of JSON with a checksum, the checksum of the record before it, and a number without gaps ([`record`] has
+//! A record is one line of JSON with a checksum, the checksum of the record before it, and a number without gaps (`record.rs` has
 //! the format). Appending never waits for the disk: while one batch is written and synced the next gathers, which is group commit
 //! without a timer. Recovery trims a torn tail and keeps it aside; damage anywhere else refuses the journal and changes nothing; no
 //! line is ever skipped.

@@ -634,6 +634,28 @@ fn f11_f12_a_failed_sync_is_never_tried_again_and_nothing_is_acknowledged_after_
 }
 
 #[test]
+fn a_panic_in_the_receiver_of_progress_refuses_later_records() {
+    let dir = TempDir::new().expect("a folder");
+    let writer = open(dir.path(), Options::new(|_| panic!("on purpose"))).expect("it opens").writer;
+    writer.append(entry("r0", None, Urgency::Now)).expect("it is taken");
+    let begin = Instant::now();
+    while writer.append(entry("later", None, Urgency::Soon)).is_ok() {
+        assert!(begin.elapsed() < LIMIT, "records are taken for ever");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_snapshot_of_the_future_is_refused() {
+    let dir = TempDir::new().expect("a folder");
+    let (opened, progress) = open_with(dir.path(), Limits::default());
+    opened.writer.snapshot(vec![], Seq(99));
+    wait_for(&progress, |progress| matches!(progress, Progress::SnapshotFailed(_)));
+    append_all(&opened.writer, 0..1);
+    snapshot_now(&opened.writer, &progress, vec![]);
+}
+
+#[test]
 fn f09_f15_a_full_disk_cuts_back_to_the_last_whole_record() {
     for room in (50..1200).step_by(61) {
         let dir = TempDir::new().expect("a folder");
@@ -779,7 +801,12 @@ proptest! {
     /// The program or the machine dies while records are being written: whatever the file was cut to beyond the last
     /// acknowledgement, recovery gives a prefix that holds everything acknowledged, and the journal goes on.
     #[test]
-    fn a_crash_keeps_everything_acknowledged(sizes in prop::collection::vec(0_usize..3000, 1..20), acked in 0_usize..20, cut in 0.0..1.0_f64, zeros in 0_usize..3) {
+    fn a_crash_keeps_everything_acknowledged(
+        sizes in prop::collection::vec(0_usize..3000, 1..20),
+        acked in 0_usize..20,
+        cut in 0.0..1.0_f64,
+        zeros in 0_usize..3,
+    ) {
         let dir = TempDir::new().expect("a folder");
         let opened = open_plain(dir.path());
         let mut acknowledged = 0;

@@ -16,6 +16,9 @@ use super::write::{Batch, Begin, Progress, Retained, Rotation, Shared, State};
 use super::{JournalFailure, SOON, blob, files};
 use crate::ids::Seq;
 
+/// Largest empty buffer that is kept for the next batch; a burst must not hold its memory for ever.
+const SPARE_MAX: usize = 1 << 20;
+
 /// State of the thread.
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -149,6 +152,7 @@ impl Worker {
         }
         self.spare = batch.lines;
         self.spare.clear();
+        self.spare.shrink_to(SPARE_MAX);
         Ok(())
     }
 
@@ -254,13 +258,25 @@ impl Worker {
 
     /// Tells everybody, once. Records that were taken and not written are gone; nobody was told otherwise.
     fn fail(self, failure: JournalFailure) {
-        {
-            let mut state = self.shared.lock();
-            state.failure = Some(failure.clone());
-            state.gathering = Batch::default();
-        }
-        self.shared.progress.notify_all();
+        self.refuse_more(failure.clone());
         (self.on_progress)(Progress::Failed(failure));
+    }
+
+    fn refuse_more(&self, failure: JournalFailure) {
+        let mut state = self.shared.lock();
+        state.failure = Some(failure);
+        state.gathering = Batch::default();
+        drop(state);
+        self.shared.progress.notify_all();
+    }
+}
+
+impl Drop for Worker {
+    /// A panic of the receiver of progress must not leave producers who believe that their records are being written.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.refuse_more(self.failure("its thread panicked while writing")(io::Error::other("see standard error")));
+        }
     }
 }
 

@@ -233,7 +233,12 @@ impl Writer {
         // Counted from here on, so that a snapshot that fails is tried again after as much as usual and not at once.
         state.since_snapshot = (0, 0);
         let number = state.number + 1;
+        let last = state.last.seq;
         drop(state);
+        if upto.0 > last {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, format!("record {} was never taken", upto.0));
+            return report(&self.shared, Err(JournalFailure::new("cannot write a snapshot in", &self.shared.folder, error)));
+        }
         let shared = self.shared.clone();
         let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
             let done = write_snapshot(&shared, &lines, upto, number);
