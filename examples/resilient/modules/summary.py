@@ -15,7 +15,7 @@ def described(source):
 
 
 def main():
-    given = json.load(sys.stdin)
+    given = json.load(sys.stdin.buffer)
     sources = given["sources"]
     for source in sources:
         print(described(source))
