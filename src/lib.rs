@@ -15,12 +15,14 @@ pub mod pipeline;
 pub mod resources;
 pub mod run;
 pub mod scheduler;
+pub mod settings;
 // L2 input and output
 pub mod attempt;
 pub mod engine;
 pub mod journal;
 pub mod logs;
 pub mod probe;
+pub mod source;
 pub mod yaml;
 // L3
 pub mod host;

@@ -7,7 +7,7 @@ use super::follow::{self, OnInterrupt};
 use super::progress::{Progress, Show};
 use super::session::Session;
 use super::show::select;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 
 /// Arguments of `cancel`.
 #[derive(Debug, clap::Args)]

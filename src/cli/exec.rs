@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Context, current_folder};
 use crate::event::{FailureCause, RunStatus, SpawnFailureKind};
 use crate::host::runfile::RunFile;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 use crate::host::submission::{Submit, Target};
 
 /// Arguments of `exec`.

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::signals::{self, Signal};
 use crate::event::RunStatus;
 use crate::host::index::RunRow;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 use crate::host::update::Update;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;

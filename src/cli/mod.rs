@@ -4,7 +4,7 @@
 //! and become it where there is none. Inner layers return typed errors; [`failure`] is the one place that turns them into exit codes.
 
 mod cancel;
-mod catalog;
+
 mod client;
 mod exec;
 mod exit;

@@ -7,7 +7,7 @@ use super::progress::Show;
 use super::run::follow_to_end;
 use super::session::Session;
 use super::show::select;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 
 /// Arguments of `resume`.
 #[derive(Debug, clap::Args)]

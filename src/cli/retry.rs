@@ -7,7 +7,7 @@ use super::progress::Show;
 use super::run::follow_to_end;
 use super::session::Session;
 use super::show::select;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 use crate::host::submission::{Retry, RetryScope};
 
 /// Arguments of `retry`.

@@ -10,7 +10,7 @@ use super::progress::{Progress, Show};
 use super::session::{self, Session};
 use super::{Context, current_folder, plan, summary};
 use crate::host::prepare;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 use crate::host::submission::{NamedText, Submit, Target};
 use crate::host::workspace::Workspace;
 use crate::ids::{ModuleId, RunId};

@@ -9,9 +9,8 @@ use super::failure::Failure;
 use super::follow::Input;
 use super::session::Hosting;
 use super::signals::{self, Signal};
-use crate::host::hostlog;
 use crate::host::ownership::{self, HostKind, Ownership};
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -57,7 +56,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         }
     }
     hosting.drain(false)?;
-    hostlog::note_end();
     Ok(Exit::Ok)
 }
 

@@ -13,7 +13,7 @@ use super::output::Output;
 use crate::api;
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
-use crate::host::start::HostMode;
+use crate::host::HostMode;
 use crate::host::submission::{Retry, Submit};
 use crate::host::workspace::Workspace;
 use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};

@@ -38,4 +38,4 @@ pub mod workspace;
 
 pub use handle::{Accepted, CommandError, FollowSink, Handle};
 pub use prepare::Refused;
-pub use start::{Host, StartError, StartOptions};
+pub use start::{Host, HostMode, StartError, StartOptions};

@@ -102,17 +102,9 @@ impl Turn {
             // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
             None => inbox.recv().ok(),
             Some(due) => {
-                let message = inbox.recv_timeout(self.clock.until(due).to_std()).ok();
-                if message.is_none() {
-                    self.note_deadline();
-                }
-                message
+                inbox.recv_timeout(self.clock.until(due).to_std()).ok()
             }
         }
-    }
-
-    fn note_deadline(&self) {
-        tracing::trace!("a deadline came");
     }
 
     fn is_drained(&self) -> bool {
@@ -285,7 +277,7 @@ impl Turn {
     }
 
     fn resume(&mut self, run: Option<RunId>, reply: Reply<Vec<RunId>>) {
-        let held = |state: &RunState| state.facts().held && !state.status().is_terminal();
+        let held = |state: &RunState| state.needs_resume() && !state.status().is_terminal();
         let runs: Vec<RunId> = match &run {
             None => self.world.runs().filter(|state| held(state)).map(|state| state.id().clone()).collect(),
             Some(run) => match self.world.run(run) {

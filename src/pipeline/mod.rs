@@ -12,6 +12,7 @@ pub mod definition;
 pub mod expr;
 pub mod graph;
 mod links;
+mod modules;
 mod node;
 mod schema_path;
 

@@ -119,7 +119,7 @@ impl RunState {
             Some(Outcome::Cancelled { .. }) => step(&mut tally.cancelled, true),
             Some(Outcome::Skipped { because }) => match &**because {
                 SkipReason::Stopped { .. } => step(&mut tally.stopped, true),
-                SkipReason::Condition | SkipReason::Dependency { .. } => {}
+                SkipReason::Condition | SkipReason::Dependency { .. } | SkipReason::NotSelected => {}
             },
         }
     }

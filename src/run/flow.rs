@@ -255,7 +255,7 @@ impl RunState {
             },
             Some(Outcome::Skipped { because }) => match &**because {
                 SkipReason::Dependency { root } | SkipReason::Stopped { root } => root.clone(),
-                SkipReason::Condition => self.path(node),
+                SkipReason::Condition | SkipReason::NotSelected => self.path(node),
             },
             Some(Outcome::Completed | Outcome::Cancelled { .. } | Outcome::Reused { .. }) | None => self.path(node),
         }

@@ -158,6 +158,15 @@ impl NodeStatus {
         Self::Reused,
     ];
 
+    /// Whether it never changes again.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Waiting | Self::Queued | Self::Running | Self::Retrying => false,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Skipped | Self::Reused => true,
+        }
+    }
+
     /// As in JSON and in expressions.
     #[must_use]
     pub fn as_str(self) -> &'static str {

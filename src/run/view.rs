@@ -166,6 +166,13 @@ impl RunState {
         }
     }
 
+    /// Nodes that are terminal, and all that are known.
+    #[must_use]
+    pub fn progress(&self) -> (u32, u32) {
+        let done = NodeStatus::ALL.iter().filter(|status| status.is_terminal()).map(|status| self.derived.counts[*status as usize]).sum();
+        (done, self.derived.counts.iter().sum())
+    }
+
     /// What surfaces show of a node.
     ///
     /// # Panics
@@ -271,6 +278,7 @@ fn stop_words(reason: StopReason) -> &'static str {
 fn skip_words(because: &SkipReason) -> String {
     match because {
         SkipReason::Condition => "its condition is false".into(),
+        SkipReason::NotSelected => "the retry asked for another node only".into(),
         SkipReason::Dependency { root } => format!("because of {root}"),
         SkipReason::Stopped { root } => format!("{root} failed (on_failure: stop)"),
     }

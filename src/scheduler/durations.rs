@@ -35,6 +35,19 @@ impl Durations {
         }
     }
 
+    /// Learns what another host learned.
+    pub fn merge(&mut self, others: &Self) {
+        for (module, other) in &others.modules {
+            let mean = self.modules.entry(module.clone()).or_default();
+            mean.count += other.count;
+            mean.total_ms = mean.total_ms.saturating_add(other.total_ms);
+            while mean.count >= MEMORY {
+                mean.count /= 2;
+                mean.total_ms /= 2;
+            }
+        }
+    }
+
     /// The mean of a module, if an attempt of it ever completed.
     #[must_use]
     pub fn of(&self, module: &ModuleId) -> Option<DurationMs> {
