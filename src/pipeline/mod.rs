@@ -9,11 +9,13 @@ pub mod bind;
 pub mod compile;
 pub mod cycle;
 pub mod definition;
+pub mod export;
 pub mod expr;
 pub mod graph;
 mod links;
 mod node;
 mod schema_path;
+pub mod single;
 
 #[cfg(test)]
 mod testing;
