@@ -3,6 +3,13 @@
 //! Built from the tree of a file (`tree`), never from text; every mistake is a diagnostic and all of them come at once. Knows nothing
 //! of the disk: whoever reads the folder brings trees and asks the disk about scripts. Used by `pipeline`, `host` and the surfaces.
 
+pub mod arguments;
+mod environment;
+mod program;
+mod read;
+pub mod registry;
+mod settings_keys;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +18,43 @@ use crate::ids::ModuleId;
 use crate::params::ParamSchema;
 use crate::pipeline::expr::Template;
 use crate::request::{NodeSettings, PythonChoice, Runtime};
+
+pub use program::read_python;
+pub use read::{MANIFEST_KEYS, read_module, read_module_with, readable_id};
+pub use settings_keys::{LATER_KEYS, NODE_SETTINGS_KEYS, read_defaults_keys, read_settings_keys};
+
+/// What the settings say for modules that do not say it themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// What a node may override too.
+    pub settings: NodeSettings,
+    /// Attempts of one module at once.
+    pub concurrency: Option<u32>,
+    /// What must be there for any module.
+    pub requires: Requires,
+    /// The interpreter of Python scripts.
+    pub python: PythonChoice,
+    /// Names of the host's environment variables that every module gets.
+    pub pass_env: Vec<String>,
+    /// What a changed script means.
+    pub pin: Pin,
+    /// Whether modules are on.
+    pub enabled: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            settings: NodeSettings::default(),
+            concurrency: None,
+            requires: Requires::default(),
+            python: PythonChoice::Auto,
+            pass_env: Vec::new(),
+            pin: Pin::default(),
+            enabled: true,
+        }
+    }
+}
 
 /// What a module runs.
 #[derive(Debug, Clone)]
@@ -24,7 +68,7 @@ pub enum Program {
         /// Which Python, if `runtime` is Python.
         python: PythonChoice,
     },
-    /// A program with arguments, each a template over `params`.
+    /// A program with arguments, each a template over `params`. The first, the program, is a constant: found on PATH or absolute.
     Command(Vec<Template>),
 }
 
@@ -89,3 +133,6 @@ pub struct Module {
     /// Where its id stands.
     pub id_place: Place,
 }
+
+#[cfg(test)]
+mod tests;
