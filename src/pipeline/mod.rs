@@ -9,12 +9,14 @@ pub mod bind;
 pub mod compile;
 pub mod cycle;
 pub mod definition;
+pub mod export;
 pub mod expr;
 pub mod graph;
 mod links;
 mod modules;
 mod node;
 mod schema_path;
+pub mod single;
 
 #[cfg(test)]
 mod testing;

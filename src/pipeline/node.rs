@@ -38,8 +38,9 @@ const LATER: [(&str, &str); 10] = [
 const OF_MANIFESTS: [&str; 10] =
     ["concurrency", "dependencies", "requires", "python", "pass_env", "pin", "enabled", "script", "command", "runtime"];
 
-/// Names looked at for a suggestion: enough for what people write, and no quadratic work for what programs do.
-pub(super) const SUGGESTED_MAX: usize = 10_000;
+/// Names looked at for a suggestion, and mistakes that get one: enough for what people write, and no quadratic work for what programs do.
+const SUGGESTED_MAX: usize = 10_000;
+const SUGGESTIONS_MAX: usize = 50;
 
 /// The modules that a file names, each looked up once.
 #[derive(Default)]
@@ -340,9 +341,13 @@ impl<'t> FileReader<'_, '_, 't> {
 
     /// The refusal of an id that no node has.
     pub(super) fn unknown_node(&self, id: &str, place: Place) -> Diagnostic {
+        let diagnostic = Diagnostic::error(format!("there is no node `{id}`")).at(place);
+        if self.compiler.diagnostics.len() > SUGGESTIONS_MAX {
+            return diagnostic;
+        }
         let names = self.tree.root().get("nodes").into_iter().flat_map(NodeRef::entries).filter_map(|(key, _)| key.scalar_text());
         let known: Vec<&str> = names.take(SUGGESTED_MAX).collect();
-        Diagnostic::error(format!("there is no node `{id}`")).at(place).with_help_of(suggest(id, known))
+        diagnostic.with_help_of(suggest(id, known))
     }
 
     fn control(&mut self, keys: &Keys<'t>) -> Option<Box<Control>> {
