@@ -24,27 +24,36 @@ impl Turn {
             return None;
         }
         let now = self.clock.now();
-        let seq = Seq(self.writer.last_seq().0 + 1);
         // The path is taken before: the event may be about to change what the node is.
         let path = event.node().and_then(|node| self.world.run(run).map(|state| state.path(node)));
-        if let Err(illegal) = self.world.apply(run, &event, Stamp { seq, at: now.wall }) {
-            // A fault of ours. The state is as it was; going on is safer for everybody else than stopping.
-            tracing::error!(%run, %illegal, "an event was refused");
-            return None;
-        }
+        let seq = self.apply_and_write(run, path.as_deref(), &event, now)?;
         if let Some(state) = self.world.run(run) {
             self.timers.observe(state, &event, now);
         }
-        let written = self.write(run, path.as_deref(), &event, now)?;
-        debug_assert_eq!(written, seq, "the host's thread alone writes records");
         self.tell(run, path, &event, seq, now);
         Some(seq)
     }
 
-    fn write(&mut self, run: &RunId, path: Option<&str>, event: &Event, now: Now) -> Option<Seq> {
+    /// The record is taken exactly if the state takes the event, and under the same number.
+    fn apply_and_write(&mut self, run: &RunId, path: Option<&str>, event: &Event, now: Now) -> Option<Seq> {
         let data = match event {
-            Event::RunEnded { status, outputs } => self.end_data(run, *status, outputs.clone()),
-            _ => record::data(event),
+            Event::RunEnded { status, outputs } => self.end_data(run, *status, outputs.clone(), now),
+            Event::RunSubmitted { .. }
+            | Event::RunCancelRequested { .. }
+            | Event::RunHeld
+            | Event::RunResumed
+            | Event::NodeReady { .. }
+            | Event::NodeSkipped { .. }
+            | Event::NodeExpanded { .. }
+            | Event::NodeOpened { .. }
+            | Event::NodeFinished { .. }
+            | Event::NodeFailed { .. }
+            | Event::NodeCancelled { .. }
+            | Event::NodeReused { .. }
+            | Event::AttemptIntended { .. }
+            | Event::AttemptStarted { .. }
+            | Event::AttemptStopping { .. }
+            | Event::AttemptEnded { .. } => record::data(event),
         };
         let entry = Entry {
             kind: record::kind(event),
@@ -55,8 +64,17 @@ impl Turn {
             at: now.wall,
             urgency: if record::is_awaited(event) { Urgency::Now } else { Urgency::Soon },
         };
-        match self.writer.append(entry) {
-            Ok(seq) => Some(seq),
+        let Self { writer, world, .. } = self;
+        let taken = writer.append_if(entry, |seq| match world.apply(run, event, Stamp { seq, at: now.wall }) {
+            Ok(()) => true,
+            Err(illegal) => {
+                // A fault of ours. The state is as it was; going on is safer for everybody else than stopping.
+                tracing::error!(%run, %illegal, "an event was refused");
+                false
+            }
+        });
+        match taken {
+            Ok(seq) => seq,
             Err(error) => {
                 tracing::error!(%error, "a record was refused");
                 self.failed.get_or_insert_with(|| error.to_string());
@@ -72,9 +90,10 @@ impl Turn {
         run: &RunId,
         status: crate::event::RunStatus,
         outputs: Option<std::sync::Arc<serde_json::Value>>,
+        now: Now,
     ) -> Option<Box<serde_json::value::RawValue>> {
         let (state, head) = (self.world.run(run)?, self.heads.get(run)?);
-        let row = serde_json::value::to_raw_value(&runfile::row(state, head)).ok()?;
+        let row = serde_json::value::to_raw_value(&runfile::row(state, head).ended(status, now.wall)).ok()?;
         let mut learned = Durations::default();
         for (index, node) in state.nodes() {
             let took = node.record().and_then(|record| record.attempts().last()).and_then(|last| last.end.as_ref());

@@ -59,6 +59,15 @@ impl RunRow {
         self.pipeline.as_deref().or(self.module_id.as_deref()).unwrap_or("-")
     }
 
+    /// The same run at its end.
+    #[must_use]
+    pub fn ended(mut self, status: RunStatus, at: Timestamp) -> Self {
+        self.status = status;
+        self.completed_at = Some(at);
+        self.duration_seconds = self.started_at.map(|started| at.since(started).to_std().as_secs_f64());
+        self
+    }
+
     /// Number of nodes.
     #[must_use]
     pub fn total(&self) -> u64 {

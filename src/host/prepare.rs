@@ -228,7 +228,7 @@ pub(super) fn module_definition(
     registry: &Registry,
 ) -> Result<Arc<Definition>, Diagnostics> {
     let with = params.as_object().cloned().unwrap_or_default();
-    single(module, with, with_dependencies, registry).map(Arc::new)
+    single(&module, with, with_dependencies, registry).map(Arc::new)
 }
 
 /// A module for a script that has no manifest: runs where the caller is, with its arguments as they are.

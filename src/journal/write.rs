@@ -182,6 +182,15 @@ impl Writer {
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&self, entry: Entry<'_>) -> Result<Seq, AppendError> {
+        self.append_if(entry, |_| true).map(|taken| taken.unwrap_or_default())
+    }
+
+    /// The same, but asks with the record's number whether it is to be taken; `None` if not. So a caller can change its state under
+    /// exactly that number, or refuse and leave no trace. `accept` is called under the writer's lock and must be short.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; `accept` was not called then.
+    pub fn append_if(&self, entry: Entry<'_>, accept: impl FnOnce(Seq) -> bool) -> Result<Option<Seq>, AppendError> {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         if let Some(failure) = &state.failure {
@@ -193,6 +202,10 @@ impl Writer {
         let batch = &mut state.gathering;
         let before = batch.lines.len();
         let encoded = encode(&mut batch.lines, state.last, boot_id(), &entry).map_err(|length| AppendError::TooLong { length })?;
+        if !accept(Seq(encoded.link.seq)) {
+            batch.lines.truncate(before);
+            return Ok(None);
+        }
         state.last = encoded.link;
         batch.last = encoded.link.seq;
         batch.blobs.extend(encoded.spilled);
@@ -200,7 +213,7 @@ impl Writer {
         state.since_snapshot.0 += (batch.lines.len() - before) as u64;
         state.since_snapshot.1 += 1;
         self.shared.wake(guard);
-        Ok(Seq(encoded.link.seq))
+        Ok(Some(Seq(encoded.link.seq)))
     }
 
     /// Waits until everything taken so far is durable; false when `limit` passed first.
