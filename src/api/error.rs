@@ -75,9 +75,7 @@ impl From<CommandError> for ApiError {
             CommandError::NotHeld(_) | CommandError::StillRunning(_) => Self::new(StatusCode::CONFLICT, "conflict", text),
             CommandError::Refused(refused) => Self::from(refused),
             CommandError::Gone => Self::new(StatusCode::SERVICE_UNAVAILABLE, "leaving", text),
-            CommandError::Journal(_) | CommandError::Unreadable { .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", text)
-            }
+            CommandError::Journal(_) | CommandError::Unreadable { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", text),
         }
     }
 }

@@ -9,8 +9,8 @@ use super::progress::{Progress, Show};
 use super::session::Session;
 use super::{Context, current_folder};
 use crate::event::{FailureCause, RunStatus, SpawnFailureKind};
-use crate::host::runfile::RunFile;
 use crate::host::HostMode;
+use crate::host::runfile::RunFile;
 use crate::host::submission::{Submit, Target};
 
 /// Arguments of `exec`.

@@ -9,8 +9,8 @@ use super::progress::Progress;
 use super::session::Session;
 use super::signals::{self, Signal};
 use crate::event::RunStatus;
-use crate::host::index::RunRow;
 use crate::host::HostMode;
+use crate::host::index::RunRow;
 use crate::host::update::Update;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
@@ -96,11 +96,7 @@ pub(super) fn follow(
             Input::Signal(Signal::Interrupt) if on_interrupt == OnInterrupt::Detach => return Ok(Ending::Detached),
             Input::Signal(Signal::Interrupt) => {
                 interrupts += 1;
-                context.output.note(if interrupts == 1 {
-                    "cancelling; once more to kill at once"
-                } else {
-                    "killing"
-                });
+                context.output.note(if interrupts == 1 { "cancelling; once more to kill at once" } else { "killing" });
                 session.cancel(run, interrupts > 1, &context.output)?;
             }
         }

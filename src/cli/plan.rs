@@ -78,7 +78,12 @@ pub(super) fn print(definition: &Definition, context: &Context, json: bool, limi
     }
     let output = &context.output;
     let at_least = if totals.open { " or more" } else { "" };
-    output.line(format!("{}: {} nodes{at_least}, {} edges, {waves} waves", output.styled(&definition.name, Style::Bold), totals.nodes, totals.edges));
+    output.line(format!(
+        "{}: {} nodes{at_least}, {} edges, {waves} waves",
+        output.styled(&definition.name, Style::Bold),
+        totals.nodes,
+        totals.edges
+    ));
     output.line(format!("critical path: {}", shortened(definition, &path)));
     let mut wave = None;
     for node in order.iter().take(limit) {

@@ -128,8 +128,7 @@ impl<'a> Progress<'a> {
         if !matches!(self.show, Show::Lines | Show::Output) {
             return;
         }
-        let (reader, cursor) =
-            self.logs.entry(folder.to_owned()).or_insert_with(|| (LogReader::open(folder), Cursor::default()));
+        let (reader, cursor) = self.logs.entry(folder.to_owned()).or_insert_with(|| (LogReader::open(folder), Cursor::default()));
         // Logs that cannot be read now can be later, by `logs`.
         let lines = reader.poll(cursor, over).unwrap_or_default();
         for line in &lines {

@@ -9,8 +9,8 @@ use super::failure::Failure;
 use super::follow::Input;
 use super::session::Hosting;
 use super::signals::{self, Signal};
-use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::HostMode;
+use crate::host::ownership::{self, HostKind, Ownership};
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]

@@ -11,9 +11,9 @@ use super::failure::Failure;
 use super::follow::Input;
 use super::output::Output;
 use crate::api;
+use crate::host::HostMode;
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
-use crate::host::HostMode;
 use crate::host::submission::{Retry, Submit};
 use crate::host::workspace::Workspace;
 use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};
@@ -147,13 +147,7 @@ impl Session {
 
 impl Hosting {
     /// Becomes the host and offers the channel.
-    pub(super) fn start(
-        workspace: &Workspace,
-        ownership: Ownership,
-        mode: HostMode,
-        port: u16,
-        kind: HostKind,
-    ) -> Result<Self, Failure> {
+    pub(super) fn start(workspace: &Workspace, ownership: Ownership, mode: HostMode, port: u16, kind: HostKind) -> Result<Self, Failure> {
         hostlog::start(workspace).map_err(|error| Failure::ours(format!("the log cannot be written: {error}")))?;
         let host = Host::start(workspace, ownership, StartOptions { mode }).map_err(start_failure)?;
         let token = ownership::token(workspace).map_err(|error| Failure::ours(format!("the token cannot be read: {error}")))?;

@@ -152,7 +152,7 @@ fn style(status: NodeStatus) -> Style {
 
 fn one_node(row: &NodeRow, output: &Output) {
     output.line(format!("{}  {}", row.node, output.styled(row.status.as_str(), style(row.status))));
-    let mut fact = |name: &str, value: Option<String>| {
+    let fact = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             output.line(format!("  {name:<11} {}", printable(&value)));
         }

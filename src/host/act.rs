@@ -136,9 +136,9 @@ impl Turn {
                 let row = state.row(*node);
                 let ended = matches!(event, Event::AttemptEnded { .. });
                 let attempt = record::attempt(event);
-                let folder = attempt.zip(path.as_deref()).map(|(attempt, path)| {
-                    AttemptFolder::new(&workspace.run(run), path, attempt).path().to_owned()
-                });
+                let folder = attempt
+                    .zip(path.as_deref())
+                    .map(|(attempt, path)| AttemptFolder::new(&workspace.run(run), path, attempt).path().to_owned());
                 let (done, total) = state.progress();
                 let change = NodeChange {
                     at: now.wall,
@@ -235,8 +235,7 @@ impl Turn {
             }
             Fact::Progress { id, progress } => {
                 if let Some((node, _)) = self.followed(&id) {
-                    let update =
-                        Update::Progress { node, done: progress.done, total: progress.total, message: progress.message };
+                    let update = Update::Progress { node, done: progress.done, total: progress.total, message: progress.message };
                     self.fanout.publish_now(&id.run, &update);
                 }
             }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Source};
 use crate::manifest::registry::{ManifestResult, Registry};
-use crate::manifest::{Defaults, Module, readable_id, read_module_with};
-use crate::pipeline::compile::{Found, Modules, Sources, compile};
+use crate::manifest::{Defaults, Module, read_module_with, readable_id};
+use crate::pipeline::compile::{Sources, compile};
 use crate::pipeline::definition::Definition;
 use crate::settings::Settings;
 use crate::source;
@@ -189,9 +189,7 @@ impl Catalog {
             Some(_) => Err(NoModule::Unknown(Diagnostic::error(format!("module `{id}` is off (`enabled: false` in its manifest)")))),
             None => Err(match self.registry.broken_named(id) {
                 Some(broken) => NoModule::Broken(broken.diagnostics.clone()),
-                None => NoModule::Unknown(
-                    Diagnostic::error(format!("there is no module `{id}`")).with_help_of(self.registry.suggest(id)),
-                ),
+                None => NoModule::Unknown(Diagnostic::error(format!("there is no module `{id}`")).with_help_of(self.registry.suggest(id))),
             }),
         }
     }
@@ -231,7 +229,7 @@ pub fn plain_path(path: PathBuf) -> PathBuf {
 fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>), Diagnostics> {
     let file = workspace.settings();
     if !file.exists() {
-        return Ok((Settings::default(), None));
+        return Ok((Settings { queue: 10000, ..Settings::default() }, None));
     }
     let text = source::read_text(&file, source::MANIFEST_BYTES_MAX)
         .map_err(|error| Diagnostics::from(Diagnostic::error(format!("{}: {error}", workspace.display(&file)))))?;

@@ -117,9 +117,8 @@ impl Launcher {
             run_id: order.id.run.as_str(),
             workspace: &workspace,
         };
-        arguments::command(parts, &scope).map_err(|mistakes| FailureCause::Parameters {
-            messages: mistakes.iter().map(ToString::to_string).collect(),
-        })
+        arguments::command(parts, &scope)
+            .map_err(|mistakes| FailureCause::Parameters { messages: mistakes.iter().map(ToString::to_string).collect() })
     }
 
     fn script(&mut self, module: &Module, path: &Path) -> Result<(Launch, Vec<OsString>, Option<String>), FailureCause> {

@@ -5,11 +5,12 @@
 use super::index::{Finished, RunRow};
 use super::ownership;
 use super::prepare::RunHead;
-use super::replay::replay;
+use super::replay::{load_pinned, replay};
 use super::runfile::{self, RunFile};
 use super::workspace::Workspace;
 use crate::ids::{NodeIndex, RunId};
 use crate::journal::{self, OpenError};
+use crate::pipeline::definition::Definition;
 use crate::run::RunState;
 use std::collections::BTreeMap;
 
@@ -23,6 +24,14 @@ pub struct Snapshot {
     pub hosted: bool,
     /// Why the journal could not be read to its end, if it is damaged.
     pub damage: Option<String>,
+}
+
+/// The graph of what a run was submitted with.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub fn definition(workspace: &Workspace, run: &RunId) -> Result<std::sync::Arc<Definition>, String> {
+    load_pinned(workspace, run, None).map(|(_, definition)| definition)
 }
 
 /// Why a selector names no run.

@@ -15,7 +15,7 @@ use crate::ids::{AttemptNumber, NodeIndex, RunId};
 
 /// Why a record could not be turned into an event.
 #[derive(Debug, thiserror::Error)]
-pub enum RecordError {
+pub(super) enum RecordError {
     /// Written by a later version, or damaged where the checksum cannot see it.
     #[error("the record kind `{0}` is not known to this version")]
     UnknownKind(String),
@@ -39,7 +39,7 @@ pub enum RecordError {
 
 /// Kind of a record for an event.
 #[must_use]
-pub fn kind(event: &Event) -> &'static str {
+pub(super) fn kind(event: &Event) -> &'static str {
     match event {
         Event::RunSubmitted { .. } => "run.submit",
         Event::RunCancelRequested { .. } => "run.cancel",
@@ -63,7 +63,7 @@ pub fn kind(event: &Event) -> &'static str {
 
 /// Whether somebody waits until the record is on the disk: an answer to a person, or a start.
 #[must_use]
-pub fn is_awaited(event: &Event) -> bool {
+pub(super) fn is_awaited(event: &Event) -> bool {
     match event {
         Event::RunSubmitted { .. }
         | Event::RunCancelRequested { .. }
@@ -87,7 +87,7 @@ pub fn is_awaited(event: &Event) -> bool {
 
 /// The attempt that an event is about.
 #[must_use]
-pub fn attempt(event: &Event) -> Option<AttemptNumber> {
+pub(super) fn attempt(event: &Event) -> Option<AttemptNumber> {
     match event {
         Event::AttemptIntended { attempt, .. }
         | Event::AttemptStarted { attempt, .. }
@@ -122,18 +122,18 @@ struct Kill {
 
 /// Data of `run.end`: what the run's index row needs, so that an ended run is never replayed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RunEnd<'a> {
+pub(super) struct RunEnd<'a> {
     /// Final status.
-    pub status: RunStatus,
+    pub(super) status: RunStatus,
     /// What the pipeline's `outputs` gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outputs: Option<Arc<Value>>,
+    pub(super) outputs: Option<Arc<Value>>,
     /// The index row.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub row: Option<&'a RawValue>,
+    pub(super) row: Option<&'a RawValue>,
     /// Durations learned from it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub learned: Option<&'a RawValue>,
+    pub(super) learned: Option<&'a RawValue>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -175,13 +175,11 @@ struct Stopping {
 
 /// Data of an event's record. `None` where kind and node say everything. `run.end` is written by [`RunEnd`] instead, with its row.
 #[must_use]
-pub fn data(event: &Event) -> Option<Box<RawValue>> {
+pub(super) fn data(event: &Event) -> Option<Box<RawValue>> {
     let text = match event {
-        Event::RunHeld
-        | Event::RunResumed
-        | Event::NodeReady { .. }
-        | Event::NodeCancelled { .. }
-        | Event::AttemptIntended { .. } => return None,
+        Event::RunHeld | Event::RunResumed | Event::NodeReady { .. } | Event::NodeCancelled { .. } | Event::AttemptIntended { .. } => {
+            return None;
+        }
         Event::RunSubmitted { pinned } => serde_json::to_string(&Pinned { pinned: pinned.clone() }),
         Event::RunCancelRequested { kill } => serde_json::to_string(&Kill { kill: *kill }),
         Event::RunEnded { status, outputs } => {
@@ -203,7 +201,7 @@ pub fn data(event: &Event) -> Option<Box<RawValue>> {
 
 /// Data of a `run.end` record.
 #[must_use]
-pub fn end_data(status: RunStatus, outputs: Option<Arc<Value>>, row: &RawValue, learned: &RawValue) -> Option<Box<RawValue>> {
+pub(super) fn end_data(status: RunStatus, outputs: Option<Arc<Value>>, row: &RawValue, learned: &RawValue) -> Option<Box<RawValue>> {
     let text = serde_json::to_string(&RunEnd { status, outputs, row: Some(row), learned: Some(learned) });
     text.ok().and_then(|text| RawValue::from_string(text).ok())
 }
@@ -212,7 +210,7 @@ pub fn end_data(status: RunStatus, outputs: Option<Arc<Value>>, row: &RawValue, 
 ///
 /// # Errors
 /// When the kind or the node is not known, or the data do not fit.
-pub fn event(
+pub(super) fn event(
     kind: &str,
     path: Option<&str>,
     attempt: Option<AttemptNumber>,

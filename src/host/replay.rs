@@ -86,7 +86,8 @@ pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: imp
             }
         }
     }
-    let over: Vec<RunId> = replayed.runs.iter().filter(|(_, (state, _))| state.status().is_terminal()).map(|(run, _)| run.clone()).collect();
+    let over: Vec<RunId> =
+        replayed.runs.iter().filter(|(_, (state, _))| state.status().is_terminal()).map(|(run, _)| run.clone()).collect();
     for run in over {
         replayed.unfiled.extend(replayed.runs.remove_entry(&run));
     }
@@ -115,8 +116,7 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
     let head = RunHead::of(&pinned, &definition);
     let frozen: Frozen = serde_json::from_str(live.state.get()).map_err(|error| error.to_string())?;
     let root = workspace.root().to_string_lossy().into_owned();
-    let state =
-        RunState::thaw(live.run.clone(), definition, Arc::new(pinned.params), root, frozen).map_err(|error| error.to_string())?;
+    let state = RunState::thaw(live.run.clone(), definition, Arc::new(pinned.params), root, frozen).map_err(|error| error.to_string())?;
     Ok((state, head))
 }
 
@@ -146,12 +146,7 @@ fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed
 }
 
 /// One record of a run that is told again.
-fn tell(
-    workspace: &Workspace,
-    record: &Record<'_>,
-    run: &RunId,
-    runs: &mut BTreeMap<RunId, (RunState, RunHead)>,
-) -> Result<(), String> {
+fn tell(workspace: &Workspace, record: &Record<'_>, run: &RunId, runs: &mut BTreeMap<RunId, (RunState, RunHead)>) -> Result<(), String> {
     let data = record.data.as_deref().unwrap_or("");
     if record.kind == "run.submit" {
         let hash = match record::event(&record.kind, None, None, data, |_| None) {

@@ -1,7 +1,13 @@
 //! stub
 /// s
-pub fn module() -> serde_json::Value { todo!() }
+pub fn module() -> serde_json::Value {
+    todo!()
+}
 /// s
-pub fn pipeline() -> serde_json::Value { todo!() }
+pub fn pipeline() -> serde_json::Value {
+    todo!()
+}
 /// s
-pub fn settings() -> serde_json::Value { todo!() }
+pub fn settings() -> serde_json::Value {
+    todo!()
+}

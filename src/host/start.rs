@@ -145,7 +145,7 @@ impl Host {
 
 /// What may be held at once: the settings, else what the machine has, less the reserve.
 #[must_use]
-pub fn capacity(settings: &Settings) -> Capacity {
+pub(super) fn capacity(settings: &Settings) -> Capacity {
     let found = probe::detect();
     settings.capacity(found.cpus, found.memory)
 }

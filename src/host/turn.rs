@@ -101,9 +101,7 @@ impl Turn {
         match self.timers.next(self.clock.now().mono) {
             // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
             None => inbox.recv().ok(),
-            Some(due) => {
-                inbox.recv_timeout(self.clock.until(due).to_std()).ok()
-            }
+            Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
         }
     }
 

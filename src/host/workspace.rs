@@ -31,7 +31,10 @@ impl Workspace {
     #[must_use]
     pub fn find(start: &Path) -> Option<Self> {
         let start = plain(std::fs::canonicalize(start).ok()?);
-        start.ancestors().find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists())).map(|root| Self { root: root.to_owned() })
+        start
+            .ancestors()
+            .find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists()))
+            .map(|root| Self { root: root.to_owned() })
     }
 
     /// Its folder, absolute.

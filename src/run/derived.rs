@@ -98,11 +98,23 @@ impl RunState {
         step(&mut derived.counts[at.state.status() as usize], true);
         step(&mut derived.intended, holding.is_none() && !at.state.is_done() && at.record().is_some_and(|record| record.intent.is_some()));
         if let NodeState::Interrupted { .. } = at.state {
-            if plus { derived.interrupted.insert(node) } else { derived.interrupted.remove(&node) };
+            if plus {
+                derived.interrupted.insert(node)
+            } else {
+                derived.interrupted.remove(&node)
+            };
         }
         if let Some(grant) = &holding {
-            if plus { derived.held.take(grant) } else { derived.held.give_back(grant) }
-            if plus { derived.active.insert(node) } else { derived.active.remove(&node) };
+            if plus {
+                derived.held.take(grant)
+            } else {
+                derived.held.give_back(grant)
+            }
+            if plus {
+                derived.active.insert(node)
+            } else {
+                derived.active.remove(&node)
+            };
         }
         let tally = match at.ordinal() {
             Some(_) => {
