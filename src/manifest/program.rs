@@ -132,6 +132,16 @@ pub fn read_python(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option
     }
 }
 
+/// The same choice with its path made absolute: relative ones start at the file they stand in. A bare name is looked for on PATH.
+pub(crate) fn rooted_python(choice: PythonChoice, folder: &Path) -> PythonChoice {
+    let absolute = |path: &str| lexically_joined(folder, Path::new(path)).to_string_lossy().into_owned();
+    match choice {
+        PythonChoice::Venv(path) => PythonChoice::Venv(absolute(&path)),
+        PythonChoice::Path(path) if Path::new(&path).components().count() > 1 => PythonChoice::Path(absolute(&path)),
+        PythonChoice::Auto | PythonChoice::Path(_) | PythonChoice::Conda(_) | PythonChoice::Uv | PythonChoice::Version(_) => choice,
+    }
+}
+
 fn python_of(text: &str) -> Result<PythonChoice, (String, Option<String>)> {
     let forms = "write a path, `venv:DIR`, `conda:NAME`, `uv` or `py:3.11`";
     let (prefix, rest) = match text.split_once(':') {

@@ -9,10 +9,13 @@ pub mod schema;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostics::{Diagnostic, Diagnostics, nearest};
+use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::fields::{Fields, amount_of, bytes_of, cpus_of, not_built_yet};
 use crate::ids::ResourceName;
-use crate::manifest::{DEFAULTS_SHARED_KEYS, Defaults, LATER_KEYS, NODE_SETTINGS_KEYS, lexically_joined, read_defaults_keys, read_format};
+use crate::manifest::{
+    DEFAULTS_SHARED_KEYS, Defaults, LATER_KEYS, NODE_SETTINGS_KEYS, lexically_joined, meant_resource, read_defaults_keys, read_format,
+    rooted_python,
+};
 use crate::request::PythonChoice;
 use crate::tree::{NodeRef, Tree};
 use crate::units::{Amount, Bytes, CpuMillis};
@@ -172,14 +175,8 @@ impl Settings {
         }
         self.defaults = read_defaults_keys(&fields, &self.defaults, diagnostics);
         // A manifest's paths start at its own folder, these at the file they stand in.
-        let absolute = |path: &str| lexically_joined(folder, Path::new(path)).to_string_lossy().into_owned();
-        self.defaults.python = match std::mem::replace(&mut self.defaults.python, PythonChoice::Auto) {
-            PythonChoice::Venv(path) => PythonChoice::Venv(absolute(&path)),
-            PythonChoice::Path(path) if path.contains(['/', '\\']) => PythonChoice::Path(absolute(&path)),
-            other @ (PythonChoice::Auto | PythonChoice::Path(_) | PythonChoice::Conda(_) | PythonChoice::Uv | PythonChoice::Version(_)) => {
-                other
-            }
-        };
+        let python = std::mem::replace(&mut self.defaults.python, PythonChoice::Auto);
+        self.defaults.python = rooted_python(python, folder);
     }
 }
 
@@ -197,7 +194,7 @@ impl Capacity {
     }
 
     fn read_custom(&mut self, name: &str, key: NodeRef<'_>, value: NodeRef<'_>, diagnostics: &mut Diagnostics) {
-        let refusal = if let Some(meant) = nearest(name, ["cpus", "memory", "vram", "gpus"]) {
+        let refusal = if let Some(meant) = meant_resource(name) {
             Diagnostic::error(format!("unknown resource `{name}`")).with_help(format!("did you mean `{meant}`?"))
         } else if value.as_str() == Some("auto") {
             Diagnostic::error(format!("`{name}` cannot be detected")).with_help("write how many there are")

@@ -83,7 +83,7 @@ fn f_59_links_pipes_devices_and_odd_names_never_hang() {
     rustix::fs::mknodat(rustix::fs::CWD, manifests.join("pipe.yaml"), rustix::fs::FileType::Fifo, 0o644.into(), 0).expect("a pipe");
     fs::write(manifests.join(OsStr::from_bytes(b"bad\xff.yaml")), "id: x").expect("written");
     let secret = write(&manifests, "secret.yaml", "id: s");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).expect("set");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).expect("set");
     let start = Instant::now();
     let found = listed(workspace.path());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
