@@ -22,6 +22,9 @@ pub mod engine;
 pub mod journal;
 pub mod logs;
 pub mod probe;
+pub mod schemas;
+pub mod settings;
+// L2 input and output
 pub mod source;
 pub mod yaml;
 // L3

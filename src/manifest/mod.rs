@@ -8,6 +8,7 @@ mod environment;
 mod program;
 mod read;
 pub mod registry;
+pub mod schema;
 mod settings_keys;
 
 use std::path::PathBuf;
@@ -19,9 +20,12 @@ use crate::params::ParamSchema;
 use crate::pipeline::expr::Template;
 use crate::request::{NodeSettings, PythonChoice, Runtime};
 
-pub use program::read_python;
+pub(crate) use program::rooted_python;
+pub use program::{lexically_joined, read_python};
+pub(crate) use read::read_format;
 pub use read::{MANIFEST_KEYS, read_module, read_module_with, readable_id};
-pub use settings_keys::{LATER_KEYS, NODE_SETTINGS_KEYS, read_defaults_keys, read_settings_keys};
+pub(crate) use settings_keys::meant_resource;
+pub use settings_keys::{DEFAULTS_SHARED_KEYS, LATER_KEYS, NODE_SETTINGS_KEYS, read_defaults_keys, read_settings_keys};
 
 /// What the settings say for modules that do not say it themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Defaults {
     pub concurrency: Option<u32>,
     /// What must be there for any module.
     pub requires: Requires,
-    /// The interpreter of Python scripts.
+    /// The interpreter of Python scripts; paths in it absolute.
     pub python: PythonChoice,
     /// Names of the host's environment variables that every module gets.
     pub pass_env: Vec<String>,
@@ -65,7 +69,7 @@ pub enum Program {
         path: PathBuf,
         /// What runs it.
         runtime: Runtime,
-        /// Which Python, if `runtime` is Python.
+        /// Which Python, if `runtime` is Python. Paths in it are absolute, as the script's.
         python: PythonChoice,
     },
     /// A program with arguments, each a template over `params`. The first, the program, is a constant: found on PATH or absolute.

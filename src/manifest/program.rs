@@ -62,7 +62,7 @@ fn read_script(fields: &Fields<'_>, folder: &Path, python: PythonChoice, diagnos
         let warning = Diagnostic::warning("a backslash separates folders on Windows only").at(node.place());
         diagnostics.push(warning.with_help(format!("write `{}`", script.replace('\\', "/"))));
     }
-    let path = joined(folder, Path::new(script));
+    let path = lexically_joined(folder, Path::new(script));
     let runtime = match given.map_or_else(|| runtime_of(&path), Ok) {
         Ok(runtime) => runtime,
         Err(refusal) => {
@@ -78,7 +78,8 @@ fn read_script(fields: &Fields<'_>, folder: &Path, python: PythonChoice, diagnos
 }
 
 /// The path with `.` and `..` resolved by name only. Where it really lies is checked on the opened file when it is started.
-pub(super) fn joined(folder: &Path, path: &Path) -> PathBuf {
+#[must_use]
+pub fn lexically_joined(folder: &Path, path: &Path) -> PathBuf {
     let mut whole = PathBuf::new();
     for part in folder.join(path).components() {
         match part {
@@ -128,6 +129,16 @@ pub fn read_python(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option
             diagnostics.push(Diagnostic::error(reason).at(node.place()).with_help_of(help));
             None
         }
+    }
+}
+
+/// The same choice with its path made absolute: relative ones start at the file they stand in. A bare name is looked for on PATH.
+pub(crate) fn rooted_python(choice: PythonChoice, folder: &Path) -> PythonChoice {
+    let absolute = |path: &str| lexically_joined(folder, Path::new(path)).to_string_lossy().into_owned();
+    match choice {
+        PythonChoice::Venv(path) => PythonChoice::Venv(absolute(&path)),
+        PythonChoice::Path(path) if Path::new(&path).components().count() > 1 => PythonChoice::Path(absolute(&path)),
+        PythonChoice::Auto | PythonChoice::Path(_) | PythonChoice::Conda(_) | PythonChoice::Uv | PythonChoice::Version(_) => choice,
     }
 }
 

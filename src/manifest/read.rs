@@ -92,7 +92,8 @@ fn build(tree: &Tree, file: &Path, defaults: &Defaults, diagnostics: &mut Diagno
         base.settings.arguments = ArgumentStyle::Env;
     }
     let shared = read_defaults_keys(&fields, &base, diagnostics);
-    let program = program::read(&fields, folder, params.as_ref(), shared.python.clone(), diagnostics);
+    let python = program::rooted_python(shared.python, folder);
+    let program = program::read(&fields, folder, params.as_ref(), python, diagnostics);
     let name = fields.filled_text("name", diagnostics).map(str::to_owned);
     let text = |key: &str, diagnostics: &mut Diagnostics| fields.text(key, diagnostics).map(str::to_owned);
     let (description, version) = (text("description", diagnostics), text("version", diagnostics));

@@ -14,6 +14,9 @@ use super::{Defaults, Pin, Requires, environment, program};
 /// Keys that [`read_settings_keys`] reads.
 pub const NODE_SETTINGS_KEYS: [&str; 8] = ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments"];
 
+/// Keys that [`read_defaults_keys`] reads besides.
+pub const DEFAULTS_SHARED_KEYS: [&str; 6] = ["concurrency", "requires", "python", "pass_env", "pin", "enabled"];
+
 /// Keys of a manifest that are known and not built yet, each with what brings it.
 pub const LATER_KEYS: &[(&str, &str)] = &[
     ("capture", "Durability"),
@@ -104,9 +107,20 @@ fn read_resources(fields: &Fields<'_>, request: &mut Request, diagnostics: &mut 
     }
 }
 
+/// The resource of the machine that a name stands for in other tools, or misspells. Anything else may be somebody's counted resource.
+pub(crate) fn meant_resource(name: &str) -> Option<&'static str> {
+    match name {
+        "cpu" | "core" | "cores" | "processors" => Some("cpus"),
+        "mem" | "ram" => Some("memory"),
+        "gpu" => Some("gpus"),
+        "gpu_memory" | "gpu-memory" => Some("vram"),
+        other => nearest(other, ["memory"]),
+    }
+}
+
 /// A counted resource. Whether the settings define it is asked where both are known.
 fn read_custom(name: &str, key: NodeRef<'_>, value: NodeRef<'_>, request: &mut Request, diagnostics: &mut Diagnostics) {
-    if let Some(meant) = nearest(name, ["cpus", "memory", "vram", "gpus"]) {
+    if let Some(meant) = meant_resource(name) {
         let refusal = Diagnostic::error(format!("unknown resource `{name}`")).at(key.place());
         return diagnostics.push(refusal.with_help(format!("did you mean `{meant}`?")));
     }

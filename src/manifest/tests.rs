@@ -189,6 +189,7 @@ fn values_out_of_range_are_refused() {
     refused("retry: {factor: 0.5}", "3:17", &["from 1 to 100"]);
     refused("retry: {backoff: 10s, max_backoff: 1s}", "3:23", &["shorter"]);
     refused("resources: {memroy: 1GiB}", "3:13", &["did you mean `memory`?"]);
+    assert!(module("id: m\nscript: m.py\nresources: {npus: 1}\n").settings.request.custom.len() == 1, "not every short word is a mistake");
     refused("resources: {Tokens: 1}", "3:13", &["cannot hold"]);
     refused("isolation: wraped", "3:12", &["did you mean `wrapped`?"]);
     refused("category: Video//x", "3:11", &["Video/Preparation"]);
@@ -214,9 +215,10 @@ fn runtimes_and_interpreters() {
     }
     for (text, expected) in [
         ("uv", PythonChoice::Uv),
-        ("venv:../.venv", PythonChoice::Venv("../.venv".into())),
+        ("venv:../.venv", PythonChoice::Venv(script_path(&["w", "manifests", ".venv"]).to_string_lossy().into_owned())),
         ("conda:film", PythonChoice::Conda("film".into())),
-        ("/usr/bin/python3.12", PythonChoice::Path("/usr/bin/python3.12".into())),
+        ("python3.12", PythonChoice::Path("python3.12".into())),
+        ("../bin/python", PythonChoice::Path(script_path(&["w", "manifests", "bin", "python"]).to_string_lossy().into_owned())),
         ("'C:\\Python\\python.exe'", PythonChoice::Path("C:\\Python\\python.exe".into())),
     ] {
         let module = module(&format!("id: m\nscript: m.py\npython: {text}\n"));

@@ -79,6 +79,9 @@ fn is_certain(error: &ValidationError<'_>, open: &[String]) -> bool {
 
 /// What no schema forbids and no module can be given: NUL cannot stand on a command line, and endless nesting ends in a crash.
 fn refuse_shape(value: &Value) -> Option<Violation> {
+    if has_good_shape(value, 0) {
+        return None;
+    }
     let mut stack = vec![(String::new(), value, 0)];
     while let Some((pointer, value, depth)) = stack.pop() {
         if depth > VALUE_DEPTH_MAX {
@@ -100,6 +103,17 @@ fn refuse_shape(value: &Value) -> Option<Violation> {
         }
     }
     None
+}
+
+/// The same question without the place, which costs nothing for the values that are good.
+fn has_good_shape(value: &Value, depth: usize) -> bool {
+    depth <= VALUE_DEPTH_MAX
+        && match value {
+            Value::String(text) => !text.contains('\0'),
+            Value::Array(list) => list.iter().all(|item| has_good_shape(item, depth + 1)),
+            Value::Object(map) => map.iter().all(|(key, item)| !key.contains('\0') && has_good_shape(item, depth + 1)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        }
 }
 
 fn nul(pointer: String) -> Violation {
