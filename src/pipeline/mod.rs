@@ -11,6 +11,7 @@ pub mod cycle;
 pub mod definition;
 pub mod export;
 pub mod expr;
+pub mod file;
 pub mod graph;
 mod links;
 mod node;

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::diagnostics::{Diagnostic, Place, suggest};
+use crate::diagnostics::{Diagnostic, Place, Severity, suggest};
 use crate::fields::{Fields, not_built_yet};
 use crate::ids::NodeId;
-use crate::manifest::Module;
+use crate::manifest::{Module, NODE_SETTINGS_KEYS, read_settings_keys};
 use crate::params::{ParamSchema, Violation};
 use crate::request::{NodeSettings, OnFailure};
 use crate::tree::{Kind, NodeRef};
@@ -18,9 +18,7 @@ use super::graph::Edge;
 use super::links;
 
 /// Keys of a node that are its own.
-const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
-/// Keys by which a node overrides its module's manifest.
-const OVERRIDES: [&str; 8] = ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments"];
+pub(super) const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
 /// Keys that later parts of prismq bring.
 const LATER: [(&str, &str); 10] = [
     ("capture", "Durability"),
@@ -136,7 +134,7 @@ impl<'t> FileReader<'_, '_, 't> {
                 "foreach" => keys.foreach = Some(value),
                 "max_parallel" => keys.max_parallel = Some(value),
                 "allow_failure" => keys.allow_failure = Some(value),
-                other if OVERRIDES.contains(&other) => {
+                other if NODE_SETTINGS_KEYS.contains(&other) => {
                     keys.overrides.get_or_insert(name);
                 }
                 other => self.unknown_key(name, other),
@@ -153,7 +151,7 @@ impl<'t> FileReader<'_, '_, 't> {
         } else if name == "schedule" || name == "on_change" || name == "on_finish" {
             Diagnostic::error(format!("`{name}` belongs to a whole pipeline or module, not to a node")).at(key.place())
         } else {
-            let help = suggest(name, KEYS.iter().chain(&OVERRIDES).copied());
+            let help = suggest(name, KEYS.iter().chain(&NODE_SETTINGS_KEYS).copied());
             Diagnostic::error(format!("unknown field `{name}`")).at(key.place()).with_help_of(help)
         };
         self.report(diagnostic);
@@ -211,12 +209,13 @@ impl<'t> FileReader<'_, '_, 't> {
             Found::Module(_) => {
                 Diagnostic::error(format!("module `{name}` is switched off")).with_help("its manifest says `enabled: false`")
             }
-            Found::Broken(place) => {
-                let broken = Diagnostic::error(format!("module `{name}` is broken"))
-                    .with_help("`prismq validate` says what is wrong with its manifest");
-                match place {
-                    Some(place) => broken.with_related("its manifest", place),
-                    None => broken,
+            Found::Broken(broken) => {
+                let first = broken.diagnostics.iter().find(|one| one.severity == Severity::Error);
+                let help = format!("its manifest is {}; `prismq validate` says what is wrong with it", broken.file.display());
+                let refused = Diagnostic::error(format!("module `{name}` is broken")).with_help(help);
+                match first.and_then(|first| Some((first.message.clone(), first.place.clone()?))) {
+                    Some((message, place)) => refused.with_related(message, place),
+                    None => refused,
                 }
             }
             Found::Unknown => self.unknown_module(name),
@@ -443,8 +442,4 @@ fn has_index(keys: &Keys<'_>) -> bool {
 /// Where to point at a value: a map by its first key, so that the mark does not run over many lines.
 pub(super) fn head(node: NodeRef<'_>) -> Place {
     node.entries().next().map_or_else(|| node.place(), |(key, _)| key.place())
-}
-
-fn read_settings_keys(_: &Fields<'_>, base: &NodeSettings, _: &mut crate::diagnostics::Diagnostics) -> NodeSettings {
-    base.clone()
 }
