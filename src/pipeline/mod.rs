@@ -9,6 +9,7 @@ pub mod bind;
 pub mod compile;
 pub mod cycle;
 pub mod definition;
+mod expansion;
 pub mod export;
 pub mod expr;
 pub mod file;

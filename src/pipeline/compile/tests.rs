@@ -279,7 +279,7 @@ fn what_expands_is_checked() {
     p.json:2:46: `matrix` must be a map of lists (help: write `matrix: {name: [value, value]}`)
     p.json:3:52: `x` in `matrix` must be a list of at least one value (help: its values are known before the run; for a list that a node or a parameter brings there is `foreach`)
     p.json:3:61: `y` in `matrix` must be a list of at least one value (help: its values are known before the run; for a list that a node or a parameter brings there is `foreach`)
-    p.json:3:64: `a-b` cannot be read as `matrix.a-b`: the name `a-b` holds a dash, and `nodes.a-b` would be a subtraction (help: write `a_b`)
+    p.json:3:64: `matrix.a-b` would be no name in an expression (help: write `a_b`)
     p.json:3:81: `z` in `matrix` holds an expression (help: the values of a matrix are known before the run; for others there is `foreach`)
     p.json:4:47: an expression is expected here, not text (help: write `${{ abc }}`)
     p.json:5:47: an expression is expected here, not a map (help: write one `${{ ... }}` with nothing around it)
