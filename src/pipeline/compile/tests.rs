@@ -1,4 +1,5 @@
 use insta::assert_snapshot;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::bind;
@@ -366,4 +367,54 @@ fn nodes_override_their_modules_manifest() {
     p.json:1:120: unknown field `attemps` (help: did you mean `attempts`?)
     p.json:1:148: `isolation` cannot be "none" (help: known are `wrapped`, `direct`)
     "##);
+}
+
+fn anything() -> impl Strategy<Value = serde_json::Value> {
+    let texts = ["noop", "cut", "a", "b", "${{ item }}", "${{ nodes.a.outputs.file }}", "${{ params.topic", "continue", "s.json", "1s", ""];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        Just(json!(true)),
+        (-2_i64..3).prop_map(|number| json!(number)),
+        prop::sample::select(texts.to_vec()).prop_map(|text| json!(text)),
+    ];
+    let keys = [
+        "nodes",
+        "a",
+        "b",
+        "module",
+        "pipeline",
+        "with",
+        "needs",
+        "when",
+        "matrix",
+        "foreach",
+        "params",
+        "outputs",
+        "properties",
+        "x-y",
+        "input",
+    ];
+    leaf.prop_recursive(5, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::Array),
+            prop::collection::vec((prop::sample::select(keys.to_vec()), inner), 0..6)
+                .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    /// Bad input of any shape is refused with places, and never a panic.
+    #[test]
+    fn no_document_makes_it_panic(nodes in prop::collection::vec(anything(), 0..4), rest in anything()) {
+        let workspace = workspace().file("/w/s.json", &rest.to_string());
+        let nodes: serde_json::Map<_, _> = nodes.into_iter().zip(["a", "b", "c", "d"]).map(|(node, id)| (id.to_owned(), node)).collect();
+        let text = json!({"nodes": nodes, "outputs": rest}).to_string();
+        for text in [text, rest.to_string()] {
+            if let Err(found) = workspace.compile(&text) {
+                prop_assert!(found.has_errors());
+                prop_assert!(found.iter().all(|one| one.place.is_some()), "{}", found);
+            }
+        }
+    }
 }
