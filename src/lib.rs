@@ -12,5 +12,7 @@ pub mod fields;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
+pub mod settings;
 // L2 input and output
+pub mod source;
 pub mod yaml;

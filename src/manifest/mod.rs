@@ -8,6 +8,7 @@ mod environment;
 mod program;
 mod read;
 pub mod registry;
+pub mod schema;
 mod settings_keys;
 
 use std::path::PathBuf;
@@ -19,9 +20,10 @@ use crate::params::ParamSchema;
 use crate::pipeline::expr::Template;
 use crate::request::{NodeSettings, PythonChoice, Runtime};
 
-pub use program::read_python;
+pub use program::{lexically_joined, read_python};
+pub(crate) use read::read_format;
 pub use read::{MANIFEST_KEYS, read_module, read_module_with, readable_id};
-pub use settings_keys::{LATER_KEYS, NODE_SETTINGS_KEYS, read_defaults_keys, read_settings_keys};
+pub use settings_keys::{DEFAULTS_SHARED_KEYS, LATER_KEYS, NODE_SETTINGS_KEYS, read_defaults_keys, read_settings_keys};
 
 /// What the settings say for modules that do not say it themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -62,7 +62,7 @@ fn read_script(fields: &Fields<'_>, folder: &Path, python: PythonChoice, diagnos
         let warning = Diagnostic::warning("a backslash separates folders on Windows only").at(node.place());
         diagnostics.push(warning.with_help(format!("write `{}`", script.replace('\\', "/"))));
     }
-    let path = joined(folder, Path::new(script));
+    let path = lexically_joined(folder, Path::new(script));
     let runtime = match given.map_or_else(|| runtime_of(&path), Ok) {
         Ok(runtime) => runtime,
         Err(refusal) => {
@@ -78,7 +78,8 @@ fn read_script(fields: &Fields<'_>, folder: &Path, python: PythonChoice, diagnos
 }
 
 /// The path with `.` and `..` resolved by name only. Where it really lies is checked on the opened file when it is started.
-pub(super) fn joined(folder: &Path, path: &Path) -> PathBuf {
+#[must_use]
+pub fn lexically_joined(folder: &Path, path: &Path) -> PathBuf {
     let mut whole = PathBuf::new();
     for part in folder.join(path).components() {
         match part {

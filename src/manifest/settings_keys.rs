@@ -14,6 +14,9 @@ use super::{Defaults, Pin, Requires, environment, program};
 /// Keys that [`read_settings_keys`] reads.
 pub const NODE_SETTINGS_KEYS: [&str; 8] = ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments"];
 
+/// Keys that [`read_defaults_keys`] reads besides.
+pub const DEFAULTS_SHARED_KEYS: [&str; 6] = ["concurrency", "requires", "python", "pass_env", "pin", "enabled"];
+
 /// Keys of a manifest that are known and not built yet, each with what brings it.
 pub const LATER_KEYS: &[(&str, &str)] = &[
     ("capture", "Durability"),

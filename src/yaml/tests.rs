@@ -291,3 +291,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn large_maps_cost_what_their_size_costs() {
+    use std::fmt::Write as _;
+    let mut entries = String::from("{");
+    for number in 0..200_000 {
+        let _ = write!(entries, "{}\"key{number}\": [{number}, \"text\"]", if number > 0 { ",\n" } else { "" });
+    }
+    entries.push('}');
+    let start = Instant::now();
+    let tree = read(Source::new("f", entries.as_str()), Format::Json, &Limits::PIPELINE).expect("valid");
+    assert_eq!(tree.root().len(), 200_000);
+    // Quadratic would be minutes, even in an optimised build.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let lines: String = (0..50_000).map(|number| format!("key{number}: value ä{number}\n")).collect();
+    let start = Instant::now();
+    let tree = read(Source::new("f", lines.as_str()), Format::Yaml, &Limits::PIPELINE).expect("valid");
+    assert_eq!(tree.root().get("key49999").and_then(NodeRef::as_str), Some("value ä49999"));
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let twice = entries.replacen("\"key199999\"", "\"key3\"", 1);
+    let refused = read(Source::new("f", twice), Format::Json, &Limits::PIPELINE).expect_err("twice");
+    let refused = refused.iter().next().expect("one");
+    assert!(refused.to_string().starts_with("f:200000:1: the key `key3`") && refused.related[0].1.to_string() == "f:4:1", "{refused}");
+}

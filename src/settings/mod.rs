@@ -1,0 +1,316 @@
+//! `prismq.yaml`: what a workspace says about its host, its roots and the defaults of its modules.
+//!
+//! Built from a tree like a manifest, every mistake collected; a workspace without the file has [`Settings::default`]. Knows what the
+//! numbers mean and not what the machine has: `auto` stays `auto` here and is filled in by whoever asks the machine. Used by `host`.
+
+mod pattern;
+pub mod schema;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostics::{Diagnostic, Diagnostics, nearest};
+use crate::fields::{Fields, amount_of, bytes_of, cpus_of, not_built_yet};
+use crate::ids::ResourceName;
+use crate::manifest::{DEFAULTS_SHARED_KEYS, Defaults, LATER_KEYS, NODE_SETTINGS_KEYS, lexically_joined, read_defaults_keys, read_format};
+use crate::request::PythonChoice;
+use crate::tree::{NodeRef, Tree};
+use crate::units::{Amount, Bytes, CpuMillis};
+
+pub use pattern::Pattern;
+
+/// Attempts at once where nothing is said: more than a workstation runs well, fewer than make it unusable.
+pub const MAX_CONCURRENT_DEFAULT: u32 = 10;
+
+/// Most attempts at once that can be asked for: a process each, and systems stop at some tens of thousands.
+const MAX_CONCURRENT_MAX: u64 = 10_000;
+
+/// Runs that may wait where nothing is said: a script gone wild is stopped before it fills the disk.
+pub const MAX_QUEUED_DEFAULT: u64 = 10_000;
+
+/// Least memory kept for the person at the machine and the system.
+pub const RESERVE_MEMORY_LEAST: Bytes = Bytes(1 << 30);
+
+/// Share of the memory kept, one part in so many (5 %), where that is more than [`RESERVE_MEMORY_LEAST`].
+const RESERVE_MEMORY_SHARE: u64 = 20;
+
+/// Keys of the file.
+pub const SETTINGS_KEYS: [&str; 5] = ["format", "host", "roots", "pipelines", "defaults"];
+
+/// Keys under `host:`.
+pub const HOST_KEYS: [&str; 5] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir"];
+
+/// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
+pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
+
+/// Keys of the file that are known and not built yet.
+pub const LATER_SETTINGS_KEYS: &[(&str, &str)] = &[
+    ("retention", "Durability"),
+    ("log", "Durability"),
+    ("secrets", "Host"),
+    ("auth", "Host"),
+    ("serve", "Host"),
+    ("engines", "Slurm"),
+    ("engine", "Slurm"),
+    ("schedule", "Patterns"),
+    ("schedules", "Patterns"),
+];
+
+/// What the host may hand out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capacity {
+    /// Processors; none: what is detected.
+    pub cpus: Option<CpuMillis>,
+    /// Memory; none: what is detected.
+    pub memory: Option<Bytes>,
+    /// Counted resources, which exist by being named here.
+    pub custom: BTreeMap<ResourceName, Amount>,
+}
+
+/// The settings of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Attempts at once, whatever they need.
+    pub max_concurrent: u32,
+    /// Runs that may wait; one more is refused.
+    pub max_queued: u64,
+    /// What may be handed out.
+    pub capacity: Capacity,
+    /// Memory kept back; none: see [`Settings::memory_reserve`].
+    pub reserve_memory: Option<Bytes>,
+    /// Where the folders of runs lie, absolute; none: in the state folder.
+    pub runs_dir: Option<PathBuf>,
+    /// Folders outside the workspace whose scripts may run, absolute.
+    pub roots: Vec<PathBuf>,
+    /// Which files are pipelines that can be listed and started by name, relative to the workspace.
+    pub pipelines: Vec<Pattern>,
+    /// What modules get that do not say it themselves.
+    pub defaults: Defaults,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let pattern = |text| Pattern::parse(text).expect("the patterns of the design are patterns");
+        Self {
+            max_concurrent: MAX_CONCURRENT_DEFAULT,
+            max_queued: MAX_QUEUED_DEFAULT,
+            capacity: Capacity::default(),
+            reserve_memory: None,
+            runs_dir: None,
+            roots: Vec::new(),
+            pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
+            defaults: Defaults::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file of the workspace in `folder` (absolute). An empty file says nothing.
+    ///
+    /// # Errors
+    /// All mistakes of the file, warnings among them.
+    pub fn read(tree: &Tree, folder: &Path) -> Result<(Self, Diagnostics), Diagnostics> {
+        let mut diagnostics = Diagnostics::new();
+        let mut settings = Self::default();
+        if tree.root().kind() != crate::tree::Kind::Null
+            && let Some(fields) = Fields::open(tree.root(), "the settings", &SETTINGS_KEYS, LATER_SETTINGS_KEYS, &mut diagnostics)
+        {
+            settings.read_fields(&fields, folder, &mut diagnostics);
+        }
+        diagnostics.into_result(settings)
+    }
+
+    /// Memory kept back of a machine that has `total`: what is set, else 1 GiB or 5 %, whichever is more.
+    #[must_use]
+    pub fn memory_reserve(&self, total: Bytes) -> Bytes {
+        self.reserve_memory.unwrap_or_else(|| RESERVE_MEMORY_LEAST.max(Bytes(total.0 / RESERVE_MEMORY_SHARE)))
+    }
+
+    fn read_fields(&mut self, fields: &Fields<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
+        read_format(fields, diagnostics);
+        if let Some(node) = fields.raw("host")
+            && let Some(host) = Fields::open(node, "`host`", &HOST_KEYS, &[("port", "Host"), ("on_exit", "Host")], diagnostics)
+        {
+            self.read_host(&host, folder, diagnostics);
+        }
+        for (root, node) in fields.texts("roots", diagnostics).unwrap_or_default() {
+            self.roots.extend(read_path(root, node, folder, diagnostics));
+        }
+        if let Some(patterns) = fields.texts("pipelines", diagnostics) {
+            self.pipelines = patterns.into_iter().filter_map(|(text, node)| read_pattern(text, node, diagnostics)).collect();
+        }
+        if let Some(node) = fields.raw("defaults") {
+            self.read_defaults(node, folder, diagnostics);
+        }
+    }
+
+    fn read_host(&mut self, host: &Fields<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
+        let concurrent = host.whole("max_concurrent", 1, MAX_CONCURRENT_MAX, diagnostics);
+        self.max_concurrent = concurrent.and_then(|count| u32::try_from(count).ok()).unwrap_or(self.max_concurrent);
+        self.max_queued = host.whole("max_queued", 1, 1_000_000, diagnostics).unwrap_or(self.max_queued);
+        if let Some(map) = host.map("capacity", "a map such as `{cpus: 8, memory: auto}`", diagnostics) {
+            for (key, value) in map.entries() {
+                self.capacity.read(key, value, diagnostics);
+            }
+        }
+        if let Some(node) = host.raw("reserve")
+            && let Some(reserve) = Fields::open(node, "`reserve`", &["memory"], &[("vram", "Resources")], diagnostics)
+        {
+            self.reserve_memory = reserve.bytes("memory", diagnostics);
+        }
+        if let (Some(path), Some(node)) = (host.filled_text("runs_dir", diagnostics), host.raw("runs_dir")) {
+            self.runs_dir = read_path(path, node, folder, diagnostics);
+        }
+    }
+
+    fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
+        let known: Vec<&str> = NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).chain(&["dependencies"]).copied().collect();
+        let Some(fields) = Fields::open(node, "`defaults`", &known, LATER_KEYS, diagnostics) else { return };
+        if fields.has("dependencies") {
+            let refusal = Diagnostic::error("`dependencies` has no default").at(fields.key_place("dependencies"));
+            diagnostics.push(refusal.with_help("each module names its own in its manifest"));
+        }
+        self.defaults = read_defaults_keys(&fields, &self.defaults, diagnostics);
+        // A manifest's paths start at its own folder, these at the file they stand in.
+        let absolute = |path: &str| lexically_joined(folder, Path::new(path)).to_string_lossy().into_owned();
+        self.defaults.python = match std::mem::replace(&mut self.defaults.python, PythonChoice::Auto) {
+            PythonChoice::Venv(path) => PythonChoice::Venv(absolute(&path)),
+            PythonChoice::Path(path) if path.contains(['/', '\\']) => PythonChoice::Path(absolute(&path)),
+            other @ (PythonChoice::Auto | PythonChoice::Path(_) | PythonChoice::Conda(_) | PythonChoice::Uv | PythonChoice::Version(_)) => {
+                other
+            }
+        };
+    }
+}
+
+impl Capacity {
+    fn read(&mut self, key: NodeRef<'_>, value: NodeRef<'_>, diagnostics: &mut Diagnostics) {
+        let is_auto = value.as_str() == Some("auto");
+        match key.as_str().unwrap_or_default() {
+            "cpus" if is_auto => self.cpus = None,
+            "memory" if is_auto => self.memory = None,
+            "cpus" => self.cpus = cpus_of(value, "cpus", diagnostics),
+            "memory" => self.memory = bytes_of(value, "memory", diagnostics),
+            "vram" | "gpus" => diagnostics.push(not_built_yet(key, "Resources")),
+            name => self.read_custom(name, key, value, diagnostics),
+        }
+    }
+
+    fn read_custom(&mut self, name: &str, key: NodeRef<'_>, value: NodeRef<'_>, diagnostics: &mut Diagnostics) {
+        let refusal = if let Some(meant) = nearest(name, ["cpus", "memory", "vram", "gpus"]) {
+            Diagnostic::error(format!("unknown resource `{name}`")).with_help(format!("did you mean `{meant}`?"))
+        } else if value.as_str() == Some("auto") {
+            Diagnostic::error(format!("`{name}` cannot be detected")).with_help("write how many there are")
+        } else {
+            match ResourceName::parse(name) {
+                Ok(resource) => {
+                    self.custom.extend(amount_of(value, name, diagnostics).map(|amount| (resource, amount)));
+                    return;
+                }
+                Err(error) => Diagnostic::error(error.reason).with_help_of(error.help),
+            }
+        };
+        diagnostics.push(refusal.at(key.place()));
+    }
+}
+
+fn read_path(text: &str, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
+    let refusal = if text.trim().is_empty() || text.contains('\0') {
+        Diagnostic::error(format!("{text:?} is not a path"))
+    } else if text.starts_with('~') {
+        Diagnostic::error("`~` is not expanded here").with_help("write the whole path, or one relative to this file")
+    } else {
+        return Some(lexically_joined(folder, Path::new(text)));
+    };
+    diagnostics.push(refusal.at(node.place()));
+    None
+}
+
+fn read_pattern(text: &str, node: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Pattern> {
+    match Pattern::parse(text) {
+        Ok(pattern) => Some(pattern),
+        Err(reason) => {
+            let refusal = Diagnostic::error(reason).at(node.place());
+            diagnostics.push(refusal.with_help("patterns are relative to the workspace: `pipelines/**/*.yaml`"));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostics::Source;
+    use crate::units::DurationMs;
+    use crate::yaml::{Format, Limits, read};
+
+    const FOLDER: &str = if cfg!(windows) { "C:\\w" } else { "/w" };
+
+    fn settings(text: &str) -> Result<Settings, Vec<String>> {
+        let tree = read(Source::new("prismq.yaml", text), Format::Yaml, &Limits::MANIFEST).expect("valid YAML");
+        let read = Settings::read(&tree, Path::new(FOLDER)).map(|(settings, _)| settings);
+        read.map_err(|found| found.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_whole_file() {
+        let text = "
+format: 1
+host:
+  max_concurrent: 4
+  max_queued: 50
+  capacity: {cpus: 6, memory: auto, youtube-api: 4}
+  reserve: {memory: 2GiB}
+  runs_dir: ../shared/runs
+roots: [../tools, modules]
+pipelines: ['flows/*.yaml']
+defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}}
+";
+        let settings = settings(text).expect("good");
+        let folder = Path::new(FOLDER);
+        assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
+        assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
+        assert_eq!(settings.roots, [lexically_joined(folder, Path::new("../tools")), folder.join("modules")]);
+        assert_eq!(settings.runs_dir, Some(lexically_joined(folder, Path::new("../shared/runs"))));
+        assert!(settings.pipelines[0].matches("flows/a.yaml") && settings.pipelines.len() == 1);
+        let defaults = &settings.defaults;
+        assert_eq!((defaults.settings.timeout, defaults.settings.request.cpus), (Some(DurationMs(3_600_000)), CpuMillis(500)));
+        assert_eq!((defaults.concurrency, defaults.pass_env.len()), (Some(2), 1));
+        assert_eq!(defaults.python, PythonChoice::Venv(folder.join(".venv").to_string_lossy().into_owned()));
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        assert_eq!(settings(""), Ok(Settings::default()));
+        assert_eq!(settings("host: {}\n"), Ok(Settings::default()));
+        let settings = Settings::default();
+        assert_eq!(settings.memory_reserve(Bytes(8 << 30)), Bytes(1 << 30));
+        assert_eq!(settings.memory_reserve(Bytes(200 << 30)), Bytes(10 << 30));
+    }
+
+    #[test]
+    fn mistakes_come_at_once_and_later_keys_by_name() {
+        let found = settings(
+            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], capture: raw, foreach: x}\n",
+        )
+        .expect_err("mistakes");
+        for part in [
+            "1:8: unknown field `max_concurent`",
+            "1:37: unknown resource `cpu` (help: did you mean `cpus`?)",
+            "1:45: `api` cannot be detected",
+            "1:56: `gpus` is not built yet: it comes with Resources",
+            "1:76: `vram` is not built yet",
+            "2:1: `retention` is not built yet",
+            "3:1: `engines` is not built yet: it comes with Slurm",
+            "4:9: `~` is not expanded",
+            "5:13: ",
+            "6:12: `dependencies` has no default",
+            "6:31: `capture` is not built yet",
+            "6:45: unknown field `foreach`",
+        ] {
+            assert!(found.iter().any(|line| line.starts_with(&format!("prismq.yaml:{part}"))), "{part} is missing in {found:#?}");
+        }
+        assert_eq!(found.len(), 12, "{found:#?}");
+        assert!(settings("[a]").is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! The format of `prismq.yaml` for editors; see `manifest::schema`.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use crate::manifest::schema::{FormatVersion, PinWord, RequiresFile, Resources, Retry, Timeout, file_schema};
+use crate::request::{ArgumentStyle, Isolation, WorkDir};
+use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
+
+/// Settings of a workspace. All of them may be left out.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "prismq settings", deny_unknown_fields)]
+pub struct SettingsFile {
+    /// Version of the file format.
+    pub format: Option<FormatVersion>,
+    /// What the host may use.
+    pub host: Option<HostFile>,
+    /// Folders outside the workspace whose scripts may run. Relative paths start at this file.
+    pub roots: Option<Vec<String>>,
+    /// Which files are pipelines that can be listed and started by name: patterns relative to this file.
+    #[schemars(extend("default" = ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"]))]
+    pub pipelines: Option<Vec<String>>,
+    /// What modules get that do not say it in their manifests.
+    pub defaults: Option<DefaultsFile>,
+}
+
+/// What the host may use.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct HostFile {
+    /// Attempts at once, whatever they need.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 10))]
+    pub max_concurrent: Option<u32>,
+    /// Runs that may wait; one more is refused.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10_000))]
+    pub max_queued: Option<u32>,
+    /// What may be handed out to attempts.
+    pub capacity: Option<CapacityFile>,
+    /// What is kept for the person at the machine.
+    pub reserve: Option<ReserveFile>,
+    /// Where the folders of runs lie, on shared storage perhaps. Lock and journal stay in the state folder.
+    #[schemars(extend("default" = ".prismq/runs"))]
+    pub runs_dir: Option<String>,
+}
+
+/// What may be handed out. Besides these keys, any counted resource with its amount, such as `youtube-api: 4`.
+#[derive(Debug, JsonSchema)]
+pub struct CapacityFile {
+    /// Processors; `auto`: all that the machine has.
+    #[schemars(extend("default" = "auto"))]
+    pub cpus: Option<Detected<CpuMillis>>,
+    /// Memory; `auto`: all that the machine has.
+    #[schemars(extend("default" = "auto"))]
+    pub memory: Option<Detected<Bytes>>,
+    /// Counted resources by name.
+    #[schemars(flatten)]
+    pub custom: BTreeMap<String, Amount>,
+}
+
+/// What is kept back.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ReserveFile {
+    /// Memory; 1GiB or 5 % of the machine's, whichever is more, where it is left out.
+    pub memory: Option<Bytes>,
+}
+
+/// What modules get that do not say it in their manifests.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct DefaultsFile {
+    /// What an attempt needs while it runs.
+    pub resources: Option<Resources>,
+    /// Longest run time of an attempt.
+    pub timeout: Option<Timeout>,
+    /// Time between the polite stop and the kill.
+    pub grace: Option<DurationMs>,
+    /// When a failed attempt is repeated.
+    pub retry: Option<Retry>,
+    /// Environment variables for every module.
+    pub environment: Option<BTreeMap<String, String>>,
+    /// The folder in which modules run.
+    pub workdir: Option<WorkDir>,
+    /// Whether attempts outlive the host.
+    pub isolation: Option<Isolation>,
+    /// How parameters reach the program.
+    pub arguments: Option<ArgumentStyle>,
+    /// Attempts of one module at once.
+    #[schemars(range(min = 1))]
+    pub concurrency: Option<u32>,
+    /// What must be on the machine for every module.
+    pub requires: Option<RequiresFile>,
+    /// The interpreter of Python scripts. Relative paths start at this file.
+    pub python: Option<String>,
+    /// Names of variables of the host's own environment that every module gets.
+    pub pass_env: Option<Vec<String>>,
+    /// What happens if a script changes during a run.
+    pub pin: Option<PinWord>,
+    /// Whether modules can be started that do not say it.
+    pub enabled: Option<bool>,
+}
+
+/// An amount, or `auto` for what is detected.
+#[derive(Debug)]
+pub struct Detected<T>(std::marker::PhantomData<T>);
+
+impl<T: JsonSchema> JsonSchema for Detected<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}OrAuto", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let amount = generator.subschema_for::<T>();
+        json_schema!({"anyOf": [{"const": "auto"}, amount]})
+    }
+}
+
+/// The JSON Schema of `prismq.yaml`.
+#[must_use]
+pub fn settings_schema() -> Value {
+    file_schema::<SettingsFile>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::NODE_SETTINGS_KEYS;
+    use crate::settings::{DEFAULTS_KEYS, HOST_KEYS, SETTINGS_KEYS};
+
+    #[test]
+    fn the_schema_has_the_keys_of_the_reader() {
+        let schema = settings_schema();
+        let keys = |pointer: &str| {
+            let properties = schema.pointer(pointer).and_then(Value::as_object).unwrap_or_else(|| panic!("{pointer} is missing"));
+            assert!(properties.values().all(|property| property.get("description").is_some()), "{pointer}");
+            let mut keys: Vec<&str> = properties.keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            keys.join(" ")
+        };
+        let sorted = |mut keys: Vec<&str>| {
+            keys.sort_unstable();
+            keys.join(" ")
+        };
+        assert_eq!(keys("/properties"), sorted(SETTINGS_KEYS.to_vec()));
+        assert_eq!(keys("/$defs/HostFile/properties"), sorted(HOST_KEYS.to_vec()));
+        assert_eq!(keys("/$defs/DefaultsFile/properties"), sorted(NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).copied().collect()));
+        assert_eq!(keys("/$defs/ReserveFile/properties"), "memory");
+    }
+
+    #[test]
+    fn the_example_of_the_design_is_valid() {
+        let validator = jsonschema::validator_for(&settings_schema()).expect("a schema");
+        let example = serde_json::json!({
+            "host": {"max_concurrent": 10, "capacity": {"cpus": "auto", "memory": "8GiB", "youtube-api": 4}, "reserve": {"memory": "1GiB"}, "runs_dir": ".prismq/runs"},
+            "roots": [], "pipelines": ["pipelines/**/*.yaml"], "defaults": {"timeout": "1h"}
+        });
+        let errors: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(!validator.is_valid(&serde_json::json!({"hots": {}})));
+    }
+}
