@@ -23,7 +23,8 @@ pub struct Totals {
     pub open: bool,
 }
 
-/// Sizes of pipelines, each computed once however often it is called.
+/// Sizes of pipelines, each computed once however often it is called. Known by address: use one value for definitions that stay where
+/// they are, such as those of one compilation.
 #[derive(Debug, Default)]
 pub struct Sizes {
     known: HashMap<*const Definition, Option<Totals>>,

@@ -8,9 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::diagnostics::{Diagnostic, Diagnostics, Place};
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity};
 use crate::fields::Fields;
 use crate::manifest::Module;
+use crate::manifest::registry::{Broken, Registry};
 use crate::params::ParamSchema;
 use crate::request::{NodeSettings, OnFailure};
 use crate::tree::{Kind, NodeRef, Tree};
@@ -35,8 +36,8 @@ pub trait Sources {
 pub enum Found<'m> {
     /// A good module.
     Module(&'m Arc<Module>),
-    /// A manifest of that name exists and is refused; where it is.
-    Broken(Option<Place>),
+    /// A manifest of that name exists and is refused.
+    Broken(&'m Broken),
     /// There is none.
     Unknown,
 }
@@ -49,8 +50,22 @@ pub trait Modules {
     fn ids(&self) -> Vec<&str>;
 }
 
+impl Modules for Registry {
+    fn find(&self, id: &str) -> Found<'_> {
+        match (self.get(id), self.broken_named(id)) {
+            (Some(module), _) => Found::Module(module),
+            (None, Some(broken)) => Found::Broken(broken),
+            (None, None) => Found::Unknown,
+        }
+    }
+
+    fn ids(&self) -> Vec<&str> {
+        self.iter().map(|module| module.id.as_str()).collect()
+    }
+}
+
 /// Keys of a pipeline file.
-const KEYS: [&str; 6] = ["format", "name", "params", "on_failure", "outputs", "nodes"];
+pub(super) const KEYS: [&str; 6] = ["format", "name", "params", "on_failure", "outputs", "nodes"];
 /// Keys that later parts of prismq bring.
 const LATER: [(&str, &str); 5] =
     [("schedule", "Patterns"), ("on_change", "Patterns"), ("on_finish", "Patterns"), ("resident", "Patterns"), ("warm", "Patterns")];
@@ -151,7 +166,7 @@ impl Compiler<'_> {
     }
 
     pub(super) fn errors(&self) -> usize {
-        self.diagnostics.iter().filter(|found| found.severity == crate::diagnostics::Severity::Error).count()
+        self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
     }
 
     fn definition(&mut self, tree: &Tree, path: &Path) -> Option<Definition> {

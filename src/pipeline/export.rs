@@ -289,80 +289,8 @@ mod tests {
 
     #[test]
     fn json_holds_everything() {
-        assert_snapshot!(export(&definition(), Format::Json), @r##"
-        {
-          "name": "p",
-          "totals": {
-            "nodes": 7,
-            "edges": 3,
-            "pipelines": 1,
-            "open": true
-          },
-          "nodes": [
-            {
-              "id": "fetch",
-              "module": "fetch",
-              "level": 0
-            },
-            {
-              "id": "clips",
-              "pipeline": "cl\"ip",
-              "graph": {
-                "name": "cl\"ip",
-                "totals": {
-                  "nodes": 2,
-                  "edges": 1,
-                  "pipelines": 0,
-                  "open": false
-                },
-                "nodes": [
-                  {
-                    "id": "a",
-                    "module": "cut",
-                    "level": 0
-                  },
-                  {
-                    "id": "end",
-                    "module": "cut",
-                    "level": 1
-                  }
-                ],
-                "edges": [
-                  [
-                    "a",
-                    "end"
-                  ]
-                ]
-              },
-              "level": 1,
-              "expansion": {
-                "kind": "foreach",
-                "list": "nodes.fetch.outputs.ideas",
-                "count": null
-              }
-            },
-            {
-              "id": "m",
-              "module": "cut",
-              "level": 2,
-              "expansion": {
-                "kind": "matrix",
-                "count": 3
-              },
-              "when": "nodes.clips.count > 0 and \"a\\\\n\" != '<b>#;`'"
-            }
-          ],
-          "edges": [
-            [
-              "fetch",
-              "clips"
-            ],
-            [
-              "clips",
-              "m"
-            ]
-          ]
-        }
-        "##);
+        let text = export(&definition(), Format::Json);
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), json(&definition()));
+        assert_snapshot!(json(&definition()), @r##"{"name":"p","totals":{"nodes":7,"edges":3,"pipelines":1,"open":true},"nodes":[{"id":"fetch","module":"fetch","level":0},{"id":"clips","pipeline":"cl\"ip","graph":{"name":"cl\"ip","totals":{"nodes":2,"edges":1,"pipelines":0,"open":false},"nodes":[{"id":"a","module":"cut","level":0},{"id":"end","module":"cut","level":1}],"edges":[["a","end"]]},"level":1,"expansion":{"kind":"foreach","list":"nodes.fetch.outputs.ideas","count":null}},{"id":"m","module":"cut","level":2,"expansion":{"kind":"matrix","count":3},"when":"nodes.clips.count > 0 and \"a\\\\n\" != '<b>#;`'"}],"edges":[["fetch","clips"],["clips","m"]]}"##);
     }
 }

@@ -67,10 +67,11 @@ fn check(reader: &mut FileReader<'_, '_, '_>, nodes: &[NodeDef], expression: &Ex
             continue;
         };
         found.push((position, used.place.span));
-        if used.field == NodeField::Outputs && !reader.unknown.contains(&position) {
-            if let Err(problem) = outputs_of(nodes, position, used.path) {
-                reader.report(problem.at(used.place));
-            }
+        if used.field == NodeField::Outputs
+            && !reader.unknown.contains(&position)
+            && let Err(problem) = outputs_of(nodes, position, used.path)
+        {
+            reader.report(problem.at(used.place));
         }
     }
     let Some(params) = reader.params else { return };

@@ -3,24 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::diagnostics::{Diagnostic, Place, suggest};
+use crate::diagnostics::{Diagnostic, Place, Severity, suggest};
 use crate::fields::{Fields, not_built_yet};
 use crate::ids::NodeId;
-use crate::manifest::Module;
+use crate::manifest::{Module, NODE_SETTINGS_KEYS, read_settings_keys};
 use crate::params::{ParamSchema, Violation};
 use crate::request::{NodeSettings, OnFailure};
 use crate::tree::{Kind, NodeRef};
 
 use super::compile::{FileReader, Found};
-use super::definition::{Control, Definition, Expansion, Graph, Matrix, NODES_MAX, NodeDef, Work};
-use super::expr::{Expression, Names, Template};
+use super::definition::{Definition, Graph, NodeDef, Work};
+use super::expr::{Names, Template};
 use super::graph::Edge;
 use super::links;
 
 /// Keys of a node that are its own.
-const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
-/// Keys by which a node overrides its module's manifest.
-const OVERRIDES: [&str; 8] = ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments"];
+pub(super) const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
 /// Keys that later parts of prismq bring.
 const LATER: [(&str, &str); 10] = [
     ("capture", "Durability"),
@@ -45,7 +43,7 @@ const SUGGESTIONS_MAX: usize = 50;
 /// The modules that a file names, each looked up once.
 #[derive(Default)]
 pub(super) struct ModuleNames<'t> {
-    known: HashMap<&'t str, Option<Named>>,
+    known: HashMap<&'t str, Named>,
     /// The last one: neighbours in a file often run the same module.
     last: Option<(&'t str, Named)>,
 }
@@ -59,16 +57,16 @@ struct Named {
 
 /// The values of a node's own keys.
 #[derive(Default)]
-struct Keys<'t> {
+pub(super) struct Keys<'t> {
     module: Option<NodeRef<'t>>,
     pipeline: Option<NodeRef<'t>>,
     with: Option<NodeRef<'t>>,
     needs: Option<NodeRef<'t>>,
-    when: Option<NodeRef<'t>>,
-    matrix: Option<NodeRef<'t>>,
-    foreach: Option<NodeRef<'t>>,
-    max_parallel: Option<NodeRef<'t>>,
-    allow_failure: Option<NodeRef<'t>>,
+    pub(super) when: Option<NodeRef<'t>>,
+    pub(super) matrix: Option<NodeRef<'t>>,
+    pub(super) foreach: Option<NodeRef<'t>>,
+    pub(super) max_parallel: Option<NodeRef<'t>>,
+    pub(super) allow_failure: Option<NodeRef<'t>>,
     /// The first key that overrides the manifest.
     overrides: Option<NodeRef<'t>>,
     /// The node is no map at all, which is reported.
@@ -136,7 +134,7 @@ impl<'t> FileReader<'_, '_, 't> {
                 "foreach" => keys.foreach = Some(value),
                 "max_parallel" => keys.max_parallel = Some(value),
                 "allow_failure" => keys.allow_failure = Some(value),
-                other if OVERRIDES.contains(&other) => {
+                other if NODE_SETTINGS_KEYS.contains(&other) => {
                     keys.overrides.get_or_insert(name);
                 }
                 other => self.unknown_key(name, other),
@@ -153,7 +151,7 @@ impl<'t> FileReader<'_, '_, 't> {
         } else if name == "schedule" || name == "on_change" || name == "on_finish" {
             Diagnostic::error(format!("`{name}` belongs to a whole pipeline or module, not to a node")).at(key.place())
         } else {
-            let help = suggest(name, KEYS.iter().chain(&OVERRIDES).copied());
+            let help = suggest(name, KEYS.iter().chain(&NODE_SETTINGS_KEYS).copied());
             Diagnostic::error(format!("unknown field `{name}`")).at(key.place()).with_help_of(help)
         };
         self.report(diagnostic);
@@ -197,7 +195,7 @@ impl<'t> FileReader<'_, '_, 't> {
         if let Some((_, named)) = self.names.last.as_ref().filter(|(last, _)| *last == name) {
             return Some(named.clone());
         }
-        if let Some(Some(known)) = self.names.known.get(name) {
+        if let Some(known) = self.names.known.get(name) {
             self.names.last = Some((name, known.clone()));
             return Some(known.clone());
         }
@@ -205,18 +203,19 @@ impl<'t> FileReader<'_, '_, 't> {
             Found::Module(module) if module.enabled => {
                 let without_params = Arc::new(links::violations(&module.params, &Template::empty_map()));
                 let named = Named { module: module.clone(), without_params };
-                self.names.known.insert(name, Some(named.clone()));
+                self.names.known.insert(name, named.clone());
                 return Some(named);
             }
             Found::Module(_) => {
                 Diagnostic::error(format!("module `{name}` is switched off")).with_help("its manifest says `enabled: false`")
             }
-            Found::Broken(place) => {
-                let broken = Diagnostic::error(format!("module `{name}` is broken"))
-                    .with_help("`prismq validate` says what is wrong with its manifest");
-                match place {
-                    Some(place) => broken.with_related("its manifest", place),
-                    None => broken,
+            Found::Broken(broken) => {
+                let first = broken.diagnostics.iter().find(|one| one.severity == Severity::Error);
+                let help = format!("its manifest is {}; `prismq validate` says what is wrong with it", broken.file.display());
+                let refused = Diagnostic::error(format!("module `{name}` is broken")).with_help(help);
+                match first.and_then(|first| Some((first.message.clone(), first.place.clone()?))) {
+                    Some((message, place)) => refused.with_related(message, place),
+                    None => refused,
                 }
             }
             Found::Unknown => self.unknown_module(name),
@@ -349,91 +348,6 @@ impl<'t> FileReader<'_, '_, 't> {
         let known: Vec<&str> = names.take(SUGGESTED_MAX).collect();
         diagnostic.with_help_of(suggest(id, known))
     }
-
-    fn control(&mut self, keys: &Keys<'t>) -> Option<Box<Control>> {
-        let none = keys.when.is_none() && keys.matrix.is_none() && keys.foreach.is_none();
-        if none && keys.max_parallel.is_none() && keys.allow_failure.is_none() {
-            return None;
-        }
-        let when = keys.when.and_then(|when| {
-            let expression = Expression::compile(when, &mut self.compiler.diagnostics)?;
-            expression.check_names(Names { nodes: true, ..Names::default() }, &mut self.compiler.diagnostics);
-            Some(expression)
-        });
-        let expansion = self.expansion(keys);
-        let max_parallel = keys.max_parallel.and_then(|node| {
-            let value = node.as_u64().and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0);
-            if value.is_none() {
-                self.report(Diagnostic::error("`max_parallel` must be a whole number from 1").at(node.place()));
-            } else if keys.matrix.is_none() && keys.foreach.is_none() {
-                let help = "it limits the instances of `foreach` or `matrix`";
-                self.report(Diagnostic::error("`max_parallel` has no effect on a single node").at(node.place()).with_help(help));
-            }
-            value
-        });
-        let allow_failure = keys.allow_failure.is_some_and(|node| {
-            if node.as_bool().is_none() {
-                self.report(Diagnostic::error("`allow_failure` must be `true` or `false`").at(node.place()));
-            }
-            node.as_bool().unwrap_or(false)
-        });
-        Some(Box::new(Control { when, observed: Vec::new(), expansion, max_parallel, allow_failure }))
-    }
-
-    fn expansion(&mut self, keys: &Keys<'t>) -> Option<Expansion> {
-        match (keys.matrix, keys.foreach) {
-            (None, None) => None,
-            (Some(matrix), None) => self.matrix(matrix).map(Expansion::Matrix),
-            (None, Some(list)) => {
-                let expression = Expression::compile_list(list, &mut self.compiler.diagnostics)?;
-                expression.check_names(Names { nodes: true, ..Names::default() }, &mut self.compiler.diagnostics);
-                Some(Expansion::ForEach(expression))
-            }
-            (Some(_), Some(list)) => {
-                let help = "put the `foreach` around a sub-pipeline with the `matrix`";
-                self.report(Diagnostic::error("a node has either `matrix` or `foreach`").at(list.place()).with_help(help));
-                None
-            }
-        }
-    }
-
-    fn matrix(&mut self, node: NodeRef<'t>) -> Option<Matrix> {
-        if node.kind() != Kind::Map || node.is_empty() {
-            let help = "write `matrix: {name: [value, value]}`";
-            self.report(Diagnostic::error("`matrix` must be a map of lists").at(node.place()).with_help(help));
-            return None;
-        }
-        let mut axes = Vec::with_capacity(node.len());
-        for (name, values) in node.entries() {
-            let axis = name.scalar_text().unwrap_or_default();
-            if let Err(refused) = NodeId::parse(axis) {
-                let message = format!("`{axis}` cannot be read as `matrix.{axis}`: {}", refused.reason.replace("node id", "the name"));
-                self.report(Diagnostic::error(message).at(name.place()).with_help_of(refused.help));
-            }
-            if values.kind() != Kind::List || values.is_empty() {
-                let message = format!("`{axis}` in `matrix` must be a list of at least one value");
-                let help = "its values are known before the run; for a list that a node or a parameter brings there is `foreach`";
-                self.report(Diagnostic::error(message).at(values.place()).with_help(help));
-                continue;
-            }
-            match Template::compile(values, &mut self.compiler.diagnostics) {
-                Template::Constant(list) => axes.push((axis.to_owned(), list.as_array().cloned().unwrap_or_default())),
-                Template::Expression(_) | Template::Text(_) | Template::List(_) | Template::Map(_) => {
-                    let message = format!("`{axis}` in `matrix` holds an expression");
-                    let help = "the values of a matrix are known before the run; for others there is `foreach`";
-                    self.report(Diagnostic::error(message).at(values.place()).with_help(help));
-                }
-            }
-        }
-        let matrix = Matrix { axes };
-        if matrix.count().is_none_or(|count| count > NODES_MAX) {
-            let sizes: Vec<String> = matrix.axes.iter().map(|(_, values)| values.len().to_string()).collect();
-            let message = format!("`matrix` makes {} nodes; a run has at most {NODES_MAX}", sizes.join(" x "));
-            self.report(Diagnostic::error(message).at(head(node)));
-            return None;
-        }
-        Some(matrix)
-    }
 }
 
 fn has_index(keys: &Keys<'_>) -> bool {
@@ -443,8 +357,4 @@ fn has_index(keys: &Keys<'_>) -> bool {
 /// Where to point at a value: a map by its first key, so that the mark does not run over many lines.
 pub(super) fn head(node: NodeRef<'_>) -> Place {
     node.entries().next().map_or_else(|| node.place(), |(key, _)| key.place())
-}
-
-fn read_settings_keys(_: &Fields<'_>, base: &NodeSettings, _: &mut crate::diagnostics::Diagnostics) -> NodeSettings {
-    base.clone()
 }

@@ -166,7 +166,7 @@ mod tests {
         let needy = module("needy", r#"{"required": ["key"], "properties": {"key": {"type": "string"}}}"#, "");
         let mut off = module("off", "", "");
         off.enabled = false;
-        let mut workspace = Workspace::of([
+        Workspace::of([
             depending(module("report-3", r#"{"properties": {"n": {"type": "integer"}}}"#, ""), &["3d", "a-b", "a_b"]),
             depending(module("3d", "", ""), &["a-b"]),
             module("a-b", "", ""),
@@ -176,10 +176,8 @@ mod tests {
             depending(module("y", "", ""), &["x"]),
             needy,
             off,
-        ]);
-        let place = workspace.modules["x"].id_place.clone();
-        workspace.broken.insert("half".into(), place);
-        workspace
+        ])
+        .with_broken("half")
     }
 
     fn of(id: &str, with: Value, with_dependencies: bool) -> Result<Definition, Diagnostics> {

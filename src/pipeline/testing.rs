@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Source, Span};
 use crate::ids::ModuleId;
+use crate::manifest::registry::Broken;
 use crate::manifest::{Module, Pin, Program, Requires};
 use crate::params::ParamSchema;
 use crate::request::{NodeSettings, PythonChoice, Runtime};
@@ -123,7 +124,7 @@ pub(crate) fn depending(mut module: Module, on: &[&str]) -> Module {
 #[derive(Default)]
 pub(crate) struct Workspace {
     pub(crate) modules: BTreeMap<String, Arc<Module>>,
-    pub(crate) broken: BTreeMap<String, Place>,
+    pub(crate) broken: BTreeMap<String, Broken>,
     /// By absolute path.
     pub(crate) files: BTreeMap<PathBuf, String>,
 }
@@ -132,6 +133,15 @@ impl Workspace {
     pub(crate) fn of(modules: impl IntoIterator<Item = Module>) -> Self {
         let modules = modules.into_iter().map(|module| (module.id.to_string(), Arc::new(module))).collect();
         Self { modules, ..Self::default() }
+    }
+
+    /// The same with a module whose manifest is refused.
+    pub(crate) fn with_broken(mut self, id: &str) -> Self {
+        let id_place = module(id, "", "").id_place;
+        let diagnostics = Diagnostic::error("unknown field `parms`").at(id_place).into();
+        let broken = Broken { file: format!("/w/manifests/{id}.yaml").into(), id: ModuleId::parse(id).ok(), diagnostics };
+        self.broken.insert(id.to_owned(), broken);
+        self
     }
 
     pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
@@ -160,7 +170,7 @@ impl Modules for Workspace {
     fn find(&self, id: &str) -> Found<'_> {
         match (self.modules.get(id), self.broken.get(id)) {
             (Some(module), _) => Found::Module(module),
-            (None, Some(place)) => Found::Broken(Some(place.clone())),
+            (None, Some(broken)) => Found::Broken(broken),
             (None, None) => Found::Unknown,
         }
     }

@@ -1,4 +1,5 @@
 use insta::assert_snapshot;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::bind;
@@ -99,7 +100,7 @@ fn all_mistakes_come_at_once_and_in_order() {
 }"#), @r##"
     p.json:2:3: unknown field `nmae` (help: did you mean `name`?)
     p.json:3:17: `on_failure` cannot be "halt" (help: known are `continue`, `stop`)
-    p.json:5:25: there is no node `cuts`
+    p.json:5:25: there is no node `cuts` (help: known are `fetch-feed`, `a`, `b`, `c`, `d`, `e`, `f`, `g`, `h`, `i`)
     p.json:5:64: `item` does not exist here (help: `item` exists in a node with `foreach`, outside its own list)
     p.json:7:5: node id `fetch-feed` holds a dash, and `nodes.fetch-feed` would be a subtraction (help: write `fetch_feed`)
     p.json:8:21: there is no module `ct` (help: did you mean `cut`?)
@@ -126,17 +127,16 @@ fn all_mistakes_come_at_once_and_in_order() {
 
 #[test]
 fn modules_that_cannot_run_say_why() {
-    let mut workspace = workspace();
+    let mut workspace = workspace().with_broken("half");
     let mut off = module("off", "", "");
     off.enabled = false;
-    workspace.broken.insert("half".into(), off.id_place.clone());
     workspace.modules.insert("off".into(), Arc::new(off));
     let text = nodes(
         r#""a": {"module": "off"}, "b": {"module": "half"}, "c": {"module": "noop.yaml"}, "d": {"module": 3}, "e": {"module": "nop"}"#,
     );
     assert_snapshot!(workspace.refused(&text), @r##"
     p.json:1:85: module `off` is switched off (help: its manifest says `enabled: false`)
-    p.json:1:109: module `half` is broken (help: `prismq validate` says what is wrong with its manifest)
+    p.json:1:109: module `half` is broken (help: its manifest is /w/manifests/half.yaml; `prismq validate` says what is wrong with it)
     p.json:1:134: there is no module `noop.yaml` (help: a pipeline's file is called by `pipeline: noop.yaml`)
     p.json:1:164: `module` must be the id of a module, not a number
     p.json:1:184: there is no module `nop` (help: did you mean `noop`?)
@@ -280,7 +280,7 @@ fn what_expands_is_checked() {
     p.json:2:46: `matrix` must be a map of lists (help: write `matrix: {name: [value, value]}`)
     p.json:3:52: `x` in `matrix` must be a list of at least one value (help: its values are known before the run; for a list that a node or a parameter brings there is `foreach`)
     p.json:3:61: `y` in `matrix` must be a list of at least one value (help: its values are known before the run; for a list that a node or a parameter brings there is `foreach`)
-    p.json:3:64: `a-b` cannot be read as `matrix.a-b`: the name `a-b` holds a dash, and `nodes.a-b` would be a subtraction (help: write `a_b`)
+    p.json:3:64: `matrix.a-b` would be no name in an expression (help: write `a_b`)
     p.json:3:81: `z` in `matrix` holds an expression (help: the values of a matrix are known before the run; for others there is `foreach`)
     p.json:4:47: an expression is expected here, not text (help: write `${{ abc }}`)
     p.json:5:47: an expression is expected here, not a map (help: write one `${{ ... }}` with nothing around it)
@@ -347,4 +347,74 @@ fn a_long_chain_is_compiled_without_recursion() {
     assert_eq!(definition.graph.order[0], 100_000);
     let circle = nodes(&(many.join(",") + r#","n100000":{"module":"noop","needs":"n0"}"#));
     assert!(workspace().refused(&circle).contains("these 100001 nodes wait for each other"));
+}
+
+#[test]
+fn nodes_override_their_modules_manifest() {
+    let definition = workspace().good(&nodes(
+        r#""a": {"module": "noop", "timeout": "30s", "resources": {"memory": "2GiB"}}, "b": {"module": "noop", "resources": {"memory": "2GiB"}, "timeout": "30s"},
+           "c": {"module": "noop", "isolation": "direct"}, "d": {"module": "noop", "isolation": "wrapped"}"#,
+    ));
+    let settings: Vec<_> = definition.nodes.iter().map(|node| &node.settings).collect();
+    assert_eq!(settings[0].timeout, Some(crate::units::DurationMs(30_000)));
+    assert_eq!(settings[0].request.memory, crate::units::Bytes(2 << 30));
+    assert!(Arc::ptr_eq(settings[0], settings[1]), "the same settings are held once");
+    assert_eq!(settings[2].isolation, crate::request::Isolation::Direct);
+    let Work::Module(noop) = &definition.nodes[3].work else { panic!("a module") };
+    assert!(Arc::ptr_eq(settings[3], &noop.settings), "what changes nothing is not held at all");
+    assert_snapshot!(refused(r#""a": {"module": "noop", "timeout": "30", "retry": {"attemps": 2}, "isolation": "none"}"#), @r##"
+    p.json:1:104: `timeout`: `30` is not a duration: write a number with ms, s, m, h or d, such as `30s` or `1h30m`
+    p.json:1:120: unknown field `attemps` (help: did you mean `attempts`?)
+    p.json:1:148: `isolation` cannot be "none" (help: known are `wrapped`, `direct`)
+    "##);
+}
+
+fn anything() -> impl Strategy<Value = serde_json::Value> {
+    let texts = ["noop", "cut", "a", "b", "${{ item }}", "${{ nodes.a.outputs.file }}", "${{ params.topic", "continue", "s.json", "1s", ""];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        Just(json!(true)),
+        (-2_i64..3).prop_map(|number| json!(number)),
+        prop::sample::select(texts.to_vec()).prop_map(|text| json!(text)),
+    ];
+    let keys = [
+        "nodes",
+        "a",
+        "b",
+        "module",
+        "pipeline",
+        "with",
+        "needs",
+        "when",
+        "matrix",
+        "foreach",
+        "params",
+        "outputs",
+        "properties",
+        "x-y",
+        "input",
+    ];
+    leaf.prop_recursive(5, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::Array),
+            prop::collection::vec((prop::sample::select(keys.to_vec()), inner), 0..6)
+                .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    /// Bad input of any shape is refused with places, and never a panic.
+    #[test]
+    fn no_document_makes_it_panic(nodes in prop::collection::vec(anything(), 0..4), rest in anything()) {
+        let workspace = workspace().file("/w/s.json", &rest.to_string());
+        let nodes: serde_json::Map<_, _> = nodes.into_iter().zip(["a", "b", "c", "d"]).map(|(node, id)| (id.to_owned(), node)).collect();
+        let text = json!({"nodes": nodes, "outputs": rest}).to_string();
+        for text in [text, rest.to_string()] {
+            if let Err(found) = workspace.compile(&text) {
+                prop_assert!(found.has_errors());
+                prop_assert!(found.iter().all(|one| one.place.is_some()), "{}", found);
+            }
+        }
+    }
 }

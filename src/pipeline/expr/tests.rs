@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use insta::assert_snapshot;
+use proptest::strategy::Strategy;
 use serde_json::{Value, json};
 
 use super::*;
@@ -252,4 +253,65 @@ fn values_without_expressions_are_constants() {
     assert!(matches!(good(r#"{"a": [1, "x", {"b": null}]}"#), Template::Constant(_)));
     let (Template::Constant(one), Template::Constant(two)) = (good("{}"), good("{}")) else { panic!("constants") };
     assert!(Arc::ptr_eq(&one, &two));
+}
+
+#[test]
+fn definitions_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Expression>();
+    shared::<crate::pipeline::definition::Definition>();
+}
+
+/// One item of a long list is read without touching the others: each instance of a `foreach` does that.
+#[test]
+fn a_long_list_is_not_copied_to_read_one_item() {
+    let items: Vec<Value> = (0..100_000).map(|number| json!({"n": number, "text": "x".repeat(20)})).collect();
+    let outputs = Arc::new(json!({"list": items}));
+    let look = |_: &str| Some(NodeView { outputs: outputs.clone(), status: "completed", count: 1, exit_code: None });
+    let template =
+        good(r#"["${{ nodes.a.outputs.list[index].n }}", "${{ nodes.a.outputs.list[7].n }}", "${{ nodes.a.outputs.list | length }}"]"#);
+    let start = std::time::Instant::now();
+    for index in 0..1_000 {
+        let params = Value::Null;
+        let scope = Scope { params: &params, node: &look, item: None, index: Some(index), matrix: None, run_id: "", workspace: "" };
+        assert_eq!(template.evaluate(&scope).expect("values"), json!([index, 7, 100_000]));
+    }
+    // Copying would take a hundred million steps.
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in r#"(\$?\$\{\{|\}\}|[a-z]{1,6}|nodes|params|'|"|\\|[\[\](){}.|=<>!,:+*/%~é 0-9-]|is|not|if|else){0,24}"#) {
+        let (template, diagnostics) = compile(&Value::String(text).to_string());
+        if diagnostics.is_empty() {
+            let params = json!({"a": [1, {"b": "c"}], "x": "y"});
+            let scope = Scope { params: &params, node: &view, item: None, index: None, matrix: None, run_id: "r", workspace: "w" };
+            let _ = template.evaluate(&scope);
+        }
+    }
+
+    /// Whatever steps lead to a value, the path finds it, by our own way and by the language's.
+    #[test]
+    fn paths_find_what_is_there(steps in proptest::collection::vec(proptest::prop_oneof![
+        "[a-z][a-z0-9_]{0,5}".prop_map(|key| Step::Key(key.into())),
+        "[a-z -]{1,6}".prop_map(|key| Step::Key(key.into())),
+        (-3_i64..3).prop_map(Step::Index),
+    ], 1..6)) {
+        let params = steps.iter().rev().fold(json!("found"), |inner, step| match step {
+            Step::Key(key) => json!({&**key: inner}),
+            Step::Index(index) => {
+                let mut items = vec![Value::Null; 4];
+                let at = usize::try_from(if *index < 0 { index + 4 } else { *index }).expect("in the list");
+                items[at] = inner;
+                Value::Array(items)
+            }
+        });
+        let path = steps.iter().map(ToString::to_string).collect::<String>();
+        for code in [format!("${{{{ params{path} }}}}"), format!("${{{{ (params{path}) }}}}")] {
+            let scope = Scope { params: &params, node: &|_| None, item: None, index: None, matrix: None, run_id: "", workspace: "" };
+            let value = good(&Value::String(code).to_string()).evaluate(&scope);
+            proptest::prop_assert_eq!(value.map_err(|found| found.to_string()), Ok(json!("found")));
+        }
+    }
 }

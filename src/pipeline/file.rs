@@ -1,0 +1,215 @@
+//! The format of a pipeline file as types, from which its JSON Schema is made: what editors show and complete.
+//!
+//! Only the shape stands here, with the words of the documentation. Files are read by `compile`, which says more than a schema can;
+//! a test holds the two lists of keys together.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use crate::request::{ArgumentStyle, Isolation, OnFailure, RetryOn, WorkDir};
+use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
+
+/// A pipeline: a graph of nodes, each running a module or another pipeline.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "prismq pipeline", deny_unknown_fields)]
+pub struct PipelineFile {
+    /// Version of this format.
+    #[schemars(range(min = 1, max = 1))]
+    pub format: Option<u32>,
+    /// Name for people; otherwise the file's name.
+    pub name: Option<String>,
+    /// What the pipeline can be given: a JSON Schema (2020-12) of an object. Expressions see the values as `params.NAME`.
+    pub params: Option<BTreeMap<String, Value>>,
+    /// What happens to the rest when a node has finally failed: `continue` (branches that do not need it go on) or `stop`.
+    pub on_failure: Option<OnFailure>,
+    /// What the run, or the node that calls this pipeline, reports: names with expressions.
+    pub outputs: Option<BTreeMap<String, Value>>,
+    /// The nodes by id. `nodes.ID.outputs` in an expression is what a node reported, and makes it a dependency.
+    #[schemars(schema_with = "nodes")]
+    pub nodes: BTreeMap<String, NodeFile>,
+}
+
+/// A node: what it runs, with which parameters, when, and how often.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("oneOf" = [{"required": ["module"]}, {"required": ["pipeline"]}]))]
+pub struct NodeFile {
+    /// Id of the module that it runs.
+    pub module: Option<String>,
+    /// Path of the pipeline file that it runs, relative to this file.
+    pub pipeline: Option<String>,
+    /// Parameters of the module or pipeline. Values may hold `${{ expressions }}`; a whole-value expression keeps its type.
+    pub with: Option<With>,
+    /// Ids of nodes that must have completed, besides those that expressions refer to.
+    pub needs: Option<Needs>,
+    /// The node runs only if this is true, and is skipped otherwise. Evaluated once all dependencies have ended; one whose `status` it
+    /// reads may also have failed.
+    pub when: Option<ExpressionText>,
+    /// One instance for each combination of these values, the last name changing fastest: `matrix.NAME`, `index`.
+    pub matrix: Option<BTreeMap<String, Vec<Value>>>,
+    /// One instance for each item of a list, mostly one that an earlier node reports: `item`, `index`.
+    pub foreach: Option<ForEach>,
+    /// Instances at once.
+    pub max_parallel: Option<NonZeroU32>,
+    /// A failure does not fail the run.
+    pub allow_failure: Option<bool>,
+    /// What each attempt needs; overrides the manifest name by name.
+    pub resources: Option<ResourcesFile>,
+    /// Longest run time of an attempt.
+    pub timeout: Option<DurationMs>,
+    /// Time between the polite stop and the kill.
+    pub grace: Option<DurationMs>,
+    /// When a failed attempt is followed by another one.
+    pub retry: Option<RetryFile>,
+    /// Environment variables.
+    pub environment: Option<BTreeMap<String, String>>,
+    /// Where it runs: `script` (the script's folder) or `fresh` (a new folder of the attempt).
+    pub workdir: Option<WorkDir>,
+    /// `wrapped`: outlives the host. `direct`: cheaper, and lost with it.
+    pub isolation: Option<Isolation>,
+    /// How the program gets its parameters.
+    pub arguments: Option<ArgumentStyle>,
+}
+
+/// Parameters by name, or one expression that gives them all.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum With {
+    /// By name.
+    Map(BTreeMap<String, Value>),
+    /// An expression that gives an object.
+    Expression(ExpressionText),
+}
+
+/// One id or several.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum Needs {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// A list written out, or an expression that gives one.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum ForEach {
+    /// An expression that gives a list.
+    Expression(ExpressionText),
+    /// The items.
+    Items(Vec<Value>),
+}
+
+/// One `${{ expression }}` and nothing around it.
+#[derive(Debug, JsonSchema)]
+#[schemars(transparent)]
+pub struct ExpressionText(#[schemars(regex(pattern = r"^\$\{\{[\s\S]*\}\}$"))] pub String);
+
+/// What an attempt needs. Names other than these are resources that the settings count.
+#[derive(Debug, JsonSchema)]
+pub struct ResourcesFile {
+    /// Processors.
+    pub cpus: Option<CpuMillis>,
+    /// Memory.
+    pub memory: Option<Bytes>,
+    /// Counted resources by name.
+    #[schemars(flatten)]
+    pub custom: BTreeMap<String, Amount>,
+}
+
+/// When a failed attempt is followed by another one.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RetryFile {
+    /// Attempts in all, the first one included.
+    pub attempts: Option<NonZeroU32>,
+    /// After which causes.
+    pub on: Option<Vec<RetryOn>>,
+    /// Wait before the second attempt.
+    pub backoff: Option<DurationMs>,
+    /// By how much each further wait is longer.
+    #[schemars(range(min = 1))]
+    pub factor: Option<f64>,
+    /// Longest wait.
+    pub max_backoff: Option<DurationMs>,
+    /// By how much each further attempt may use more, after the cause `oom`.
+    pub grow: Option<GrowFile>,
+}
+
+/// Growth of a request from attempt to attempt.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct GrowFile {
+    /// Factor of the memory.
+    #[schemars(range(min = 1))]
+    pub memory: Option<f64>,
+}
+
+/// Ids must be names that an expression can hold.
+fn nodes(generator: &mut SchemaGenerator) -> Schema {
+    let node = generator.subschema_for::<NodeFile>();
+    let schema = json!({
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},
+        "additionalProperties": node,
+    });
+    Schema::try_from(schema).expect("an object is a schema")
+}
+
+/// The JSON Schema of a pipeline file.
+#[must_use]
+pub fn schema() -> Schema {
+    schemars::schema_for!(PipelineFile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{compile, node};
+    use super::*;
+
+    fn keys(schema: &Value) -> Vec<String> {
+        let mut keys: Vec<String> = schema["properties"].as_object().expect("properties").keys().cloned().collect();
+        keys.sort();
+        keys
+    }
+
+    fn sorted<'a>(keys: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let mut keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn the_schema_has_the_keys_that_are_read() {
+        let schema = schema().to_value();
+        assert_eq!(keys(&schema), sorted(compile::KEYS));
+        assert_eq!(keys(&schema["$defs"]["NodeFile"]), sorted(node::KEYS.into_iter().chain(crate::manifest::NODE_SETTINGS_KEYS)));
+    }
+
+    #[test]
+    fn the_schema_accepts_what_the_compiler_accepts() {
+        let validator = jsonschema::validator_for(&schema().to_value()).expect("a schema");
+        let fine = json!({"name": "x", "params": {"properties": {}}, "outputs": {"r": "${{ nodes.a.outputs.x }}"}, "nodes": {
+            "a": {"module": "m", "with": {"x": 1}, "needs": "b", "timeout": "30s", "resources": {"cpus": 2, "memory": "2GiB", "api": 1}},
+            "b": {"pipeline": "p.yaml", "with": "${{ params }}", "foreach": "${{ params.l }}", "max_parallel": 2},
+            "c": {"module": "m", "foreach": [1, 2], "when": "${{ nodes.a.count > 0 }}", "needs": ["a"], "retry": {"attempts": 2, "on": ["lost"]}},
+            "d": {"module": "m", "matrix": {"x": [1, "a"]}, "allow_failure": true}
+        }});
+        let errors: Vec<String> = validator.iter_errors(&fine).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        for bad in [
+            json!({}),
+            json!({"nodes": {}}),
+            json!({"nodes": {"a-b": {"module": "m"}}}),
+            json!({"nodes": {"a": {"module": "m", "pipeline": "p"}}}),
+            json!({"nodes": {"a": {"module": "m", "wiht": {}}}}),
+            json!({"nodes": {"a": {"module": "m", "when": "true"}}}),
+        ] {
+            assert!(!validator.is_valid(&bad), "{bad} was accepted");
+        }
+    }
+}
