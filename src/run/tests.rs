@@ -1,1 +1,1 @@
-//! stub
+//! Tests of the transition function.

@@ -18,6 +18,12 @@ mod explain;
 mod room;
 mod settle;
 mod starts;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod world;
 
