@@ -11,7 +11,9 @@ impl RunState {
     pub fn sanity_check(&self) -> Result<(), String> {
         let mut fresh = self.clone();
         fresh.rebuild();
-        let differs = |what: &str, kept: &dyn std::fmt::Debug, right: &dyn std::fmt::Debug| Err(format!("{what}: {kept:?} is kept, {right:?} is right"));
+        let differs = |what: &str, kept: &dyn std::fmt::Debug, right: &dyn std::fmt::Debug| {
+            Err(format!("{what}: {kept:?} is kept, {right:?} is right"))
+        };
         if fresh.derived != self.derived {
             return differs("derived", &self.derived, &fresh.derived);
         }

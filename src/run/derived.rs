@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::SkipReason;
-use crate::ids::{ModuleId, NodeIndex, Seq};
+use crate::ids::{NodeIndex, Seq};
 use crate::resources::Held;
 
 use super::containers::Tally;
@@ -98,11 +98,23 @@ impl RunState {
         step(&mut derived.counts[at.state.status() as usize], true);
         step(&mut derived.intended, holding.is_none() && !at.state.is_done() && at.record().is_some_and(|record| record.intent.is_some()));
         if let NodeState::Interrupted { .. } = at.state {
-            if plus { derived.interrupted.insert(node) } else { derived.interrupted.remove(&node) };
+            if plus {
+                derived.interrupted.insert(node)
+            } else {
+                derived.interrupted.remove(&node)
+            };
         }
         if let Some(grant) = &holding {
-            if plus { derived.held.take(grant) } else { derived.held.give_back(grant) }
-            if plus { derived.active.insert(node) } else { derived.active.remove(&node) };
+            if plus {
+                derived.held.take(grant)
+            } else {
+                derived.held.give_back(grant)
+            }
+            if plus {
+                derived.active.insert(node)
+            } else {
+                derived.active.remove(&node)
+            };
         }
         let tally = match at.ordinal() {
             Some(_) => {
@@ -226,14 +238,5 @@ impl RunState {
             self.refresh(node);
             self.refresh_ahead(node);
         }
-    }
-
-    /// Number of attempts of each module that run.
-    pub(crate) fn running_modules(&self) -> BTreeMap<ModuleId, u32> {
-        let mut running = BTreeMap::new();
-        for module in self.derived.active.iter().filter_map(|node| self.module(*node)) {
-            *running.entry(module.id.clone()).or_default() += 1;
-        }
-        running
     }
 }

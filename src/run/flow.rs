@@ -271,9 +271,8 @@ impl RunState {
     #[must_use]
     pub fn failed_inside(&self, container: Option<NodeIndex>) -> Option<(String, u64)> {
         let tally = container.map_or(Some(&self.scopes[0].tally), |node| self.inside(node))?;
-        let failed = |node: &NodeIndex| {
-            matches!(self.node(*node).state.outcome(), Some(Outcome::Failed { .. })) && !self.is_tolerated(*node)
-        };
+        let failed =
+            |node: &NodeIndex| matches!(self.node(*node).state.outcome(), Some(Outcome::Failed { .. })) && !self.is_tolerated(*node);
         let first = match container {
             _ if tally.failed == 0 => None,
             Some(node) => self.children(node).find(failed),

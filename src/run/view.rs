@@ -229,7 +229,10 @@ fn cause(state: &NodeState) -> Option<&FailureCause> {
     match state {
         NodeState::Retrying { cause, .. } | NodeState::Interrupted { cause } => Some(cause),
         NodeState::Done { outcome: Outcome::Failed { cause }, .. } => Some(cause),
-        NodeState::Done { outcome: Outcome::Completed | Outcome::Cancelled { .. } | Outcome::Skipped { .. } | Outcome::Reused { .. }, .. }
+        NodeState::Done {
+            outcome: Outcome::Completed | Outcome::Cancelled { .. } | Outcome::Skipped { .. } | Outcome::Reused { .. },
+            ..
+        }
         | NodeState::Waiting { .. }
         | NodeState::Ready { .. }
         | NodeState::Running { .. }

@@ -15,11 +15,11 @@ mod decide;
 mod durations;
 mod effect;
 mod explain;
+#[cfg(test)]
+mod property;
 mod room;
 mod settle;
 mod starts;
-#[cfg(test)]
-mod property;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

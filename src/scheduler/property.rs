@@ -63,7 +63,9 @@ fn random_node(dice: &mut Dice, at: u64, size: u64, depth: u32, modules: &Module
     }
     node = match dice.roll(6) {
         0 => node.matrix(json!({"x": [1, 2, 3], "y": [1]})),
-        1 => node.foreach(["${{ [] }}", "${{ [1, 2, 3] }}", "${{ params.none.at.all }}"][usize::from(!dice.hit(6)) * dice.roll(2) as usize]),
+        1 => {
+            node.foreach(["${{ [] }}", "${{ [1, 2, 3] }}", "${{ params.none.at.all }}"][usize::from(!dice.hit(6)) * dice.roll(2) as usize])
+        }
         _ => node,
     };
     if dice.hit(3) {

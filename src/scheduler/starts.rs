@@ -12,10 +12,10 @@ use crate::event::Event;
 use crate::ids::{AttemptId, NodeIndex, RunId};
 use crate::run::{ClassId, RunState, evaluate};
 
+use super::World;
 use super::decide::record;
 use super::effect::{Effect, StartOrder};
 use super::room::Room;
-use super::World;
 
 /// Unused intents of ready nodes are filled up to the second number when they sink to the first: enough to keep any number of places
 /// busy from one sync to the next, in batches, and few enough to be harmless.

@@ -32,12 +32,7 @@ pub(super) struct Sim {
 
 pub(super) fn capacity(cpus: u64, max_concurrent: u32) -> Capacity {
     let api = ResourceName::parse("api").expect("a name");
-    Capacity {
-        cpus: CpuMillis(cpus * 1000),
-        memory: Bytes(1 << 30),
-        custom: BTreeMap::from([(api, Amount(2000))]),
-        max_concurrent,
-    }
+    Capacity { cpus: CpuMillis(cpus * 1000), memory: Bytes(1 << 30), custom: BTreeMap::from([(api, Amount(2000))]), max_concurrent }
 }
 
 impl Sim {
@@ -127,7 +122,11 @@ impl Sim {
 
     fn check_start(&self, order: &StartOrder) {
         let run = self.world.run(&order.id.run).expect("a run");
-        assert!(run.intent(order.id.node).is_some_and(|seq| seq <= self.world.synced()), "{} starts before its intent is durable", order.path);
+        assert!(
+            run.intent(order.id.node).is_some_and(|seq| seq <= self.world.synced()),
+            "{} starts before its intent is durable",
+            order.path
+        );
         assert!(run.dependencies(order.id.node).all(|node| run.node(node).state().is_done()), "{} starts too early", order.path);
         assert!(!run.facts().held && run.facts().cancel.is_none(), "{} starts in a run that is held or cancelled", order.path);
     }

@@ -48,7 +48,8 @@ fn a_failed_node_skips_its_descendants_naming_the_root_and_the_rest_goes_on() {
 
 #[test]
 fn a_false_condition_skips_without_failing_and_is_the_root_for_others() {
-    let mut sim = Sim::of(&pipe(vec![n("a").when("${{ params.topic == 'y' }}"), n("b").needs(&["a"]), n("c").when("${{ params.topic == 'x' }}")]));
+    let mut sim =
+        Sim::of(&pipe(vec![n("a").when("${{ params.topic == 'y' }}"), n("b").needs(&["a"]), n("c").when("${{ params.topic == 'x' }}")]));
     assert_eq!((sim.reason("a"), sim.reason("b")), ("its condition is false".into(), "because of a".into()));
     assert_eq!(sim.running(), ["c"]);
     sim.ok("c", json!({}));
@@ -81,7 +82,10 @@ fn parameters_that_do_not_fit_fail_the_node_without_an_attempt() {
     let strict = module_with("strict", None, json!({"type": "object", "properties": {"x": {"type": "integer"}}}));
     let mut sim = Sim::of(&pipe(vec![n("a"), n("b").module(&strict).with(json!({"x": "${{ nodes.a.outputs.x }}"}))]));
     sim.ok("a", json!({"x": "no number"}));
-    assert_eq!((sim.status("b"), sim.run().node(sim.run().find("b").expect("b")).record().map(|record| record.attempts().len())), (S::Failed, Some(0)));
+    assert_eq!(
+        (sim.status("b"), sim.run().node(sim.run().find("b").expect("b")).record().map(|record| record.attempts().len())),
+        (S::Failed, Some(0))
+    );
 }
 
 #[test]
@@ -143,7 +147,10 @@ fn what_is_no_list_fails_the_foreach() {
 
 #[test]
 fn an_expanded_node_that_allows_failure_has_null_for_the_failed_and_dependents_run() {
-    let mut sim = Sim::of(&pipe(vec![n("each").foreach("${{ [1, 2] }}").allow_failure(), n("after").with(json!({"all": "${{ nodes.each.outputs }}"}))]));
+    let mut sim = Sim::of(&pipe(vec![
+        n("each").foreach("${{ [1, 2] }}").allow_failure(),
+        n("after").with(json!({"all": "${{ nodes.each.outputs }}"})),
+    ]));
     sim.fail("each[0]", exit());
     sim.ok("each[1]", json!({"x": 1}));
     assert_eq!(sim.outputs("each"), json!([null, {"x": 1}]));
@@ -271,7 +278,8 @@ fn an_adopted_attempt_has_its_whole_timeout_again() {
 #[test]
 fn on_failure_stop_stops_the_running_and_skips_the_rest() {
     let inner = pipe(vec![n("x"), n("y").needs(&["x"])]);
-    let nodes = vec![n("a"), n("b"), n("later").needs(&["b"]), n("s").calls(&inner), n("handler").when("${{ nodes.a.status == 'failed' }}")];
+    let nodes =
+        vec![n("a"), n("b"), n("later").needs(&["b"]), n("s").calls(&inner), n("handler").when("${{ nodes.a.status == 'failed' }}")];
     let mut sim = Sim::of(&pipe_with(nodes, OnFailure::Stop, None));
     assert_eq!(sim.running(), ["a", "b", "s.x"]);
     sim.fail("a", exit());
@@ -433,7 +441,14 @@ fn learned_durations_change_the_order() {
 #[test]
 fn a_class_without_room_does_not_hold_up_the_others() {
     let one = module("one", Some(1));
-    let nodes = vec![n("a").module(&one), n("b").module(&one), n("big").cpus(7_500), n("small").cpus(500), n("p").custom("api", 2000).cpus(0), n("q").custom("api", 1).cpus(0)];
+    let nodes = vec![
+        n("a").module(&one),
+        n("b").module(&one),
+        n("big").cpus(7_500),
+        n("small").cpus(500),
+        n("p").custom("api", 2000).cpus(0),
+        n("q").custom("api", 1).cpus(0),
+    ];
     let mut sim = Sim::of(&pipe(nodes));
     assert_eq!(sim.running(), ["a", "small", "p"]);
     let why = |path: &str| explain(&sim.world, &run_id(1), sim.run().find(path).expect("a node"));

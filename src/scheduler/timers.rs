@@ -84,7 +84,8 @@ impl Timers {
 
     /// Forgets a run.
     pub fn forget(&mut self, run: &RunId) {
-        let keys: Vec<Key> = self.by_node.range((run.clone(), NodeIndex(0))..).map(|(key, _)| key.clone()).take_while(|key| key.0 == *run).collect();
+        let keys: Vec<Key> =
+            self.by_node.range((run.clone(), NodeIndex(0))..).map(|(key, _)| key.clone()).take_while(|key| key.0 == *run).collect();
         keys.iter().for_each(|key| self.clear(key));
         self.killed.retain(|key, _| key.0 != *run);
     }
@@ -145,9 +146,7 @@ fn deadline(state: &NodeState, settings: &NodeSettings, now: Now) -> Option<(Mon
     match state {
         NodeState::Running { attempt, .. } => settings.timeout.map(|limit| (now.mono.plus(limit), Due::Timeout(*attempt))),
         NodeState::Stopping { attempt, .. } => Some((now.mono.plus(settings.grace), Due::Grace(*attempt))),
-        NodeState::Retrying { until, .. } => {
-            Some((now.mono.plus(pause(*until, now.wall, settings.retry.max_backoff)), Due::Retry))
-        }
+        NodeState::Retrying { until, .. } => Some((now.mono.plus(pause(*until, now.wall, settings.retry.max_backoff)), Due::Retry)),
         NodeState::Waiting { .. }
         | NodeState::Ready { .. }
         | NodeState::Interrupted { .. }

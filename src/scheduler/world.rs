@@ -226,7 +226,8 @@ impl World {
             run.sanity_check().map_err(|error| format!("run {}: {error}", run.id()))?;
             fresh.insert(run.clone());
         }
-        let sums = |world: &Self| format!("{:?} {:?} {} {:?} {:?}", world.held, world.running, world.intended, world.undecided, world.startable);
+        let sums =
+            |world: &Self| format!("{:?} {:?} {} {:?} {:?}", world.held, world.running, world.intended, world.undecided, world.startable);
         if sums(&fresh) == sums(self) { Ok(()) } else { Err(format!("{} is kept, {} is right", sums(self), sums(&fresh))) }
     }
 }
