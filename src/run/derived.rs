@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::SkipReason;
-use crate::ids::{ModuleId, NodeIndex, Seq};
+use crate::ids::{NodeIndex, Seq};
 use crate::resources::Held;
 
 use super::containers::Tally;
@@ -238,14 +238,5 @@ impl RunState {
             self.refresh(node);
             self.refresh_ahead(node);
         }
-    }
-
-    /// Number of attempts of each module that run.
-    pub(crate) fn running_modules(&self) -> BTreeMap<ModuleId, u32> {
-        let mut running = BTreeMap::new();
-        for module in self.derived.active.iter().filter_map(|node| self.module(*node)) {
-            *running.entry(module.id.clone()).or_default() += 1;
-        }
-        running
     }
 }

@@ -35,11 +35,11 @@ pub(super) fn grown(request: &Request, policy: &RetryPolicy, times: u32) -> Requ
 fn scaled(value: u64, millis: u64, times: u32, enough: u64) -> u64 {
     let mut value = u128::from(value);
     for _ in 0..times {
-        let next = value.saturating_mul(u128::from(millis)) / 1000;
+        let next = (value.saturating_mul(u128::from(millis)) / 1000).min(u128::from(u64::MAX));
         if next == value || value > u128::from(enough) {
             break;
         }
-        value = next.min(u128::from(u64::MAX));
+        value = next;
     }
     u64::try_from(value).unwrap_or(u64::MAX)
 }

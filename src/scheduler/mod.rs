@@ -15,9 +15,15 @@ mod decide;
 mod durations;
 mod effect;
 mod explain;
+#[cfg(test)]
+mod property;
 mod room;
 mod settle;
 mod starts;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod world;
 
