@@ -31,7 +31,10 @@ impl LogWriter {
         }
         self.files[index].as_mut().map_or(Ok(()), |file| file.write_all(bytes))
     }
-    pub fn finish(&mut self) -> std::io::Result<()> {
+    pub fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+    pub fn finish(self) -> std::io::Result<()> {
         Ok(())
     }
 }
