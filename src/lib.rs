@@ -7,11 +7,12 @@ pub mod ids;
 pub mod request;
 pub mod tree;
 pub mod units;
-// L2 input and output
-pub mod attempt;
-pub mod engine;
-pub mod logs;
 // L1 decisions
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
+// L2 input and output
+pub mod attempt;
+pub mod engine;
+pub mod journal;
+pub mod logs;

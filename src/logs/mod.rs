@@ -1,40 +1,70 @@
-//! Logs (provisional until the log writer's branch is merged).
-use std::io::Write;
-use std::path::{Path, PathBuf};
+//! Output of one attempt on disk, and the lines that people see of it.
+//!
+//! ```text
+//! stdout.log  stderr.log    the bytes, exactly as the program wrote them
+//! index                     for each chunk, in the order in which they were read: its time, its stream, where it ends
+//! ```
+//!
+//! The bytes are the truth. What is made of them for a view (lines, a split at 64 KiB, replaced bytes that are no UTF-8) is made
+//! by the reader and never written. The index adds time and order; bytes that it does not name (a crash, or a program that writes the
+//! files itself) are shown after those that it does.
+//!
+//! Knows nothing of runs, nodes or processes: a folder is all it is told. `engine` and `attempt` write, `host` reads.
 
-use crate::units::Timestamp;
+mod index;
+mod lines;
+mod printable;
+mod read;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod write;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub use lines::{LINE_MAX, Line};
+pub use printable::printable;
+pub use read::{Cursor, Lines, LogReader, Query};
+pub use write::LogWriter;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One of the two streams of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Stream {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
-#[derive(Debug)]
-pub struct LogWriter {
-    folder: PathBuf,
-    files: [Option<std::fs::File>; 2],
-}
+impl Stream {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stdout, Self::Stderr];
 
-impl LogWriter {
+    /// As in JSON.
     #[must_use]
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), files: [None, None] }
-    }
-    pub fn write(&mut self, stream: Stream, bytes: &[u8], _at: Timestamp) -> std::io::Result<()> {
-        let (index, name) = match stream {
-            Stream::Stdout => (0, "stdout.log"),
-            Stream::Stderr => (1, "stderr.log"),
-        };
-        if self.files[index].is_none() {
-            self.files[index] = Some(std::fs::File::create(self.folder.join(name))?);
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
         }
-        self.files[index].as_mut().map_or(Ok(()), |file| file.write_all(bytes))
     }
-    pub fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+
+    /// Name of its file in the attempt's folder.
+    #[must_use]
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout.log",
+            Self::Stderr => "stderr.log",
+        }
     }
-    pub fn finish(self) -> std::io::Result<()> {
-        Ok(())
+
+    /// Position in an array of both.
+    fn at(self) -> usize {
+        match self {
+            Self::Stdout => 0,
+            Self::Stderr => 1,
+        }
     }
 }

@@ -1,0 +1,110 @@
+//! From bytes to lines, however the bytes were cut into chunks.
+
+use serde::Serialize;
+
+use super::Stream;
+use crate::units::Timestamp;
+
+/// Longest line in a view, in bytes. A longer one is shown in pieces, all but the last marked as partial; the file keeps it whole.
+pub const LINE_MAX: usize = 64 << 10;
+
+/// So many bytes decide whether a line fits: the longest one with `\r\n`.
+const DECIDING: usize = LINE_MAX + 2;
+
+/// A line of output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// When its end was read.
+    pub at: Timestamp,
+    /// Where it came from.
+    pub stream: Stream,
+    /// The text without its line end (`\n` or `\r\n`). Bytes that are no UTF-8 are replaced; everything else is as it came: see
+    /// [`printable`](super::printable) before showing it on a terminal.
+    pub text: String,
+    /// It has no line end: it was cut at [`LINE_MAX`], or the output ended here.
+    pub partial: bool,
+}
+
+/// Gathers the bytes of one stream and gives its lines. Where it cuts depends on the bytes alone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Assembler {
+    pending: Vec<u8>,
+    /// So many pending bytes are known to hold no line end.
+    searched: usize,
+    /// When the last of them were read.
+    at: Timestamp,
+}
+
+impl Assembler {
+    /// Takes bytes that were read at a time; gives the text of each line that they complete, and whether it is partial.
+    pub(super) fn feed(&mut self, bytes: &[u8], at: Timestamp, mut emit: impl FnMut(String, bool)) {
+        self.at = at;
+        self.pending.extend_from_slice(bytes);
+        let mut from = 0;
+        while let Some(line) = next_line(&self.pending[from..], self.searched) {
+            emit(text(&self.pending[from..from + line.content]), line.partial);
+            from += line.length;
+            self.searched = 0;
+        }
+        self.pending.drain(..from);
+        self.searched = self.pending.len();
+    }
+
+    /// Gives what is left at the end of the stream, with the time at which its last byte was read.
+    pub(super) fn finish(&mut self, mut emit: impl FnMut(Timestamp, String)) {
+        let Self { pending: mut rest, at, .. } = std::mem::take(self);
+        if rest.len() > LINE_MAX {
+            let cut = character_end(&rest[..LINE_MAX]);
+            emit(at, text(&rest[..cut]));
+            rest.drain(..cut);
+        }
+        if !rest.is_empty() {
+            emit(at, text(&rest));
+        }
+    }
+}
+
+struct Found {
+    /// Length of the text.
+    content: usize,
+    /// Length with the line end.
+    length: usize,
+    partial: bool,
+}
+
+/// The line that the bytes begin with, if they decide it.
+fn next_line(bytes: &[u8], searched: usize) -> Option<Found> {
+    let deciding = &bytes[..bytes.len().min(DECIDING)];
+    let from = searched.min(deciding.len());
+    if let Some(end) = deciding[from..].iter().position(|byte| *byte == b'\n') {
+        let end = from + end;
+        let content = if deciding[..end].ends_with(b"\r") { end - 1 } else { end };
+        if content <= LINE_MAX {
+            return Some(Found { content, length: end + 1, partial: false });
+        }
+    } else if bytes.len() < DECIDING {
+        return None;
+    }
+    let cut = character_end(&bytes[..LINE_MAX]);
+    Some(Found { content: cut, length: cut, partial: true })
+}
+
+/// Length of the bytes without a UTF-8 character that only begins at their end.
+fn character_end(bytes: &[u8]) -> usize {
+    for back in 1..=bytes.len().min(3) {
+        let byte = bytes[bytes.len() - back];
+        let length = match byte {
+            0b1100_0000..=0b1101_1111 => 2,
+            0b1110_0000..=0b1110_1111 => 3,
+            0b1111_0000..=0b1111_0111 => 4,
+            0b1000_0000..=0b1011_1111 => continue,
+            _ => return bytes.len(),
+        };
+        return if length > back { bytes.len() - back } else { bytes.len() };
+    }
+    bytes.len()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
