@@ -77,6 +77,7 @@ impl Bench {
     }
 
     /// The next fact that fits; others before it are dropped.
+    #[expect(clippy::panic, reason = "how a test helper says what is missing")]
     fn until<T>(&self, what: &str, mut fits: impl FnMut(Fact) -> Option<T>) -> T {
         let until = Instant::now() + LIMIT;
         loop {

@@ -2,6 +2,7 @@
 //!
 //! A log that cannot be written never hinders the module: its pipe is drained all the same, and what was lost is counted.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::{Fact, LogLost, Sink};
@@ -33,8 +34,7 @@ impl<'a> Capture<'a> {
     pub(super) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if let Err(error) = self.logs.write(stream, bytes, wall_clock()) {
-            let lost = self.lost.get_or_insert_with(|| LogLost { bytes: 0, reason: error.to_string() });
-            lost.bytes += bytes.len() as u64;
+            self.lose(bytes.len() as u64, &error);
         }
         if self.last.is_none_or(|last| last.elapsed() >= ANNOUNCE_EVERY) {
             self.announce();
@@ -51,18 +51,23 @@ impl<'a> Capture<'a> {
         if self.is_due() {
             self.last = Some(Instant::now());
             self.announced = self.bytes;
+            // Who is woken by this reads the log at once.
+            if let Err(error) = self.logs.flush() {
+                self.lose(0, &error);
+            }
             (self.sink)(Fact::Output { id: self.id.clone(), bytes: self.bytes });
         }
     }
 
+    fn lose(&mut self, bytes: u64, error: &io::Error) {
+        let lost = self.lost.get_or_insert_with(|| LogLost { bytes: 0, reason: error.to_string() });
+        lost.bytes += bytes;
+    }
+
     /// Closes the logs and tells what was lost.
-    pub(super) fn finish(mut self) -> Option<LogLost> {
-        if let Err(error) = self.logs.finish()
-            && self.lost.is_none()
-        {
-            self.lost = Some(LogLost { bytes: 0, reason: error.to_string() });
-        }
-        self.lost
+    pub(super) fn finish(self) -> Option<LogLost> {
+        let reason = self.logs.finish().err().map(|error| LogLost { bytes: 0, reason: error.to_string() });
+        self.lost.or(reason)
     }
 }
 

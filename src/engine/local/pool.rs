@@ -8,9 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::super::{Ending, Exit, Fact, Sink, Spec, StopHow};
+use super::super::{Exit, Fact, Sink, Spec, StopHow};
 use super::claims::Runs;
-use super::control::Control;
+use super::control::{Control, Stops};
 use super::{failure, supervise};
 use crate::ids::AttemptId;
 
@@ -42,6 +42,8 @@ struct State {
     open: HashMap<AttemptId, Arc<Control>>,
     /// Threads that wait for work or are on their way to do so. Never fewer than there are attempts in the queue.
     idle: usize,
+    /// Endings on their way to the sink.
+    reporting: usize,
     closed: bool,
 }
 
@@ -82,9 +84,13 @@ impl Pool {
         // Another thread may have taken it meanwhile; then that one's next attempt finds a thread again.
         let Some(at) = state.queue.iter().position(|(spec, _)| spec.id == *id) else { return };
         state.queue.remove(at);
+        state.open.remove(id);
+        state.reporting += 1;
         drop(state);
         let exit = Exit::SpawnFailed(failure::preparing("no thread can be started for it", &error));
-        self.report(id.clone(), supervise::never_started(exit, super::control::Stops::default()));
+        let ending = supervise::never_started(exit, Stops::default());
+        (self.sink)(Fact::Ended { id: id.clone(), ending });
+        self.reported(&mut self.lock());
     }
 
     pub(super) fn stop(&self, id: &AttemptId, how: StopHow) {
@@ -97,7 +103,8 @@ impl Pool {
     /// Waits until nothing is open.
     pub(super) fn join(&self) {
         let state = self.lock();
-        let _quiet = self.quiet.wait_while(state, |state| !state.open.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        let busy = |state: &mut State| !state.open.is_empty() || state.reporting > 0;
+        let _quiet = self.quiet.wait_while(state, busy).unwrap_or_else(PoisonError::into_inner);
     }
 
     /// Lets waiting threads leave.
@@ -109,27 +116,33 @@ impl Pool {
     /// The life of a thread. It is counted as idle when it begins.
     fn serve(&self) {
         let mut buffer = vec![0; BUFFER_BYTES];
-        while let Some((spec, control)) = self.next() {
+        let mut next = self.next(self.lock());
+        while let Some((spec, control)) = next {
             let ending = supervise::execute(&spec, &control, &self.runs, &self.sink, &mut buffer);
-            // Idle before the ending is known: who starts the next attempt because of it finds this thread.
-            self.lock().idle += 1;
-            self.report(spec.id, ending);
+            let mut state = self.lock();
+            state.open.remove(&spec.id);
+            state.reporting += 1;
+            // Idle before the ending is known: who starts the next attempt because of it finds this thread. And no second lock for it,
+            // since that one would be fought for with whoever the ending has just woken.
+            state.idle += 1;
+            drop(state);
+            (self.sink)(Fact::Ended { id: spec.id, ending });
+            let mut state = self.lock();
+            self.reported(&mut state);
+            next = self.next(state);
         }
     }
 
-    fn next(&self) -> Option<(Spec, Arc<Control>)> {
-        let state = self.lock();
+    fn next(&self, state: MutexGuard<'_, State>) -> Option<(Spec, Arc<Control>)> {
         let waiting = |state: &mut State| state.queue.is_empty() && !state.closed;
         let (mut state, _) = self.work.wait_timeout_while(state, IDLE_LIMIT, waiting).unwrap_or_else(PoisonError::into_inner);
         state.idle -= 1;
         state.queue.pop_front()
     }
 
-    fn report(&self, id: AttemptId, ending: Ending) {
-        (self.sink)(Fact::Ended { id: id.clone(), ending });
-        let mut state = self.lock();
-        state.open.remove(&id);
-        if state.open.is_empty() {
+    fn reported(&self, state: &mut State) {
+        state.reporting -= 1;
+        if state.reporting == 0 && state.open.is_empty() {
             self.quiet.notify_all();
         }
     }
