@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod resources;
 pub mod run;
 pub mod scheduler;
+pub mod schemas;
 pub mod settings;
 // L2 input and output
 pub mod attempt;
@@ -22,9 +23,6 @@ pub mod engine;
 pub mod journal;
 pub mod logs;
 pub mod probe;
-pub mod schemas;
-pub mod settings;
-// L2 input and output
 pub mod source;
 pub mod yaml;
 // L3

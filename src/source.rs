@@ -14,6 +14,9 @@ use crate::diagnostics::{Diagnostic, Place, Source, Span};
 /// Longest manifest, as the reader's own limit.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 
+/// Longest pipeline file: a million generated nodes take some 70 MB as JSON.
+pub const PIPELINE_BYTES_MAX: u64 = 1 << 30;
+
 /// Most folders inside each other below the manifests folder.
 const FOLDER_DEPTH_MAX: usize = 32;
 
@@ -46,6 +49,31 @@ pub fn read_manifests(folder: &Path, workspace: &Path) -> Vec<Found> {
 /// Why it cannot be read: missing, no regular file, too long, not UTF-8. The diagnostic names the file.
 pub fn read_file(path: &Path, name: &str, bytes_max: u64) -> Result<Arc<Source>, Diagnostic> {
     read_text(open_following(path), name, bytes_max)
+}
+
+/// Files below `folder` that are wanted, sorted, by path. Links are not followed, hidden entries are left out, and so is what cannot be read:
+/// this is for looking around, not for loading.
+#[must_use]
+pub fn files_below(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![(folder.to_owned(), 0)];
+    let mut entries = 0;
+    while let Some((folder, depth)) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            entries += 1;
+            if entries > ENTRIES_MAX {
+                break;
+            }
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && !hidden && depth < FOLDER_DEPTH_MAX => open.push((entry.path(), depth + 1)),
+                Ok(kind) if kind.is_file() && !hidden && wanted(&entry.path()) => found.push(entry.path()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 struct Walk<'w> {

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::host::schemas;
+use crate::host::catalog::schema;
 
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
@@ -25,11 +25,12 @@ enum What {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
-    let schema = match arguments.what {
-        What::Module => schemas::module(),
-        What::Pipeline => schemas::pipeline(),
-        What::Settings => schemas::settings(),
+    let file = match arguments.what {
+        What::Module => "module.schema.json",
+        What::Pipeline => "pipeline.schema.json",
+        What::Settings => "settings.schema.json",
     };
-    context.output.json(&schema);
+    let found = schema(file).ok_or_else(|| Failure::ours(format!("{file} is not among the schemas of this program")))?;
+    context.output.json(&found);
     Ok(Exit::Ok)
 }

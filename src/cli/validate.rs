@@ -67,7 +67,7 @@ fn check(catalog: &Catalog, paths: &[PathBuf], found: &mut Diagnostics) -> Resul
     }
     for path in paths {
         if path.is_dir() {
-            for file in crate::source::files_below(path) {
+            for file in catalog::files_below(path) {
                 check_file(catalog, &file, false, found);
             }
         } else if path.is_file() {

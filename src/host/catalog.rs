@@ -12,7 +12,7 @@ use crate::manifest::registry::{ManifestResult, Registry};
 use crate::manifest::{Defaults, Module, read_module_with, readable_id};
 use crate::pipeline::compile::{Sources, compile};
 use crate::pipeline::definition::Definition;
-use crate::settings::Settings;
+use crate::settings::{Pattern, Settings};
 use crate::source;
 use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
@@ -56,10 +56,8 @@ impl Catalog {
     /// All mistakes in the settings.
     pub fn load(workspace: &Workspace) -> Result<Self, Diagnostics> {
         let (settings, settings_source) = load_settings(workspace)?;
-        let results = source::read_manifests(&workspace.manifests()).into_iter().map(|found| {
-            let named = found.text.map(|text| Source::new(workspace.display(&found.path), text.text.clone()));
-            read_manifest(found.path, named, &settings.defaults)
-        });
+        let found = source::read_manifests(&workspace.manifests(), workspace.root());
+        let results = found.into_iter().map(|found| read_manifest(found.path, found.source, &settings.defaults));
         let registry = Registry::build(results.collect());
         Ok(Self { workspace: workspace.clone(), settings, settings_source, registry })
     }
@@ -84,7 +82,8 @@ impl Catalog {
         if let Some(broken) = self.registry.broken().iter().find(|broken| broken.file == file) {
             return broken.diagnostics.clone();
         }
-        match read_manifest(file.to_owned(), self.text_of(file), &self.settings.defaults).outcome {
+        let text = source::read_file(file, &self.workspace.display(file), source::MANIFEST_BYTES_MAX);
+        match read_manifest(file.to_owned(), text, &self.settings.defaults).outcome {
             Ok((module, mut notes)) => {
                 notes.extend(self.check_script(&module));
                 notes
@@ -97,8 +96,7 @@ impl Catalog {
     fn check_script(&self, module: &Module) -> Option<Diagnostic> {
         let crate::manifest::Program::Script { path, .. } = &module.program else { return None };
         let place = self.script_place(module);
-        let refused = source::script_inside(path, &self.script_roots()).err()?;
-        Some(Diagnostic::error(refused.to_string()).at(place).with_help_of(refused.help()))
+        source::script_inside(path, &self.script_roots()).err().map(|refused| refused.at(place))
     }
 
     fn script_place(&self, module: &Module) -> Place {
@@ -116,7 +114,19 @@ impl Catalog {
     /// Pipeline files that the settings name, sorted.
     #[must_use]
     pub fn pipeline_files(&self) -> Vec<PathBuf> {
-        source::matching_files(self.workspace.root(), &self.settings.pipelines)
+        let root = self.workspace.root();
+        let matches = |file: &Path, pattern: &Pattern| {
+            file.strip_prefix(root).is_ok_and(|inner| pattern.matches(&inner.to_string_lossy().replace('\\', "/")))
+        };
+        let found = self
+            .settings
+            .pipelines
+            .iter()
+            .flat_map(|pattern| source::files_below(&root.join(pattern.base()), &|file| matches(file, pattern)));
+        let mut files: Vec<PathBuf> = found.collect();
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// What a file is.
@@ -131,8 +141,8 @@ impl Catalog {
         if !["yaml", "yml", "json"].contains(&extension) {
             return Ok(FileKind::Other);
         }
-        let text = source::read_text(file, source::PIPELINE_BYTES_MAX).map_err(|error| self.unreadable(file, &error.to_string()))?;
-        let tree = parse_pipeline(file, &Source::new(self.workspace.display(file), text))?;
+        let source = source::read_file(file, &self.workspace.display(file), source::PIPELINE_BYTES_MAX)?;
+        let tree = parse_pipeline(file, &source)?;
         let root = tree.root();
         let has = |key: &str| root.get(key).is_some();
         Ok(if has("nodes") {
@@ -142,18 +152,6 @@ impl Catalog {
         } else {
             FileKind::Other
         })
-    }
-
-    fn text_of(&self, file: &Path) -> Result<Arc<Source>, Diagnostic> {
-        let name = self.workspace.display(file);
-        match source::read_text(file, source::MANIFEST_BYTES_MAX) {
-            Ok(text) => Ok(Source::new(name, text)),
-            Err(error) => Err(Diagnostic::error(format!("{name}: {error}"))),
-        }
-    }
-
-    fn unreadable(&self, file: &Path, reason: &str) -> Diagnostics {
-        Diagnostic::error(format!("{}: {reason}", self.workspace.display(file))).into()
     }
 
     /// Compiles a pipeline file of the disk; with it come the texts that were read, for pinning.
@@ -208,7 +206,7 @@ pub enum NoModule {
 #[must_use]
 pub fn script_roots(workspace: &Workspace, settings: &Settings) -> Vec<PathBuf> {
     let mut roots = vec![workspace.root().to_owned()];
-    roots.extend(settings.roots.iter().map(|root| workspace.root().join(root)));
+    roots.extend(settings.roots.iter().cloned());
     roots
 }
 
@@ -220,6 +218,18 @@ pub fn settings_of(workspace: &Workspace) -> Result<Settings, Diagnostics> {
     load_settings(workspace).map(|(settings, _)| settings)
 }
 
+/// The JSON Schema of a kind of file, by the schema's file name.
+#[must_use]
+pub fn schema(file: &str) -> Option<serde_json::Value> {
+    crate::schemas::schemas().into_iter().find(|(name, _)| *name == file).map(|(_, schema)| schema)
+}
+
+/// All files below a folder.
+#[must_use]
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    source::files_below(folder, &|_| true)
+}
+
 /// Without the prefix that Windows puts before a canonical path.
 #[must_use]
 pub fn plain_path(path: PathBuf) -> PathBuf {
@@ -229,17 +239,15 @@ pub fn plain_path(path: PathBuf) -> PathBuf {
 fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>), Diagnostics> {
     let file = workspace.settings();
     if !file.exists() {
-        return Ok((Settings { queue: 10000, ..Settings::default() }, None));
+        return Ok((Settings::default(), None));
     }
-    let text = source::read_text(&file, source::MANIFEST_BYTES_MAX)
-        .map_err(|error| Diagnostics::from(Diagnostic::error(format!("{}: {error}", workspace.display(&file)))))?;
-    let source = Source::new(workspace.display(&file), text);
-    Ok((read_settings(&source)?, Some(source)))
+    let source = source::read_file(&file, &workspace.display(&file), source::MANIFEST_BYTES_MAX)?;
+    Ok((read_settings(&source, workspace.root())?, Some(source)))
 }
 
-fn read_settings(source: &Arc<Source>) -> Result<Settings, Diagnostics> {
+fn read_settings(source: &Arc<Source>, folder: &Path) -> Result<Settings, Diagnostics> {
     let tree = yaml::read(source.clone(), Format::Yaml, &Limits::MANIFEST)?;
-    Settings::read(&tree).map(|(settings, _)| settings)
+    Settings::read(&tree, folder).map(|(settings, _)| settings)
 }
 
 /// One manifest, good or broken.
@@ -258,10 +266,7 @@ struct Disk<'a> {
 
 impl Sources for Disk<'_> {
     fn pipeline(&self, path: &Path) -> Result<Arc<Tree>, Diagnostics> {
-        let name = self.workspace.display(path);
-        let text = source::read_text(path, source::PIPELINE_BYTES_MAX)
-            .map_err(|reason| Diagnostics::from(Diagnostic::error(format!("{name}: {reason}"))))?;
-        let source = Source::new(name, text);
+        let source = source::read_file(path, &self.workspace.display(path), source::PIPELINE_BYTES_MAX)?;
         let tree = parse_pipeline(path, &source)?;
         self.read.borrow_mut().push((path.to_owned(), source));
         Ok(tree)
@@ -288,7 +293,10 @@ fn parse_pipeline(path: &Path, source: &Arc<Source>) -> Result<Arc<Tree>, Diagno
 /// What the pinned texts do not say any more: only a newer program that refuses what an older one took gets here.
 pub fn pinned_definition(pinned: &Pinned) -> Result<Arc<Definition>, Diagnostics> {
     let settings = match &pinned.settings {
-        Some(file) => read_settings(&Source::new(file.name.clone(), file.text.clone()))?,
+        Some(file) => {
+            let folder = file.path.parent().unwrap_or(Path::new("."));
+            read_settings(&Source::new(file.name.clone(), file.text.clone()), folder)?
+        }
         None => Settings::default(),
     };
     let results = pinned.manifests.iter().map(|file| {

@@ -29,7 +29,6 @@ pub mod render;
 mod replay;
 mod retry;
 pub mod runfile;
-pub mod schemas;
 mod start;
 pub mod submission;
 mod turn;

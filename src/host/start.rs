@@ -22,6 +22,7 @@ use crate::probe;
 use crate::resources::Capacity;
 use crate::scheduler::{Durations, Timers, World};
 use crate::settings::Settings;
+use crate::units::Bytes;
 
 /// How a host treats what an earlier one left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,10 @@ impl Host {
 #[must_use]
 pub(super) fn capacity(settings: &Settings) -> Capacity {
     let found = probe::detect();
-    settings.capacity(found.cpus, found.memory)
+    let cpus = settings.capacity.cpus.unwrap_or(found.cpus);
+    // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
+    let memory = settings.capacity.memory.unwrap_or(Bytes(found.memory.0.saturating_sub(settings.memory_reserve(found.memory).0)));
+    Capacity { cpus, memory, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
 }
 
 fn make_turn(
@@ -180,7 +184,7 @@ fn make_turn(
         filing_runs: 0,
         failed: None,
         draining: false,
-        queue_max: usize::try_from(settings.queue).unwrap_or(usize::MAX),
+        queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })
 }
 

@@ -15,7 +15,6 @@ pub mod expr;
 pub mod file;
 pub mod graph;
 mod links;
-mod modules;
 mod node;
 mod schema_path;
 pub mod single;
