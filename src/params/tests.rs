@@ -309,3 +309,93 @@ fn composed_schemas_are_closed_too() {
     let outputs = ParamSchema::compile_outputs(tree.root(), &mut Diagnostics::new()).expect("good");
     assert_eq!((checked(&outputs, json!({"more": 1})).len(), checked(&outputs, json!({"files": 1})).len()), (0, 1));
 }
+
+/// Schemas as a careless author might write them: right keywords with wrong values, and the other way round.
+fn careless() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let keyword = prop::sample::select(vec![
+        "type",
+        "properties",
+        "items",
+        "required",
+        "enum",
+        "const",
+        "default",
+        "minimum",
+        "maximum",
+        "pattern",
+        "format",
+        "anyOf",
+        "allOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "$ref",
+        "$defs",
+        "additionalProperties",
+        "patternProperties",
+        "prefixItems",
+        "multipleOf",
+        "minItems",
+        "a",
+        "b",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3_i64..300).prop_map(Value::from),
+        (-2.0_f64..2.0).prop_map(Value::from),
+        prop::sample::select(vec![
+            "integer",
+            "string",
+            "object",
+            "array",
+            "number",
+            "#",
+            "#/$defs/a",
+            "#/properties/a",
+            "date",
+            "file",
+            "(",
+            "^a+$",
+            "x"
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 60, 5, move |inner| {
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            4 => prop::collection::vec((keyword.clone(), inner), 0..5)
+                .prop_map(|entries| Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_schema_and_no_value_make_a_panic(schema in careless(), value in careless(), text in "[ab]\\.?[a-z0-9.=\\[{\"-]{0,12}") {
+        let text_of_schema = schema.to_string();
+        let tree = read(Source::new("f", text_of_schema), Format::Json, &Limits::PIPELINE).expect("valid JSON");
+        let mut diagnostics = Diagnostics::new();
+        let compiled = ParamSchema::compile(tree.root(), &mut diagnostics);
+        proptest::prop_assert_eq!(compiled.is_none(), diagnostics.has_errors());
+        for found in diagnostics.iter() {
+            proptest::prop_assert!(found.place.is_some(), "{}", found);
+        }
+        if let Some(compiled) = compiled {
+            let mut values = match value { Value::Object(map) => map, other => Map::from_iter([("a".to_owned(), other)]) };
+            let _ = compiled.assign(&mut values, &text);
+            let done = compiled.complete(values);
+            for pointer in &done.defaulted {
+                proptest::prop_assert!(done.value.pointer(pointer).is_some());
+            }
+            let whole = compiled.check(&done.value);
+            proptest::prop_assert_eq!(compiled.check_partial(&done.value, &[]), whole);
+            proptest::prop_assert!(compiled.check_partial(&done.value, &["".to_owned()]).is_empty());
+            let again = compiled.complete(match done.value.clone() { Value::Object(map) => map, _ => Map::new() });
+            proptest::prop_assert_eq!(again.value, done.value, "completing twice changes nothing");
+        }
+    }
+}

@@ -71,10 +71,6 @@ impl Assembler {
         Place { source: self.source.clone(), span: Span::new(start, end) }
     }
 
-    pub(super) fn text(&self) -> &str {
-        &self.source.text
-    }
-
     /// Notes a mistake behind which reading goes on.
     pub(super) fn mistake(&mut self, diagnostic: Diagnostic) -> Result<(), Stop> {
         self.diagnostics.push(diagnostic);
@@ -93,10 +89,6 @@ impl Assembler {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    pub(super) fn depth(&self) -> usize {
-        self.levels.len()
     }
 
     /// Whether the innermost open thing is a map; `None` outside of all.
