@@ -6,23 +6,23 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde_json::{Value, json};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
-use crate::request::{ArgumentStyle, Isolation, OnFailure, RetryOn, WorkDir};
-use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
+use crate::manifest::schema::{FormatVersion, ParameterSchema, Resources, Retry, Timeout, file_schema};
+use crate::request::{ArgumentStyle, Isolation, OnFailure, WorkDir};
+use crate::units::DurationMs;
 
 /// A pipeline: a graph of nodes, each running a module or another pipeline.
 #[derive(Debug, JsonSchema)]
 #[schemars(title = "prismq pipeline", deny_unknown_fields)]
 pub struct PipelineFile {
     /// Version of this format.
-    #[schemars(range(min = 1, max = 1))]
-    pub format: Option<u32>,
+    pub format: Option<FormatVersion>,
     /// Name for people; otherwise the file's name.
     pub name: Option<String>,
     /// What the pipeline can be given: a JSON Schema (2020-12) of an object. Expressions see the values as `params.NAME`.
-    pub params: Option<BTreeMap<String, Value>>,
+    pub params: Option<ParameterSchema>,
     /// What happens to the rest when a node has finally failed: `continue` (branches that do not need it go on) or `stop`.
     pub on_failure: Option<OnFailure>,
     /// What the run, or the node that calls this pipeline, reports: names with expressions.
@@ -56,13 +56,13 @@ pub struct NodeFile {
     /// A failure does not fail the run.
     pub allow_failure: Option<bool>,
     /// What each attempt needs; overrides the manifest name by name.
-    pub resources: Option<ResourcesFile>,
-    /// Longest run time of an attempt.
-    pub timeout: Option<DurationMs>,
+    pub resources: Option<Resources>,
+    /// Longest run time of an attempt; `null` for no limit.
+    pub timeout: Option<Timeout>,
     /// Time between the polite stop and the kill.
     pub grace: Option<DurationMs>,
     /// When a failed attempt is followed by another one.
-    pub retry: Option<RetryFile>,
+    pub retry: Option<Retry>,
     /// Environment variables.
     pub environment: Option<BTreeMap<String, String>>,
     /// Where it runs: `script` (the script's folder) or `fresh` (a new folder of the attempt).
@@ -108,66 +108,27 @@ pub enum ForEach {
 #[schemars(transparent)]
 pub struct ExpressionText(#[schemars(regex(pattern = r"^\$\{\{[\s\S]*\}\}$"))] pub String);
 
-/// What an attempt needs. Names other than these are resources that the settings count.
-#[derive(Debug, JsonSchema)]
-pub struct ResourcesFile {
-    /// Processors.
-    pub cpus: Option<CpuMillis>,
-    /// Memory.
-    pub memory: Option<Bytes>,
-    /// Counted resources by name.
-    #[schemars(flatten)]
-    pub custom: BTreeMap<String, Amount>,
-}
-
-/// When a failed attempt is followed by another one.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct RetryFile {
-    /// Attempts in all, the first one included.
-    pub attempts: Option<NonZeroU32>,
-    /// After which causes.
-    pub on: Option<Vec<RetryOn>>,
-    /// Wait before the second attempt.
-    pub backoff: Option<DurationMs>,
-    /// By how much each further wait is longer.
-    #[schemars(range(min = 1))]
-    pub factor: Option<f64>,
-    /// Longest wait.
-    pub max_backoff: Option<DurationMs>,
-    /// By how much each further attempt may use more, after the cause `oom`.
-    pub grow: Option<GrowFile>,
-}
-
-/// Growth of a request from attempt to attempt.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct GrowFile {
-    /// Factor of the memory.
-    #[schemars(range(min = 1))]
-    pub memory: Option<f64>,
-}
-
 /// Ids must be names that an expression can hold.
 fn nodes(generator: &mut SchemaGenerator) -> Schema {
     let node = generator.subschema_for::<NodeFile>();
-    let schema = json!({
+    json_schema!({
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},
         "additionalProperties": node,
-    });
-    Schema::try_from(schema).expect("an object is a schema")
+    })
 }
 
 /// The JSON Schema of a pipeline file.
 #[must_use]
-pub fn schema() -> Schema {
-    schemars::schema_for!(PipelineFile)
+pub fn pipeline_schema() -> Value {
+    file_schema::<PipelineFile>()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::{compile, node};
     use super::*;
 
@@ -185,14 +146,14 @@ mod tests {
 
     #[test]
     fn the_schema_has_the_keys_that_are_read() {
-        let schema = schema().to_value();
+        let schema = pipeline_schema();
         assert_eq!(keys(&schema), sorted(compile::KEYS));
         assert_eq!(keys(&schema["$defs"]["NodeFile"]), sorted(node::KEYS.into_iter().chain(crate::manifest::NODE_SETTINGS_KEYS)));
     }
 
     #[test]
     fn the_schema_accepts_what_the_compiler_accepts() {
-        let validator = jsonschema::validator_for(&schema().to_value()).expect("a schema");
+        let validator = jsonschema::validator_for(&pipeline_schema()).expect("a schema");
         let fine = json!({"name": "x", "params": {"properties": {}}, "outputs": {"r": "${{ nodes.a.outputs.x }}"}, "nodes": {
             "a": {"module": "m", "with": {"x": 1}, "needs": "b", "timeout": "30s", "resources": {"cpus": 2, "memory": "2GiB", "api": 1}},
             "b": {"pipeline": "p.yaml", "with": "${{ params }}", "foreach": "${{ params.l }}", "max_parallel": 2},
@@ -208,6 +169,8 @@ mod tests {
             json!({"nodes": {"a": {"module": "m", "pipeline": "p"}}}),
             json!({"nodes": {"a": {"module": "m", "wiht": {}}}}),
             json!({"nodes": {"a": {"module": "m", "when": "true"}}}),
+            json!({"nodes": {"a": {"module": "m", "needs": null}}}),
+            json!({"nodes": {"a": {"module": "m", "retry": {"atempts": 2}}}}),
         ] {
             assert!(!validator.is_valid(&bad), "{bad} was accepted");
         }

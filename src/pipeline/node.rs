@@ -11,6 +11,7 @@ use crate::params::{ParamSchema, Violation};
 use crate::request::{NodeSettings, OnFailure};
 use crate::tree::{Kind, NodeRef};
 
+use super::bind::schema_of;
 use super::compile::{FileReader, Found};
 use super::definition::{Definition, Graph, NodeDef, Work};
 use super::expr::{Names, Template};
@@ -265,7 +266,7 @@ impl<'t> FileReader<'_, '_, 't> {
                 (None, _) => return Template::empty_map(),
             };
             for violation in violations.iter() {
-                self.violation(key, None, violation.clone());
+                self.violation(key, None, schema_of(work), violation.clone());
             }
             return Template::empty_map();
         };
@@ -280,16 +281,23 @@ impl<'t> FileReader<'_, '_, 't> {
             let message = format!("`with` must be a map of parameters, not {}", with.kind().described());
             self.report(Diagnostic::error(message).at(with.place()));
         } else if !self.unknown.contains(&at) {
-            for violation in links::violations(super::bind::schema_of(work), &template) {
-                self.violation(key, Some(with), violation);
+            for violation in links::violations(schema_of(work), &template) {
+                self.violation(key, Some(with), schema_of(work), violation);
             }
         }
         template
     }
 
-    /// A mistake in the parameters, shown at the value concerned, else at the node's id.
-    fn violation(&mut self, key: NodeRef<'_>, with: Option<NodeRef<'_>>, violation: Violation) {
-        let place = with.map_or_else(|| key.place(), |with| head(with.nearest_at(&violation.pointer)));
+    /// A mistake in the parameters, shown at the value concerned (at its name, where that is the mistake), else at the node's id.
+    fn violation(&mut self, key: NodeRef<'_>, with: Option<NodeRef<'_>>, known: &ParamSchema, violation: Violation) {
+        let unknown = |with: NodeRef<'_>| {
+            let name = violation.pointer.strip_prefix('/').filter(|name| !known.property_names().contains(name))?;
+            with.entries().find(|(key, _)| key.scalar_text() == Some(name)).map(|(key, _)| key.place())
+        };
+        let place = match with {
+            Some(with) => unknown(with).unwrap_or_else(|| head(with.nearest_at(&violation.pointer))),
+            None => key.place(),
+        };
         self.report(super::bind::diagnostic(key.scalar_text().unwrap_or_default(), violation).at(place));
     }
 

@@ -106,7 +106,7 @@ fn all_mistakes_come_at_once_and_in_order() {
     p.json:8:21: there is no module `ct` (help: did you mean `cut`?)
     p.json:9:37: `b`: `input` is missing
     p.json:9:46: `b`: `count` must be at least 1, not `0`
-    p.json:9:58: `b`: unknown parameter `inptu` (help: did you mean `input`?)
+    p.json:9:49: `b`: unknown parameter `inptu` (help: did you mean `input`?)
     p.json:10:51: the pipeline has no parameter `topc` (help: did you mean `topic`?)
     p.json:10:77: `c`: `count` must be a whole number, not the text "many"
     p.json:10:101: there is no node `z` (help: did you mean `a`?)
@@ -116,7 +116,7 @@ fn all_mistakes_come_at_once_and_in_order() {
     p.json:12:41: node `e` has both `module` and `pipeline` (help: a node runs one of them)
     p.json:13:5: node `f` does not say what it runs (help: give it `module: ID` or `pipeline: FILE`)
     p.json:14:5: node `g` must be a map, not a list (help: write at least `module: ID`)
-    p.json:15:43: `h`: unknown parameter `x` (help: there are no parameters here)
+    p.json:15:38: `h`: unknown parameter `x` (help: there are no parameters here)
     p.json:15:48: `item` does not exist here (help: `item` exists in a node with `foreach`, outside its own list)
     p.json:15:69: an expression is expected here, not text (help: write `${{ nodes.b.count }}`)
     p.json:15:102: `max_parallel` has no effect on a single node (help: it limits the instances of `foreach` or `matrix`)
@@ -238,7 +238,7 @@ fn sub_pipelines_are_compiled_once_and_their_mistakes_stand_in_their_file() {
            "e": {"pipeline": "ok.json"}, "f": {"pipeline": "ok.json", "with": {"n": "x"}, "timeout": "3s"}"#,
     );
     assert_snapshot!(workspace.refused(&text), @r##"
-    a.json:1:123: `x`: unknown parameter `q` (help: there are no parameters here)
+    a.json:1:118: `x`: unknown parameter `q` (help: there are no parameters here)
     p.json:1:162: /w/gone.json does not exist
     p.json:1:194: `pipeline` must be the path of a pipeline's file, not a number
     p.json:2:12: `e`: `n` is missing
