@@ -301,7 +301,7 @@ pub enum Event {
         /// What the pipeline's `outputs` gave, if it has any.
         outputs: Option<Arc<Value>>,
     },
-    /// The node's `when` was true.
+    /// The node's `when` was true, or the pause before its next attempt is over.
     NodeReady {
         /// The node.
         node: NodeIndex,

@@ -162,18 +162,18 @@ impl RunState {
     }
 
     fn node_ready(&mut self, node: NodeIndex, at: Timestamp) -> Result<(), Refusal> {
-        match (&self.node(node).state, self.node(node).body) {
-            (NodeState::Waiting { unfinished: 0 } | NodeState::Retrying { .. }, Body::Leaf) => {
-                self.set(node, NodeState::Ready { since: at });
-                self.refresh(node);
-                Ok(())
-            }
-            (NodeState::Waiting { unfinished: 0 }, Body::Group(_)) if self.is_matrix(node) => {
-                self.open_group(node, at);
-                self.sweep_new(node);
-                Ok(())
-            }
-            _ => self.refuse(node),
+        let (state, body) = (&self.node(node).state, self.node(node).body);
+        let decided = matches!(state, NodeState::Waiting { unfinished: 0 });
+        if body == Body::Leaf && (decided || matches!(state, NodeState::Retrying { .. })) {
+            self.set(node, NodeState::Ready { since: at });
+            self.refresh(node);
+            Ok(())
+        } else if decided && self.is_matrix(node) {
+            self.open_group(node, at);
+            self.sweep_new(node);
+            Ok(())
+        } else {
+            self.refuse(node)
         }
     }
 
@@ -199,13 +199,10 @@ impl RunState {
     }
 
     fn node_opened(&mut self, node: NodeIndex, params: &Arc<Value>, at: Timestamp) -> Result<(), Refusal> {
-        match (&self.node(node).state, self.node(node).body) {
-            (NodeState::Waiting { unfinished: 0 } | NodeState::Ready { .. }, Body::Scope(scope)) => {
-                self.open_scope(scope, params.clone(), at);
-                Ok(())
-            }
-            _ => self.refuse(node),
-        }
+        let (NodeState::Waiting { unfinished: 0 } | NodeState::Ready { .. }) = self.node(node).state else { return self.refuse(node) };
+        let Body::Scope(scope) = self.node(node).body else { return self.refuse(node) };
+        self.open_scope(scope, params.clone(), at);
+        Ok(())
     }
 
     fn node_finished(&mut self, node: NodeIndex, outputs: &Arc<Value>, at: Timestamp) -> Result<(), Refusal> {
@@ -225,10 +222,8 @@ impl RunState {
     }
 
     fn node_failed(&mut self, node: NodeIndex, cause: &FailureCause, at: Timestamp) -> Result<(), Refusal> {
-        match &self.node(node).state {
-            NodeState::Open { .. } => self.check_finished_inside(node)?,
-            NodeState::Waiting { unfinished: 0 } | NodeState::Ready { .. } => {}
-            _ => return self.refuse(node),
+        if !matches!(self.node(node).state, NodeState::Waiting { unfinished: 0 } | NodeState::Ready { .. }) {
+            self.check_finished_inside(node)?;
         }
         self.finish(node, Outcome::Failed { cause: Arc::new(cause.clone()) }, at);
         Ok(())
@@ -242,10 +237,10 @@ impl RunState {
     }
 
     fn node_reused(&mut self, node: NodeIndex, from: &RunId, outputs: Option<&Arc<Value>>, at: Timestamp) -> Result<(), Refusal> {
-        match &self.node(node).state {
-            NodeState::Waiting { .. } | NodeState::Ready { .. } => {}
-            NodeState::Open { .. } if self.inside(node).is_some_and(|tally| tally.active == 0) => {}
-            _ => return self.refuse(node),
+        let state = &self.node(node).state;
+        let untouched = matches!(state, NodeState::Open { .. }) && self.inside(node).is_some_and(|tally| tally.active == 0);
+        if !untouched && !matches!(state, NodeState::Waiting { .. } | NodeState::Ready { .. }) {
+            return self.refuse(node);
         }
         self.nodes[node.at()].outputs = outputs.cloned();
         self.finish(node, Outcome::Reused { from: from.clone() }, at);
@@ -262,10 +257,10 @@ impl RunState {
     }
 
     fn check_finished_inside(&self, node: NodeIndex) -> Result<(), Refusal> {
-        match (&self.node(node).state, self.inside(node)) {
-            (NodeState::Open { .. }, Some(tally)) if tally.left == 0 => Ok(()),
-            (NodeState::Open { .. }, Some(tally)) => Err(format!("{} nodes inside it are not terminal", tally.left)),
-            _ => self.refuse(node),
+        let NodeState::Open { .. } = self.node(node).state else { return self.refuse(node) };
+        match self.inside(node).map_or(0, |tally| tally.left) {
+            0 => Ok(()),
+            left => Err(format!("{left} nodes inside it are not terminal")),
         }
     }
 

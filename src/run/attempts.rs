@@ -8,8 +8,9 @@ use crate::request::Request;
 use crate::units::{DurationMs, Timestamp};
 
 use super::apply::Refusal;
+use super::record::{AttemptEnd, AttemptRecord};
 use super::retry::{Verdict, verdict};
-use super::state::{AttemptEnd, AttemptRecord, Body, NodeState, Outcome, RunState};
+use super::state::{Body, NodeState, Outcome, RunState};
 
 impl RunState {
     /// Number of the attempt of a node that comes next.
@@ -24,10 +25,22 @@ impl RunState {
         self.node(node).record().and_then(|record| record.intent)
     }
 
+    /// Whether an attempt is the one that runs now (or is being stopped): a message of any other is late and to be dropped.
+    #[must_use]
+    pub fn is_current(&self, node: NodeIndex, attempt: AttemptNumber) -> bool {
+        self.get(node).and_then(|at| at.state.holding()).is_some_and(|(current, _)| current == attempt)
+    }
+
+    /// Attempts that were intended and not started, as a new host finds them: of each it has to see whether a trace exists. Linear.
+    pub fn unused_intents(&self) -> impl Iterator<Item = (NodeIndex, AttemptNumber)> {
+        let unused = |node: &NodeIndex| self.intent(*node).is_some() && !self.node(*node).state.is_done();
+        self.nodes().map(|(node, _)| node).filter(unused).map(|node| (node, self.next_attempt(node)))
+    }
+
     pub(super) fn attempt_intended(&mut self, node: NodeIndex, attempt: AttemptNumber, seq: Seq) -> Result<(), Refusal> {
-        match &self.node(node).state {
-            NodeState::Waiting { .. } | NodeState::Ready { .. } | NodeState::Retrying { .. } if self.node(node).body == Body::Leaf => {}
-            _ => return self.refuse(node),
+        let idle = matches!(self.node(node).state, NodeState::Waiting { .. } | NodeState::Ready { .. } | NodeState::Retrying { .. });
+        if !idle || self.node(node).body != Body::Leaf {
+            return self.refuse(node);
         }
         self.check_next(node, attempt)?;
         if self.intent(node).is_some() {
@@ -45,9 +58,8 @@ impl RunState {
         facts: &StartFacts,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        match (&self.node(node).state, self.node(node).body) {
-            (NodeState::Ready { .. }, Body::Leaf) => {}
-            _ => return self.refuse(node),
+        if !matches!(self.node(node).state, NodeState::Ready { .. }) || self.node(node).body != Body::Leaf {
+            return self.refuse(node);
         }
         self.check_next(node, attempt)?;
         if self.intent(node).is_none() {
@@ -74,14 +86,13 @@ impl RunState {
         reason: StopReason,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        match &self.node(node).state {
-            NodeState::Running { attempt: current, grant, .. } if *current == attempt => {
-                let grant = grant.clone();
-                self.set(node, NodeState::Stopping { attempt, grant, reason, since: at });
-                Ok(())
-            }
-            _ => self.refuse(node),
+        let NodeState::Running { attempt: current, grant, .. } = &self.node(node).state else { return self.refuse(node) };
+        if *current != attempt {
+            return self.refuse(node);
         }
+        let grant = grant.clone();
+        self.set(node, NodeState::Stopping { attempt, grant, reason, since: at });
+        Ok(())
     }
 
     pub(super) fn attempt_ended(
@@ -91,12 +102,10 @@ impl RunState {
         facts: &EndFacts,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        match &self.node(node).state {
-            NodeState::Running { attempt: current, .. } | NodeState::Stopping { attempt: current, .. } if *current == attempt => {}
-            NodeState::Waiting { .. } | NodeState::Ready { .. } | NodeState::Retrying { .. } => {
-                return self.intent_lost(node, attempt, facts, at);
-            }
-            _ => return self.refuse(node),
+        match self.node(node).state.holding() {
+            Some((current, _)) if current == attempt => {}
+            Some(_) => return self.refuse(node),
+            None => return self.intent_lost(node, attempt, facts, at),
         }
         let failure = failure_of(facts, self.node_def(node).settings.timeout).map(Arc::new);
         self.note_end(node, facts, failure.clone(), at);
@@ -140,6 +149,9 @@ impl RunState {
     /// An attempt that was intended, of which a later host found no proper start.
     fn intent_lost(&mut self, node: NodeIndex, attempt: AttemptNumber, facts: &EndFacts, at: Timestamp) -> Result<(), Refusal> {
         let Some(cause @ FailureCause::Lost { reason }) = &facts.failure else { return self.refuse(node) };
+        if !matches!(self.node(node).state, NodeState::Waiting { .. } | NodeState::Ready { .. } | NodeState::Retrying { .. }) {
+            return self.refuse(node);
+        }
         self.check_next(node, attempt)?;
         if self.intent(node).is_none() {
             return Err(format!("attempt {attempt} was not intended"));

@@ -11,11 +11,12 @@ use crate::pipeline::definition::{Control, Definition, Expansion, NODES_MAX, Wor
 use super::containers::{Group, Scope, Tally};
 use super::derived::Derived;
 use super::plan::Plans;
-use super::state::{Body, NO_ORDINAL, Node, NodeState, RunFacts, RunState, index};
+use super::record::RunFacts;
+use super::state::{Body, NO_ORDINAL, Node, NodeState, RunState, index};
 
 impl RunState {
     /// A run before its submission is recorded: every node waits. `params` are complete and checked; `workspace` is the folder that
-    /// expressions see.
+    /// expressions see. The pipeline makes at most `NODES_MAX` nodes: whoever compiled it has counted them.
     #[must_use]
     pub fn new(id: RunId, definition: Arc<Definition>, params: Arc<Value>, workspace: String) -> Self {
         let mut run = Self {

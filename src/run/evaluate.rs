@@ -106,7 +106,7 @@ fn shown(run: &RunState, node: NodeIndex) -> NodeView {
             Body::Group(group) => u64::from(run.groups[group as usize].count),
             Body::Leaf | Body::Scope(_) => 1,
         },
-        exit_code: at.record().and_then(super::state::Record::exit_code),
+        exit_code: at.record().and_then(super::Record::exit_code),
     }
 }
 

@@ -10,7 +10,8 @@ use crate::event::SkipReason;
 use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::pipeline::definition::Definition;
 
-use super::state::{Body, NodeState, Record, RunFacts, RunState};
+use super::record::{Record, RunFacts};
+use super::state::{Body, NodeState, RunState};
 
 /// A run without what was pinned. Nodes that only wait are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ mod flow;
 mod frozen;
 mod path;
 mod plan;
+mod record;
 mod retry;
 mod state;
 #[cfg(test)]
@@ -35,4 +36,5 @@ pub mod view;
 pub use apply::IllegalEvent;
 pub use derived::ClassId;
 pub use frozen::{Frozen, ThawError};
-pub use state::{AttemptEnd, AttemptRecord, Body, Node, NodeState, NodeStatus, Outcome, Record, RunFacts, RunState};
+pub use record::{AttemptEnd, AttemptRecord, Record, RunFacts};
+pub use state::{Body, Node, NodeState, NodeStatus, Outcome, RunState};

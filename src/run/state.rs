@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{FailureCause, RunStatus, SkipReason, StopReason};
-use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
+use crate::ids::{AttemptNumber, NodeIndex, RunId};
 use crate::pipeline::definition::{Definition, NodeDef, Work};
-use crate::request::{Isolation, Request};
+use crate::request::Request;
 use crate::resources::Held;
-use crate::units::{Bytes, DurationMs, Timestamp};
+use crate::units::Timestamp;
 
 use super::containers::{Group, Scope};
 use super::derived::Derived;
 use super::plan::Plans;
+use super::record::{Record, RunFacts};
 
 /// State of a node. Each variant holds exactly the facts that are true in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -305,119 +306,6 @@ impl Node {
     pub fn attempts(&self) -> u32 {
         self.record().map_or(0, |record| record.last)
     }
-}
-
-/// What a node has once an attempt of it was intended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Number of the last attempt that was started or lost; 0 before.
-    pub(super) last: u32,
-    /// Attempts that do not count against the retry policy: those that never started, and those after which the run was resumed.
-    pub(super) forgiven: u32,
-    /// Attempts that ran out of memory: each lets the next one have more.
-    pub(super) grown: u32,
-    /// The attempt `last + 1` may start once this position of the journal is durable.
-    pub(super) intent: Option<Seq>,
-    /// Attempts in order, the current one last.
-    pub(super) attempts: Vec<AttemptRecord>,
-    /// Parameters of the last attempt.
-    pub(super) params: Arc<Value>,
-    /// JSON Pointers of those that came from defaults.
-    pub(super) defaulted: Vec<String>,
-}
-
-impl Record {
-    /// Attempts in order, the current one last. Those that never started are not among them.
-    #[must_use]
-    pub fn attempts(&self) -> &[AttemptRecord] {
-        &self.attempts
-    }
-
-    /// Parameters of the last attempt, completed.
-    #[must_use]
-    pub fn params(&self) -> &Arc<Value> {
-        &self.params
-    }
-
-    /// JSON Pointers of the parameters that came from defaults.
-    #[must_use]
-    pub fn defaulted(&self) -> &[String] {
-        &self.defaulted
-    }
-
-    /// Exit code of the last attempt that had one.
-    #[must_use]
-    pub fn exit_code(&self) -> Option<i64> {
-        self.attempts.last().and_then(|attempt| attempt.end.as_ref()).and_then(|end| end.code)
-    }
-}
-
-/// What is kept of an attempt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AttemptRecord {
-    /// Its number.
-    pub number: AttemptNumber,
-    /// When it was started.
-    pub started: Timestamp,
-    /// How it runs.
-    pub isolation: Isolation,
-    /// Hash of its script.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub script_hash: Option<Arc<str>>,
-    /// How it ended; none while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<AttemptEnd>,
-}
-
-/// How an attempt ended, as kept in the state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AttemptEnd {
-    /// When.
-    pub at: Timestamp,
-    /// Why it failed, if it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Arc<FailureCause>>,
-    /// Why we stopped it, if we did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<StopReason>,
-    /// Exit code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<i64>,
-    /// Signal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signal: Option<i32>,
-    /// Run time.
-    pub duration: DurationMs,
-    /// Most memory of one of its processes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peak_memory: Option<Bytes>,
-    /// A kill was needed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub escalated: bool,
-    /// It left processes behind.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub leaked: bool,
-}
-
-/// What a run is apart from its nodes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunFacts {
-    /// Hash of what was submitted; none before the submission was recorded.
-    pub pinned: Option<String>,
-    /// When it was submitted.
-    pub created: Option<Timestamp>,
-    /// When the first attempt started or the first node was decided.
-    pub started: Option<Timestamp>,
-    /// When it ended, and how.
-    pub ended: Option<(Timestamp, RunStatus)>,
-    /// What it reported.
-    pub outputs: Option<Arc<Value>>,
-    /// Somebody asked for its end; `true`: at once.
-    pub cancel: Option<bool>,
-    /// Its host died and nobody said `resume`.
-    pub held: bool,
-    /// A script changed while the run used it.
-    pub mixed_code: bool,
 }
 
 /// One run.

@@ -1,7 +1,7 @@
 //! The decision: what is due, what has to be recorded, what can start, which intents to write ahead.
 
 use crate::event::{Event, SkipReason, StopReason};
-use crate::ids::{AttemptId, NodeIndex};
+use crate::ids::{AttemptId, AttemptNumber, NodeIndex};
 use crate::run::{NodeState, RunState};
 use crate::units::Now;
 
@@ -37,20 +37,25 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
 fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>) {
     for (run, node, due) in timers.due(now.mono) {
         let Some(run) = world.run(run).filter(|run| node.at() < run.len()) else { continue };
-        match (due, run.node(node).state()) {
-            (Due::Timeout(due), NodeState::Running { attempt, .. }) if due == *attempt && !run.is_swept(node) => {
-                effects.push(record(run, Event::AttemptStopping { node, attempt: due, reason: StopReason::Timeout }));
-                effects.push(stop(run, node, due, StopHow::Polite));
+        let state = run.node(node).state();
+        match due {
+            Due::Timeout(attempt) if is_running(state, attempt) && !run.is_swept(node) => {
+                effects.push(record(run, Event::AttemptStopping { node, attempt, reason: StopReason::Timeout }));
+                effects.push(stop(run, node, attempt, StopHow::Polite));
             }
-            (Due::Grace(due), NodeState::Stopping { attempt, .. }) if due == *attempt => {
-                effects.push(stop(run, node, due, StopHow::Kill));
+            Due::Grace(attempt) if state.holding().is_some_and(|(current, _)| current == attempt) => {
+                effects.push(stop(run, node, attempt, StopHow::Kill));
             }
-            (Due::Retry, NodeState::Retrying { .. }) if !run.facts().held && !run.is_swept(node) => {
+            Due::Retry if matches!(state, NodeState::Retrying { .. }) && !run.facts().held && !run.is_swept(node) => {
                 effects.push(record(run, Event::NodeReady { node }));
             }
-            (Due::Timeout(_) | Due::Grace(_) | Due::Retry, _) => {}
+            Due::Timeout(_) | Due::Grace(_) | Due::Retry => {}
         }
     }
+}
+
+fn is_running(state: &NodeState, due: AttemptNumber) -> bool {
+    matches!(state, NodeState::Running { attempt, .. } if *attempt == due)
 }
 
 /// Attempts of a run that is cancelled, or of a pipeline that is stopped.
@@ -113,6 +118,6 @@ pub(super) fn record(run: &RunState, event: Event) -> Effect {
     Effect::Record { run: run.id().clone(), event }
 }
 
-fn stop(run: &RunState, node: NodeIndex, attempt: crate::ids::AttemptNumber, how: StopHow) -> Effect {
+fn stop(run: &RunState, node: NodeIndex, attempt: AttemptNumber, how: StopHow) -> Effect {
     Effect::Stop { id: AttemptId { run: run.id().clone(), node, attempt }, how }
 }

@@ -41,6 +41,9 @@ pub(super) fn starts(world: &World, effects: &mut Vec<Effect>) {
     if intents.count <= INTENDED_LOW {
         for run in world.startable() {
             ahead_of_room(run, &mut intents, effects);
+            if intents.count >= INTENDED_HIGH {
+                break;
+            }
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::testing::{Sim, capacity, end_facts, exit};
-use super::{Blocker, StopHow, Timers, explain, impossible};
+use super::{Blocker, StopHow, Timers, decide, explain, impossible};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, RunStatus, StopReason};
-use crate::ids::AttemptNumber;
+use crate::ids::{AttemptNumber, NodeIndex};
 use crate::request::{OnFailure, RetryOn, RetryPolicy};
 use crate::run::testing::{module, module_with, n, pipe, pipe_with, run_id};
 use crate::run::{NodeState, NodeStatus as S};
@@ -543,4 +543,57 @@ fn a_hundred_thousand_nodes_are_quick_even_in_a_debug_build() {
         ended += 1;
     }
     assert_eq!((ended, sim.run().status()), (100_001, RunStatus::Completed));
+}
+
+#[test]
+fn ten_thousand_waiting_runs_do_not_slow_the_decisions_down() {
+    let one = pipe(vec![n("a")]);
+    let mut sim = Sim::new(capacity(8, 8));
+    sim.careful = false;
+    for number in 1..=10_000 {
+        sim.submit(number, &one);
+    }
+    sim.turn();
+    for number in 1..=10_000 {
+        let (run, node) = (run_id(number), NodeIndex(0));
+        assert!(matches!(sim.world.run(&run).expect("a run").node(node).state(), NodeState::Running { .. }), "run {number} has its turn");
+        sim.apply(&run, Event::AttemptEnded { node, attempt: AttemptNumber(1), facts: end_facts() });
+        sim.turn();
+        sim.world.remove(&run);
+    }
+    assert_eq!((sim.world.runs().len(), sim.world.sanity_check()), (0, Ok(())));
+}
+
+#[test]
+fn a_node_with_many_dependents_and_a_long_chain_are_cheap() {
+    let mut nodes = vec![n("root")];
+    nodes.extend((0..5_000).map(|at| n(&format!("leaf{at}")).needs(&["root"])));
+    nodes.push(n("c0"));
+    nodes.extend((1..5_000).map(|at| n(&format!("c{at}")).needs(&[&format!("c{}", at - 1)])));
+    let mut sim = Sim::new(capacity(8, 8));
+    sim.careful = false;
+    sim.submit(1, &pipe(nodes));
+    sim.turn();
+    sim.fail("root", exit());
+    assert_eq!(sim.status("leaf4999"), S::Skipped);
+    for at in 0..5_000 {
+        sim.ok(&format!("c{at}"), json!({}));
+    }
+    assert_eq!(sim.run().status(), RunStatus::Failed);
+    assert_eq!(sim.run().sanity_check(), Ok(()));
+}
+
+#[test]
+fn a_cancel_of_a_huge_run_comes_in_portions() {
+    let axis: Vec<u32> = (0..20_000).collect();
+    let mut sim = Sim::new(capacity(1, 1));
+    sim.careful = false;
+    sim.submit(1, &pipe(vec![n("a").matrix(json!({"x": axis}))]));
+    sim.turn();
+    sim.event(Event::RunCancelRequested { kill: false });
+    let first = decide(&sim.world, &sim.timers, sim.now);
+    assert!(first.len() < 5_000, "{}", first.len());
+    sim.turn();
+    sim.end("a[0]", EndFacts { stopped: Some(StopReason::Cancelled), ..end_facts() });
+    assert_eq!((sim.status("a"), sim.run().status()), (S::Cancelled, RunStatus::Cancelled));
 }
