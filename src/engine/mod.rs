@@ -84,7 +84,8 @@ pub enum StopHow {
 /// accepted [`Spec`], also when nothing could be started (then without `Started`).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
-    /// The program runs.
+    /// The program runs. Nobody has to act on it: a sink that merely keeps it until something else wakes the host saves a thread switch
+    /// for each cheap node.
     Started {
         /// The attempt.
         id: AttemptId,

@@ -290,6 +290,22 @@ fn a_stop_before_or_during_the_start_is_not_lost() {
     bench.engine.join();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sink_that_fails_leaves_neither_a_process_nor_an_attempt_without_an_end() {
+    let (send, facts) = channel();
+    let engine = LocalEngine::new(Arc::new(move |fact| match fact {
+        Fact::Started { pid, .. } => std::panic::resume_unwind(Box::new(pid)),
+        other => drop(send.send(other)),
+    }));
+    let bench = Bench { engine, facts, ..Bench::new() };
+    let ending = bench.run(&["sleep"]);
+    assert!(matches!(ending.exit, Exit::SpawnFailed(_)), "{ending:?}");
+    assert_eq!(reap_strangers(&bench.spec(0, &[]).token, LIMIT).count, 0);
+    assert_eq!(bench.run(&["sleep"]).stop_sent, None, "the engine goes on");
+    bench.engine.join();
+}
+
 #[test]
 fn f_29_starts_that_fail_say_why() {
     use std::os::unix::fs::PermissionsExt;

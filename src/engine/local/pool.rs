@@ -4,14 +4,17 @@
 //! thread is one wake-up; no timer, no polling, no queue behind a fixed number of workers.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::super::{Exit, Fact, Sink, Spec, StopHow};
+use super::super::{Ending, Exit, Fact, Sink, Spec, StopHow};
 use super::claims::Runs;
 use super::control::{Control, Stops};
+use super::strangers::reap_strangers;
 use super::{failure, supervise};
+use crate::event::SpawnFailureKind;
 use crate::ids::AttemptId;
 
 /// Stack of a thread: what it calls is shallow, and a thousand of them should not reserve gigabytes. Tests without optimisation and a
@@ -20,6 +23,9 @@ const STACK_BYTES: usize = 256 << 10;
 
 /// How long a thread waits for the next attempt before it leaves.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the processes of an attempt whose thread failed are waited for after their kill.
+const SWEEP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Bytes read at once, the size of a pipe.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -118,7 +124,7 @@ impl Pool {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut next = self.next(self.lock());
         while let Some((spec, control)) = next {
-            let ending = supervise::execute(&spec, &control, &self.runs, &self.sink, &mut buffer);
+            let ending = self.execute(&spec, &control, &mut buffer);
             let mut state = self.lock();
             state.open.remove(&spec.id);
             state.reporting += 1;
@@ -131,6 +137,18 @@ impl Pool {
             self.reported(&mut state);
             next = self.next(state);
         }
+    }
+
+    /// Executes an attempt. Should we have made a mistake in there, the host still learns of the end, and nothing is left running.
+    fn execute(&self, spec: &Spec, control: &Control, buffer: &mut [u8]) -> Ending {
+        let life = || supervise::execute(spec, control, &self.runs, &self.sink, buffer);
+        catch_unwind(AssertUnwindSafe(life)).unwrap_or_else(|_| {
+            let reaped = reap_strangers(&spec.token, SWEEP_LIMIT);
+            let ((), stops) = control.over(|| ());
+            let message = "an internal error; its processes were ended, the host's log says more".to_owned();
+            let exit = Exit::SpawnFailed(failure::lasting(SpawnFailureKind::Other, message));
+            Ending { leaked: reaped.count > 0, ..supervise::never_started(exit, stops) }
+        })
     }
 
     fn next(&self, state: MutexGuard<'_, State>) -> Option<(Spec, Arc<Control>)> {

@@ -37,6 +37,7 @@ const LARGE_PIPE: usize = 1 << 20;
 pub(super) struct Process {
     child: Child,
     pid: Pid,
+    reaped: bool,
     /// Becomes readable at the end. `None` on systems without, or when descriptors ran out.
     end: Option<OwnedFd>,
     pipes: [Option<Pipe>; 2],
@@ -78,7 +79,7 @@ impl Process {
         let pid = Pid::from_child(&child);
         let out = child.stdout.take().map(|pipe| Pipe::new(Stream::Stdout, OwnedFd::from(pipe)));
         let err = child.stderr.take().map(|pipe| Pipe::new(Stream::Stderr, OwnedFd::from(pipe)));
-        Ok(Self { child, pid, end: open_end(pid), pipes: [out, err] })
+        Ok(Self { child, pid, reaped: false, end: open_end(pid), pipes: [out, err] })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -106,6 +107,7 @@ impl Process {
 
     /// Takes the exit status; from here on the process number is no longer ours.
     pub(super) fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.reaped = true;
         self.child.wait()
     }
 
@@ -187,6 +189,16 @@ impl Process {
         let mut next = |there: bool| if there { flags.next().unwrap_or(nothing) } else { nothing };
         let pipes = [next(out.is_some()), next(err.is_some())];
         Woken { pipes, ended: !next(end.is_some()).is_empty() }
+    }
+}
+
+impl Drop for Process {
+    /// Only where its attempt was given up half-way: leaves neither a process nor a zombie.
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+            let _ = self.child.wait();
+        }
     }
 }
 

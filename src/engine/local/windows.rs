@@ -110,7 +110,8 @@ impl Process {
             let wrote = self.take(pause.min(life.patience()), life);
             life.tick(!wrote);
             pause = if wrote { Duration::from_millis(1) } else { (pause * 2).min(LOOK_FOR_END) };
-            if let Ok(Some(status)) = lock(&self.child).try_wait() {
+            let looked = lock(&self.child).try_wait();
+            if let Ok(Some(status)) = looked {
                 self.status = Some(status);
                 let ended = Instant::now();
                 self.drain(ended + DRAIN_LIMIT, life);
@@ -157,6 +158,15 @@ impl Process {
             Err(RecvTimeoutError::Timeout) => return false,
         }
         true
+    }
+}
+
+impl Drop for Process {
+    /// Only where its attempt was given up half-way: leaves no process.
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            let _ = lock(&self.child).start_kill();
+        }
     }
 }
 
