@@ -7,7 +7,7 @@ use serde_json::Value;
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("module.schema.json", crate::manifest::schema::manifest_schema()),
-        ("pipeline.schema.json", crate::pipeline::file::schema().to_value()),
+        ("pipeline.schema.json", crate::pipeline::file::pipeline_schema()),
         ("settings.schema.json", crate::settings::schema::settings_schema()),
     ]
 }

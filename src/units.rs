@@ -305,7 +305,7 @@ impl fmt::Display for Bytes {
 }
 
 fn thousandths(value: u64) -> String {
-    if value % 1000 == 0 {
+    if value.is_multiple_of(1000) {
         return (value / 1000).to_string();
     }
     format!("{}.{:03}", value / 1000, value % 1000).trim_end_matches('0').to_owned()

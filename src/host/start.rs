@@ -15,7 +15,7 @@ use super::replay::{Replayed, replay};
 use super::turn::{Message, Turn};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
-use crate::engine::LocalEngine;
+use crate::engine::{Fact, LocalEngine};
 use crate::ids::RunId;
 use crate::journal::{self, OpenError};
 use crate::probe;
@@ -163,9 +163,12 @@ fn make_turn(
     inbox: &mpsc::Sender<Message>,
 ) -> io::Result<Turn> {
     let facts = inbox.clone();
-    let sink = Arc::new(move |fact| {
-        // A fact for a loop that has ended is for nobody.
-        let _ = facts.send(Message::Fact(fact));
+    let sink = Arc::new(move |fact: Fact| {
+        // That it runs was recorded before it was handed over: waking the loop for it would cost a thread switch for each node.
+        if !matches!(fact, Fact::Started { .. }) {
+            // A fact for a loop that has ended is for nobody.
+            let _ = facts.send(Message::Fact(fact));
+        }
     });
     Ok(Turn {
         workspace: workspace.clone(),

@@ -198,7 +198,7 @@ fn check_roots(run: &RunState) {
     for (node, at) in run.nodes() {
         let Some(Outcome::Skipped { because }) = at.state().outcome() else { continue };
         let root = match &**because {
-            SkipReason::Condition => continue,
+            SkipReason::Condition | SkipReason::NotSelected => continue,
             SkipReason::Dependency { root } | SkipReason::Stopped { root } => run.find(root).unwrap_or_else(|| panic!("no node {root}")),
         };
         assert!(root != node || at.state().is_done());
