@@ -75,10 +75,10 @@ pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: imp
     let mut replayed = Replayed::default();
     read_snapshot(workspace, history, &mut replayed);
     let ended = read_ends(history, &file_missing, &mut replayed)?;
-    for record in history.records() {
+    for record in history.records_where(|_, run| run.is_some_and(|run| !ended.contains(run))) {
         let record = record?;
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
-        if !ended.contains(&run) && !replayed.unreadable.contains_key(&run) {
+        if !replayed.unreadable.contains_key(&run) {
             replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
             if let Err(reason) = tell(workspace, &record, &run, &mut replayed.runs) {
                 replayed.runs.remove(&run);
@@ -123,11 +123,8 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
 /// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written.
 fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed: &mut Replayed) -> Result<HashSet<RunId>, Damage> {
     let mut ended = HashSet::new();
-    for record in history.records() {
+    for record in history.records_where(|kind, _| kind == "run.end") {
         let record = record?;
-        if record.kind != "run.end" {
-            continue;
-        }
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         let end: Option<RunEnd<'_>> = record.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
         let Some((row, learned)) = end.and_then(|end| Some((end.row?, end.learned?))) else { continue };

@@ -195,7 +195,10 @@ impl Turn {
     }
 
     fn snapshot_if_due(&mut self) {
-        if self.failed.is_none() && self.filing_runs == 0 && self.writer.needs_snapshot() {
+        // Writing the state of a run takes time in proportion to its nodes: as much must have happened meanwhile.
+        let nodes: u64 = self.world.runs().map(|run| run.len() as u64).sum();
+        let due = self.writer.needs_snapshot() && self.writer.records_since_snapshot() >= nodes * 2;
+        if due && self.failed.is_none() && self.filing_runs == 0 {
             let lines = super::replay::snapshot_lines(&self.finished, &self.world);
             self.writer.snapshot(lines, self.writer.last_seq());
         }

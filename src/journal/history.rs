@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::record::{KIND_SEGMENT, LINE_MAX, Link};
+use super::record::{self, KIND_SEGMENT, LINE_MAX, Link};
 use super::scan::{self, End};
 use super::snapshot::{Snapshot, Unusable};
 use super::{Damage, FORMAT, OpenError, Record, blob, files};
@@ -66,6 +66,17 @@ impl History {
     /// # Errors
     /// A record whose checksum holds and that is yet no record, or whose blob is gone or changed.
     pub fn records(&self) -> impl Iterator<Item = Result<Record<'_>, Damage>> {
+        self.records_where(|_, _| true)
+    }
+
+    /// The same, but only records whose kind and run are wanted. The others are not even parsed, which is most of the cost.
+    ///
+    /// # Errors
+    /// As above, of the wanted records.
+    pub fn records_where<'a>(
+        &'a self,
+        wanted: impl Fn(&str, Option<&str>) -> bool + Copy + 'a,
+    ) -> impl Iterator<Item = Result<Record<'a>, Damage>> {
         let snapshot = self.snapshot_seq().0;
         self.segments.iter().flat_map(move |segment| {
             let mut offset = 0;
@@ -73,7 +84,7 @@ impl History {
                 let at = offset;
                 offset += line.len();
                 let seq = scan::frame_seq(line);
-                if seq.is_some_and(|seq| seq <= snapshot) {
+                if seq.is_some_and(|seq| seq <= snapshot) || !record::names(line).is_none_or(|(kind, run)| wanted(kind, run)) {
                     return None;
                 }
                 let record = self.read(line.trim_end_matches('\n'));

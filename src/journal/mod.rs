@@ -87,7 +87,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 64 << 20, records: 200_000 }
+        Self { bytes: 16 << 20, records: 50_000 }
     }
 }
 

@@ -104,6 +104,15 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Kind and run of a verified line without parsing it; `None` where they are not found that easily.
+pub(super) fn names(line: &str) -> Option<(&str, Option<&str>)> {
+    // Both stand before everything that users name, and a quote inside a name is escaped: the first match is the field. The data may
+    // be long, and holds neither.
+    let head = &line[..line.find(",\"d\":").unwrap_or(line.len())];
+    let field = |name: &str| head[head.find(name)? + name.len()..].split('"').next();
+    Some((field(",\"k\":\"")?, field(",\"run\":\"")))
+}
+
 /// What encoding a record gave beside the line.
 #[derive(Debug)]
 pub(super) struct Encoded {

@@ -233,6 +233,12 @@ impl Writer {
         !state.snapshot_running && state.failure.is_none() && (bytes >= self.limits.bytes || records >= self.limits.records)
     }
 
+    /// Number of records since the last snapshot.
+    #[must_use]
+    pub fn records_since_snapshot(&self) -> u64 {
+        self.shared.lock().since_snapshot.1
+    }
+
     /// Writes the host's state after record `upto` as a snapshot, one line each (without line ends, of whatever only the host
     /// understands), and begins a new segment. Returns at once: a thread of its own writes the file, and records go on being
     /// taken and synced. The end is reported as [`Progress::Snapshot`] or [`Progress::SnapshotFailed`]. Does nothing while another
