@@ -2,6 +2,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests start programs, read files and look at the clock")]
 
 mod engine;
+mod exec;
+mod look;
+mod nodes;
 mod run;
 mod support;
 mod validate;

@@ -163,7 +163,7 @@ fn json_is_one_value_of_a_known_shape() {
     let space = with_echo();
     let file = space.prismq(&["run", "echo", "-p", "text=x", "--json"]).ends(0).json();
     let keys: Vec<&str> = file.as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(keys, ["format", "run", "parameters", "outputs", "nodes"]);
+    assert_eq!(keys, ["format", "run", "parameters", "nodes"]);
     assert_eq!(file["run"]["status"], "completed");
     assert_eq!(file["run"]["module_id"], "echo");
     assert_eq!(file["run"]["exit_code"], 0);
@@ -251,11 +251,11 @@ fn paths_start_where_they_were_written() {
 #[test]
 fn f60_a_run_keeps_the_manifest_it_was_submitted_with() {
     let space = TestSpace::new();
-    space.module("gate", "", "gate('go')");
+    space.module("gate", "", "mark('began')\ngate('go')");
     space.module("late", "params: {properties: {n: {type: integer, default: 1}}}", "out(n=P['n'], argv=sys.argv[1:])");
     space.write("p.yaml", "nodes:\n  a: {module: gate}\n  b: {module: late, needs: [a]}\n");
     let running = space.start(&["run", "p.yaml"]);
-    running.wait_for("running    a");
+    space.wait_for_marks("began", 1);
     space.write("manifests/late.yaml", "id: late\nscript: ../modules/late.py\nparams: {properties: {n: {type: integer, default: 2}}}\n");
     std::fs::remove_file(space.at("manifests/gate.yaml")).expect("it was there");
     std::fs::remove_file(space.at("p.yaml")).expect("it was there");

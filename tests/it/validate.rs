@@ -120,7 +120,7 @@ fn a16_parameters_that_are_no_json() {
         assert_eq!(ran.code, if text.is_empty() { 0 } else { 3 }, "{text:?}: {ran:?}");
     }
     let deep = format!("{{\"v\": {}{}}}", "[".repeat(200), "]".repeat(200));
-    space.prismq_reading(&["run", "any", "--params", "-"], &deep).ends(3).complains("deep");
+    space.prismq_reading(&["run", "any", "--params", "-"], &deep).ends(3).complains("64 lists and maps");
     // Longer than a single argument may be for the system: refused or handed over otherwise, never a crash of ours.
     let long = format!("{{\"t\": \"{}\"}}", "x".repeat(200_000));
     let ran = space.prismq_reading(&["run", "any", "--params", "-"], &long);
@@ -135,7 +135,7 @@ fn a17_a_whole_number_is_an_integer_however_it_is_written() {
     space.module("int", "params: {properties: {n: {type: integer}}}", "print(repr(P['n']), sys.argv[1])");
     space.prismq_reading(&["run", "int", "--params", "-"], r#"{"n": 1.0}"#).ends(0).says("1 --n=1\n");
     for text in [r#"{"n": "1"}"#, r#"{"n": true}"#, r#"{"n": 1.5}"#] {
-        space.prismq_reading(&["run", "int", "--params", "-"], text).ends(3).complains("/n");
+        space.prismq_reading(&["run", "int", "--params", "-"], text).ends(3).complains("parameter `n` must be a whole number");
     }
 }
 
@@ -156,9 +156,9 @@ fn a19_a20_alias_bombs() {
         let list = vec![format!("*a{}", level - 1); 10].join(", ");
         exponential.push_str(&format!("k{level}: &a{level} [{list}]\n"));
     }
-    refused(&space, exponential, &["manifests/bad.yaml:3:"]);
+    refused(&space, exponential, &["manifests/bad.yaml:7:", "aliases"]);
     let quadratic = format!("id: bad\nscript: ../modules/good.py\nname: &long {:?}\ntags: [{}]\n", "x".repeat(100_000), vec!["*long"; 10_000].join(", "));
-    refused(&space, quadratic, &["manifests/bad.yaml:3:"]);
+    refused(&space, quadratic, &["manifests/bad.yaml:4:", "aliases"]);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a44_too_many_nodes_are_refused_before_they_are_made() {
     let space = with_a_good_one();
     let list = |count: usize| format!("[{}]", vec!["0"; count].join(","));
     space.write("matrix.yaml", format!("nodes:\n  a:\n    module: good\n    matrix: {{x: {}, y: {}}}\n", list(1001), list(1000)));
-    space.prismq(&["validate", "matrix.yaml"]).ends(3).complains("matrix.yaml:").complains("1,000,000");
+    space.prismq(&["validate", "matrix.yaml"]).ends(3).complains("matrix.yaml:").complains("1000000");
     space.prismq(&["run", "matrix.yaml"]).ends(3);
     let six = list(11);
     space.write("product.yaml", format!("nodes:\n  a:\n    module: good\n    matrix: {{{}}}\n", (0..40).map(|at| format!("k{at}: {six}")).collect::<Vec<_>>().join(", ")));
@@ -239,7 +239,7 @@ fn f53_half_written_files() {
     refused(&space, "id: bad\nscript: ../modules/good.py\nname: \"half", &["manifests/bad.yaml:"]);
     refused(&space, "id: bad\nscript: ../modules/good.py\ntags: [a, b", &["manifests/bad.yaml:"]);
     space.prismq(&["run", "good"]).ends(0);
-    space.prismq(&["run", "bad"]).ends(3).complains("manifests/bad.yaml:");
+    space.prismq(&["run", "bad"]).ends(4).complains("manifests/bad.yaml");
     let listed = space.prismq(&["modules"]).ends(0);
     assert!(listed.stdout.contains("good") && listed.stdout.contains("manifests/bad.yaml"), "{listed:?}");
 }
@@ -285,7 +285,7 @@ fn f67_circles_and_what_is_missing() {
     let ran = space.prismq(&["validate", "circle.yaml"]).ends(3);
     insta::assert_snapshot!("a_circle", steady(&ran.stderr, &space));
     space.write("self.yaml", "nodes:\n  a: {module: good, needs: [a]}\n");
-    space.prismq(&["run", "self.yaml"]).ends(3).complains("self.yaml:2:").complains("a -> a");
+    space.prismq(&["run", "self.yaml"]).ends(3).complains("self.yaml:2:").complains("`a` needs itself");
     space.write("missing.yaml", "nodes:\n  start: {module: good}\n  b: {module: good, needs: [strat]}\n");
     space.prismq(&["run", "missing.yaml"]).ends(3).complains("missing.yaml:3:").complains("start");
 }

@@ -93,6 +93,12 @@ impl TestSpace {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until `mark(name)` was called so often.
+    #[track_caller]
+    pub(crate) fn wait_for_marks(&self, name: &str, count: usize) {
+        self.wait_until(&format!("{count} marks {name:?}"), || self.marks(name).len() >= count);
+    }
+
     /// Lets everybody pass who waits at `gate(name)`.
     pub(crate) fn open(&self, gate: &str) {
         self.write(&format!("gates/{gate}"), "");

@@ -16,7 +16,7 @@ fn steady_line(line: &str) -> String {
     let mut rest = line;
     while let Some(first) = rest.chars().next() {
         let before = result.chars().next_back();
-        let at_start = !before.is_some_and(|before| before.is_alphanumeric() || before == '.');
+        let at_start = before.is_none_or(|before| before == ' ' || before == '(' || before == ',');
         if let Some((word, length)) = at_start.then(|| recognised(rest)).flatten() {
             result.push_str(word);
             rest = &rest[length..];
