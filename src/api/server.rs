@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
@@ -20,6 +21,9 @@ use crate::host::Handle;
 
 /// Largest body of a request: parameters come by this way, files by path.
 const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// How long connections may take to end when the host leaves.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// What every route gets.
 #[derive(Clone)]
@@ -72,12 +76,22 @@ pub fn start(handle: Handle, token: &str, port: u16) -> io::Result<Server> {
                 Ok(listener) => listener,
                 Err(error) => return tracing::error!(%error, "the server could not take its socket"),
             };
+            let (leave, leaving) = oneshot::channel::<()>();
+            let graceful = axum::serve(listener, router(shared)).with_graceful_shutdown(async {
+                // Also when the other end was dropped.
+                let _ = leaving.await;
+            });
+            let stop = async {
+                let _ = stopped.await;
+                drop(leave);
+                // Followers were told that the host leaves, and their streams end: this is time for the last packets.
+                tokio::time::sleep(FLUSH_LIMIT).await;
+            };
             tokio::select! {
-                // Streams that are still open end with the select: their followers were told that the host leaves.
-                ended = axum::serve(listener, router(shared)).into_future() => if let Err(error) = ended {
+                ended = graceful.into_future() => if let Err(error) = ended {
                     tracing::error!(%error, "the server ended");
                 },
-                _ = stopped => {}
+                () = stop => {}
             }
         });
         // Requests that are being carried out on other threads end by themselves when the host's loop is gone.

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         context.output.note(&format!("run {run} has ended already: {}", row.status.as_str()));
         return Ok(Exit::Ok);
     }
-    let mut session = Session::connect(&workspace, HostMode::Run, &context.output)?;
+    let mut session = Session::connect(&workspace, HostMode::Run)?;
     session.cancel(&run, arguments.force, &context.output)?;
     let mut progress = Progress::new(&context.output, Show::Quiet);
     let ended = follow::follow(&mut session, &run, &workspace, context, &mut progress, OnInterrupt::Detach);

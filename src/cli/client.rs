@@ -75,13 +75,14 @@ impl Client {
                     Ok(response) => {
                         // Whoever asked waits for this answer.
                         let _ = opened.send(Ok(()));
-                        read_updates(response.into_body(), &inputs).await;
+                        if !read_updates(response.into_body(), &inputs).await {
+                            // Nobody may listen any more.
+                            let _ = lost.send(Input::Lost);
+                        }
                     }
                     Err(failure) => drop(opened.send(Err(failure))),
                 }
             });
-            // Nobody listens any more when the run's end was read.
-            let _ = lost.send(Input::Lost);
         };
         let spawned = std::thread::Builder::new().name("follow".into()).spawn(reader);
         spawned.map_err(|error| Failure::ours(format!("no thread could be started: {error}")))?;
@@ -162,7 +163,8 @@ impl<T> FromNoRuntime for Result<T, Failure> {
     }
 }
 
-async fn read_updates(mut body: Incoming, inputs: &mpsc::Sender<Input>) {
+/// Passes updates on; whether the last one was read.
+async fn read_updates(mut body: Incoming, inputs: &mpsc::Sender<Input>) -> bool {
     let mut pending: Vec<u8> = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { continue };
@@ -170,12 +172,14 @@ async fn read_updates(mut body: Incoming, inputs: &mpsc::Sender<Input>) {
         let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { continue };
         for line in pending[..end].split(|byte| *byte == b'\n') {
             let Ok(update) = serde_json::from_slice::<Update>(line) else { continue };
-            if inputs.send(Input::Update(update)).is_err() {
-                return;
+            let last = matches!(update, Update::Ended(_) | Update::Leaving);
+            if inputs.send(Input::Update(update)).is_err() || last {
+                return true;
             }
         }
         pending.drain(..=end);
     }
+    false
 }
 
 fn unreachable(reason: &str) -> Failure {

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         params_file: None,
         caller_folder,
     };
-    let mut session = Session::connect(&workspace, HostMode::Run, &context.output)?;
+    let mut session = Session::connect(&workspace, HostMode::Run)?;
     let ours = |failure: Failure| Failure { exit: Exit::Module(OUR_FAILURE), ..failure };
     let run = session.submit(&submit, &context.output).map_err(ours)?;
     let show = if arguments.json { Show::Quiet } else { Show::Output };

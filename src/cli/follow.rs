@@ -1,6 +1,7 @@
 //! Following a run to its end, wherever its host is: Ctrl-C, a host that leaves, a host that dies.
 
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use super::Context;
 use super::exit::Exit;
@@ -14,6 +15,11 @@ use crate::host::index::RunRow;
 use crate::host::update::Update;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
+
+/// How long a new host is waited for after the old one said that it leaves.
+const REATTACH_LIMIT: Duration = Duration::from_secs(20);
+/// Pause between two tries.
+const REATTACH_PAUSE: Duration = Duration::from_millis(20);
 
 /// What wakes somebody who follows.
 #[derive(Debug)]
@@ -86,9 +92,7 @@ pub(super) fn follow(
                 return Ok(Ending::Run(Followed { row: *row, interrupted: interrupts > 0 }));
             }
             Input::Update(Update::Leaving) => {
-                // Whoever comes first goes on: the successor that the old host started, or we.
-                *session = Session::connect(workspace, HostMode::UntilIdle, &context.output)?;
-                session.follow(run, inputs.clone(), &context.output)?;
+                *session = reattach(run, workspace, context, &inputs)?;
             }
             Input::Update(update) => progress.update(&update),
             Input::Lost => return Err(lost(run)),
@@ -99,6 +103,20 @@ pub(super) fn follow(
                 context.output.note(if interrupts == 1 { "cancelling; once more to kill at once" } else { "killing" });
                 session.cancel(run, interrupts > 1, &context.output)?;
             }
+        }
+    }
+}
+
+/// Follows the run at the next host: the successor that the old one started, or we ourselves, whoever comes first. The old one may still
+/// answer for a moment, and then says that it is leaving.
+fn reattach(run: &RunId, workspace: &Workspace, context: &Context, inputs: &mpsc::Sender<Input>) -> Result<Session, Failure> {
+    let deadline = Instant::now() + REATTACH_LIMIT;
+    loop {
+        let session = Session::connect(workspace, HostMode::UntilIdle)?;
+        match session.follow(run, inputs.clone(), &context.output) {
+            Ok(()) => return Ok(session),
+            Err(failure) if failure.exit != Exit::HostUnreachable || Instant::now() >= deadline => return Err(failure),
+            Err(_) => std::thread::sleep(REATTACH_PAUSE),
         }
     }
 }

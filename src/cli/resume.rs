@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             held.run_id
         }
     };
-    let session = Session::connect(&workspace, HostMode::Run, &context.output)?;
+    let session = Session::connect(&workspace, HostMode::Run)?;
     session.resume(Some(&run), &context.output)?;
     let show = match (arguments.json, arguments.logs) {
         (true, _) => Show::Quiet,

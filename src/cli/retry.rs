@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         (None, Some(node)) => RetryScope::Only(node.clone()),
         (None, None) => RetryScope::Unfinished,
     };
-    let session = Session::connect(&workspace, HostMode::Run, &context.output)?;
+    let session = Session::connect(&workspace, HostMode::Run)?;
     let run = match session.retry(&Retry { run: earlier.clone(), scope }, &context.output) {
         Ok(run) => run,
         Err(failure) => {

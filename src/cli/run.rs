@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         (Target::Module { with_dependencies: false, .. }, false, false) => Show::Output,
         (Target::Module { .. } | Target::Pipeline { .. } | Target::Exec { .. }, false, false) => Show::Nodes,
     };
-    let session = Session::connect(&workspace, HostMode::Run, &context.output)?;
+    let session = Session::connect(&workspace, HostMode::Run)?;
+    session.note_held(&context.output);
     let run = session.submit(&submit, &context.output)?;
     if show != Show::Quiet && show != Show::Output {
         context.output.line(format!("run {run} of {}", arguments.target));

@@ -41,11 +41,14 @@ pub(super) struct Hosting {
 
 impl Session {
     /// Attaches to the owner, or becomes it.
-    pub(super) fn connect(workspace: &Workspace, mode: HostMode, output: &Output) -> Result<Self, Failure> {
+    pub(super) fn connect(workspace: &Workspace, mode: HostMode) -> Result<Self, Failure> {
         let deadline = Instant::now() + REACH_LIMIT;
         loop {
             match Ownership::try_take(workspace) {
-                Ok(Some(ownership)) => return Self::host(workspace, ownership, mode, output),
+                Ok(Some(ownership)) => {
+                    let hosting = Hosting::start(workspace, ownership, mode, 0, HostKind::Run)?;
+                    return Ok(Self::Hosting(Box::new(hosting)));
+                }
                 Ok(None) => {}
                 Err(error) => return Err(Failure::ours(format!("{}: {error}", workspace.state().display()))),
             }
@@ -74,13 +77,15 @@ impl Session {
         Ok(None)
     }
 
-    fn host(workspace: &Workspace, ownership: Ownership, mode: HostMode, output: &Output) -> Result<Self, Failure> {
-        let hosting = Hosting::start(workspace, ownership, mode, 0, HostKind::Run)?;
-        let held = hosting.host.held();
-        if let Some(last) = held.last() {
-            output.note(&format!("{} interrupted run(s) wait for `prismq resume`, the last is {last}", held.len()));
+    /// Says that interrupted runs are waiting, where this process found them as their new host.
+    pub(super) fn note_held(&self, output: &Output) {
+        if let Self::Hosting(hosting) = self
+            && let Some(last) = hosting.host.held().last()
+        {
+            let count = hosting.host.held().len();
+            let runs = if count == 1 { "an interrupted run waits".to_owned() } else { format!("{count} interrupted runs wait") };
+            output.note(&format!("{runs} for `prismq resume`: {last}"));
         }
-        Ok(Self::Hosting(Box::new(hosting)))
     }
 
     pub(super) fn submit(&self, submit: &Submit, output: &Output) -> Result<RunId, Failure> {

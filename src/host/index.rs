@@ -131,11 +131,77 @@ impl Finished {
     /// The newest rows that pass, by the time of submission, at most `limit`.
     #[must_use]
     pub fn newest(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
-        let mut order: Vec<&str> = self.texts().collect();
-        order.sort_unstable_by(|a, b| id_of(b).cmp(id_of(a)));
-        order.into_iter().filter_map(|text| serde_json::from_str(text).ok()).filter(|row| passes(row)).take(limit).collect()
+        let mut order: Vec<Submitted<'_>> = self.submitted().collect();
+        order.sort_unstable_by(|a, b| b.cmp(a));
+        let rows = order.into_iter().filter_map(|submitted| match submitted.at {
+            At::InRow(text) => serde_json::from_str(text).ok(),
+            At::Known(_) => None,
+        });
+        rows.filter(|row| passes(row)).take(limit).collect()
+    }
+
+    /// All runs, to be put in the order of their submission.
+    pub fn submitted(&self) -> impl Iterator<Item = Submitted<'_>> {
+        self.texts().map(|text| Submitted { id: id_of(text), at: At::InRow(text) })
     }
 }
+
+/// A run in the order of submission: by the second in its id, and only within one second by the exact time, which may have to be
+/// read out of the row first.
+#[derive(Debug, Clone, Copy)]
+pub struct Submitted<'a> {
+    /// The run's id.
+    pub id: &'a str,
+    at: At<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At<'a> {
+    Known(Timestamp),
+    InRow(&'a str),
+}
+
+impl<'a> Submitted<'a> {
+    /// A run that is not a row yet.
+    #[must_use]
+    pub fn new(id: &'a str, at: Timestamp) -> Self {
+        Self { id, at: At::Known(at) }
+    }
+
+    fn time(&self) -> Timestamp {
+        match self.at {
+            At::Known(at) => at,
+            At::InRow(text) => {
+                let head = r#""created_at":""#;
+                let value = text.find(head).and_then(|at| text[at + head.len()..].split('"').next());
+                value.and_then(|value| Timestamp::parse_rfc3339(value).ok()).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Ord for Submitted<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        /// Length of `YYYYMMDD-HHMMSS`.
+        const SECOND: usize = 15;
+        let second = self.id.get(..SECOND).cmp(&other.id.get(..SECOND));
+        second.then_with(|| self.time().cmp(&other.time())).then_with(|| self.id.cmp(other.id))
+    }
+}
+
+impl PartialOrd for Submitted<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Submitted<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Submitted<'_> {}
 
 /// The run id of a row's text; empty for a text that is no row.
 fn id_of(row: &str) -> &str {
@@ -168,13 +234,14 @@ mod tests {
     #[test]
     fn the_newest_come_first() {
         let mut finished = Finished::default();
-        let ids = ["20251120-081152-00001", "20251121-081152-00001", "20251120-081152-00002"];
-        for id in ids {
-            finished.push(&row(id));
+        let ids = ["20251120-081152-00001", "20251121-081152-00001", "20251120-081152-00000"];
+        for (at, id) in ids.into_iter().enumerate() {
+            // The last two were submitted in one second, the one with the smaller id later.
+            finished.push(&RunRow { created_at: Timestamp::from_micros(i64::try_from(at).expect("few")), ..row(id) });
         }
         let newest: Vec<String> = finished.newest(2, |_| true).iter().map(|row| row.run_id.to_string()).collect();
         assert_eq!(newest, [ids[1], ids[2]]);
-        assert_eq!(finished.get(&row(ids[2]).run_id), Some(row(ids[2])));
+        assert_eq!(finished.get(&row(ids[0]).run_id).map(|row| row.run_id.to_string()).as_deref(), Some(ids[0]));
         assert_eq!(finished.ids().collect::<Vec<_>>(), ids);
     }
 }

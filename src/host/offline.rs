@@ -2,7 +2,7 @@
 //!
 //! Works the same whether a host is alive or not, and changes nothing.
 
-use super::index::{Finished, RunRow};
+use super::index::{Finished, RunRow, Submitted};
 use super::ownership;
 use super::prepare::RunHead;
 use super::replay::{load_pinned, replay};
@@ -74,7 +74,8 @@ impl Snapshot {
     pub fn rows(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
         let mut rows: Vec<RunRow> = self.live.values().map(|(state, head)| self.live_row(state, head)).filter(&passes).collect();
         rows.extend(self.finished.newest(limit, passes));
-        rows.sort_by(|a, b| b.run_id.cmp(&a.run_id));
+        let submitted = |row: &RunRow| (row.run_id.as_str().get(..15).map(str::to_owned), row.created_at);
+        rows.sort_by_key(|row| std::cmp::Reverse(submitted(row)));
         rows.truncate(limit);
         rows
     }
@@ -146,8 +147,10 @@ impl Snapshot {
     /// When none or several fit.
     pub fn select(&self, selector: &str) -> Result<RunId, SelectError> {
         const SHOWN_MAX: usize = 5;
-        let mut ids: Vec<&str> = self.live.keys().map(RunId::as_str).chain(self.finished.ids()).collect();
-        ids.sort_unstable();
+        let live = self.live.iter().map(|(run, (state, _))| Submitted::new(run.as_str(), state.facts().created.unwrap_or_default()));
+        let mut order: Vec<Submitted<'_>> = live.chain(self.finished.submitted()).collect();
+        order.sort_unstable();
+        let ids: Vec<&str> = order.iter().map(|submitted| submitted.id).collect();
         let none = || SelectError::None(selector.to_owned());
         let back = match selector {
             "last" | "latest" | "@" => Some(0),

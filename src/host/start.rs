@@ -95,6 +95,7 @@ impl Host {
         turn.world.set_synced(last);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
+        tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
         let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
         let handle = Handle::new(workspace.clone(), capacity, inbox);
@@ -184,7 +185,7 @@ fn make_turn(
         fanout: Fanout::default(),
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
-        filing_runs: 0,
+        filing_runs: std::collections::BTreeMap::new(),
         failed: None,
         draining: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
@@ -198,8 +199,8 @@ fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<R
         turn.world.insert(state);
         turn.heads.insert(run, head);
     }
-    for (state, head) in replayed.unfiled.into_values() {
-        turn.filing_runs += 1;
+    for (run, (state, head)) in replayed.unfiled {
+        turn.filing_runs.insert(run, super::runfile::row(&state, &head));
         turn.filing.file(state, head);
     }
     replayed.boots

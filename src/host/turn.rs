@@ -66,8 +66,8 @@ pub(super) struct Turn {
     pub(super) fanout: Fanout,
     pub(super) filing: Filing,
     pub(super) after: BTreeMap<Seq, Vec<After>>,
-    /// Runs whose file is being written.
-    pub(super) filing_runs: usize,
+    /// Runs that have ended and whose file is being written.
+    pub(super) filing_runs: BTreeMap<RunId, RunRow>,
     /// Set when the journal failed: nothing is started or accepted any more.
     pub(super) failed: Option<String>,
     pub(super) draining: bool,
@@ -106,7 +106,7 @@ impl Turn {
     }
 
     fn is_drained(&self) -> bool {
-        let idle = self.world.held().attempts == 0 && self.filing_runs == 0;
+        let idle = self.world.held().attempts == 0 && self.filing_runs.is_empty();
         self.draining && idle && (self.after.is_empty() || self.failed.is_some())
     }
 
@@ -183,14 +183,15 @@ impl Turn {
         self.reuse.remove(run);
         let Some(state) = self.world.remove(run) else { return };
         let Some(head) = self.heads.remove(run) else { return };
-        self.filing_runs += 1;
+        self.filing_runs.insert(run.clone(), runfile::row(&state, &head));
         self.filing.file(state, head);
     }
 
     fn filed(&mut self, row: RunRow) {
-        self.filing_runs -= 1;
-        self.finished.push(&row);
         let run = row.run_id.clone();
+        tracing::info!(%run, status = row.status.as_str(), "ended");
+        self.filing_runs.remove(&run);
+        self.finished.push(&row);
         self.fanout.end(&run, &Update::Ended(Box::new(row)));
     }
 
@@ -198,7 +199,7 @@ impl Turn {
         // Writing the state of a run takes time in proportion to its nodes: as much must have happened meanwhile.
         let nodes: u64 = self.world.runs().map(|run| run.len() as u64).sum();
         let due = self.writer.needs_snapshot() && self.writer.records_since_snapshot() >= nodes * 2;
-        if due && self.failed.is_none() && self.filing_runs == 0 {
+        if due && self.failed.is_none() && self.filing_runs.is_empty() {
             let lines = super::replay::snapshot_lines(&self.finished, &self.world);
             self.writer.snapshot(lines, self.writer.last_seq());
         }
@@ -209,6 +210,7 @@ impl Turn {
             Command::Accept { prepared, retry, reply } => self.accept(*prepared, retry.map(|reuse| *reuse), reply),
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
+            Command::Follow { reply, .. } if self.draining => drop(reply.send(Err(CommandError::Gone))),
             Command::Follow { run, sink, reply } => {
                 let first = self.describe(&run);
                 let known = first.is_some();
@@ -234,7 +236,9 @@ impl Turn {
         if let (Some(state), Some(head)) = (self.world.run(run), self.heads.get(run)) {
             return Some(Update::Run(Box::new(runfile::row(state, head))));
         }
-        self.finished.get(run).map(|row| Update::Ended(Box::new(row)))
+        // Of a run that is being filed the end is told when the file is there.
+        let filing = self.filing_runs.get(run).map(|row| Update::Run(Box::new(row.clone())));
+        filing.or_else(|| self.finished.get(run).map(|row| Update::Ended(Box::new(row))))
     }
 
     fn accept(&mut self, prepared: Prepared, reuse: Option<Reuse>, reply: Reply<()>) {
@@ -249,6 +253,7 @@ impl Turn {
             return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
         }
         let run = prepared.run.clone();
+        tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
         self.world.insert(RunState::new(run.clone(), prepared.definition, prepared.params, workspace));
         self.heads.insert(run.clone(), prepared.head);
@@ -263,7 +268,7 @@ impl Turn {
 
     fn cancel(&mut self, run: &RunId, kill: bool, reply: Reply<()>) {
         let Some(state) = self.world.run(run) else {
-            let known = self.finished.get(run).is_some() || self.heads.contains_key(run);
+            let known = self.filing_runs.contains_key(run) || self.finished.get(run).is_some();
             let answer = if known { Ok(()) } else { Err(CommandError::UnknownRun(run.clone())) };
             return drop(reply.send(answer));
         };
@@ -284,7 +289,9 @@ impl Turn {
             Some(run) => match self.world.run(run) {
                 Some(state) if held(state) => vec![run.clone()],
                 Some(_) => return drop(reply.send(Err(CommandError::NotHeld(run.clone())))),
-                None if self.finished.get(run).is_some() => return drop(reply.send(Err(CommandError::NotHeld(run.clone())))),
+                None if self.filing_runs.contains_key(run) || self.finished.get(run).is_some() => {
+                    return drop(reply.send(Err(CommandError::NotHeld(run.clone()))));
+                }
                 None => return drop(reply.send(Err(CommandError::UnknownRun(run.clone())))),
             },
         };
