@@ -90,7 +90,7 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
         }
-        self.fanout.leave();
+        self.fanout.end_all(&Update::Leaving);
         if let Err(error) = self.writer.close() {
             tracing::error!(%error, "the journal could not be closed");
         }
@@ -153,6 +153,7 @@ impl Turn {
                 for after in std::mem::take(&mut self.after).into_values().flatten() {
                     self.refuse(after);
                 }
+                self.fanout.end_all(&Update::Failed { reason: failure.to_string() });
             }
             journal::Progress::Snapshot(seq) => tracing::debug!(seq = seq.0, "snapshot"),
             journal::Progress::SnapshotFailed(failure) => tracing::warn!(%failure, "a snapshot could not be written"),
@@ -211,6 +212,9 @@ impl Turn {
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
             Command::Follow { reply, .. } if self.draining => drop(reply.send(Err(CommandError::Gone))),
+            Command::Follow { reply, .. } if self.failed.is_some() => {
+                drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default()))));
+            }
             Command::Follow { run, sink, reply } => {
                 let first = self.describe(&run);
                 let known = first.is_some();
