@@ -79,8 +79,10 @@ impl Turn {
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) {
         self.settle();
         while !self.is_drained() {
-            let Some(first) = self.receive(inbox) else { continue };
-            self.handle(first);
+            // Where a deadline came first there is no message, and the scheduler is asked all the same.
+            if let Some(first) = self.receive(inbox) {
+                self.handle(first);
+            }
             for _ in 1..MESSAGES_PER_TURN_MAX {
                 match inbox.try_recv() {
                     Ok(message) => self.handle(message),
