@@ -1,5 +1,4 @@
 //! prismq: a host for modules.
-#![allow(missing_docs, dead_code, clippy::todo)] // while it is being built
 // L0 words
 pub mod diagnostics;
 pub mod event;

@@ -12,6 +12,7 @@ use super::follow::Input;
 use super::output::Output;
 use crate::api;
 use crate::host::HostMode;
+use crate::host::offline::OpenError;
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
 use crate::host::submission::{Retry, Submit};
@@ -221,10 +222,10 @@ pub(super) fn start_failure(error: StartError) -> Failure {
     }
 }
 
-pub(super) fn journal_failure(error: &crate::journal::OpenError) -> Failure {
+pub(super) fn journal_failure(error: &OpenError) -> Failure {
     let exit = match error {
-        crate::journal::OpenError::Damaged(_) | crate::journal::OpenError::NewerFormat { .. } => Exit::JournalDamaged,
-        crate::journal::OpenError::Io { .. } => Exit::Usage,
+        OpenError::Damaged(_) | OpenError::NewerFormat { .. } => Exit::JournalDamaged,
+        OpenError::Io { .. } => Exit::Usage,
     };
     Failure::new(exit, error.to_string()).with_help(error.help())
 }
