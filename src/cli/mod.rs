@@ -127,9 +127,9 @@ impl Context {
     fn find_workspace(&self) -> Result<Option<Workspace>, Failure> {
         match &self.workspace {
             Some(folder) => Workspace::at(folder)
-                .map(Some)
+                .map(|found| Some(found.located()))
                 .map_err(|error| Failure::not_found(format!("the workspace {} cannot be used: {error}", folder.display()))),
-            None => Ok(Workspace::find(&current_folder()?)),
+            None => Ok(Workspace::find(&current_folder()?).map(Workspace::located)),
         }
     }
 }
