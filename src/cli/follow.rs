@@ -45,7 +45,7 @@ pub(super) enum OnInterrupt {
 #[derive(Debug)]
 pub(super) struct Followed {
     /// The run at its end.
-    pub(super) row: RunRow,
+    pub(super) row: Box<RunRow>,
     /// Our own Ctrl-C ended it.
     pub(super) interrupted: bool,
 }
@@ -89,7 +89,7 @@ pub(super) fn follow(
         match input {
             Input::Update(Update::Ended(row)) => {
                 progress.update(&Update::Ended(row.clone()));
-                return Ok(Ending::Run(Followed { row: *row, interrupted: interrupts > 0 }));
+                return Ok(Ending::Run(Followed { row, interrupted: interrupts > 0 }));
             }
             Input::Update(Update::Leaving) => {
                 *session = reattach(run, workspace, context, &inputs)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::output::{Output, Style};
 use crate::host::index::RunRow;
 use crate::host::update::{NodeChange, Update};
-use crate::logs::{Cursor, Line, LogReader, Query, Stream, printable};
+use crate::host::views::{Cursor, Line, LogReader, Query, Stream, printable};
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
 const STARTS_TOLD_MAX: u64 = 100;

@@ -11,8 +11,8 @@ use super::{Context, current_folder};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::host::catalog::{self, Catalog, FileKind};
 use crate::host::render;
+use crate::host::views::Definition;
 use crate::host::workspace::Workspace;
-use crate::pipeline::definition::Definition;
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]

@@ -17,7 +17,7 @@ use super::runfile;
 use super::update::Update;
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
-use crate::event::{Event, RunStatus};
+use crate::event::Event;
 use crate::ids::{RunId, Seq};
 use crate::journal;
 use crate::run::RunState;
@@ -306,13 +306,5 @@ impl Turn {
             Some(seq) => self.after.entry(seq).or_default().push(After::Resumed(reply, runs)),
             None => drop(reply.send(Ok(runs))),
         }
-    }
-
-    /// Whether the run has come to its end.
-    pub(super) fn has_ended(&self, run: &RunId) -> bool {
-        self.world.run(run).is_none_or(|state| match state.status() {
-            RunStatus::Queued | RunStatus::Running => false,
-            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => true,
-        })
     }
 }
