@@ -2,6 +2,7 @@
 //!
 //! `stub MODE [ARGUMENTS]`. It is an example of the package so that `cargo test` builds it and `cargo install` does not ship it.
 //! Whatever waits in here gives up after [`LIFE`], so that a failed test leaves nothing behind for long.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it starts processes, writes files and waits")]
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

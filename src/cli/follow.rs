@@ -45,7 +45,7 @@ pub(super) enum OnInterrupt {
 #[derive(Debug)]
 pub(super) struct Followed {
     /// The run at its end.
-    pub(super) row: RunRow,
+    pub(super) row: Box<RunRow>,
     /// Our own Ctrl-C ended it.
     pub(super) interrupted: bool,
 }
@@ -89,11 +89,12 @@ pub(super) fn follow(
         match input {
             Input::Update(Update::Ended(row)) => {
                 progress.update(&Update::Ended(row.clone()));
-                return Ok(Ending::Run(Followed { row: *row, interrupted: interrupts > 0 }));
+                return Ok(Ending::Run(Followed { row, interrupted: interrupts > 0 }));
             }
             Input::Update(Update::Leaving) => {
                 *session = reattach(run, workspace, context, &inputs)?;
             }
+            Input::Update(Update::Failed { reason }) => return Err(failed(run, &reason)),
             Input::Update(update) => progress.update(&update),
             Input::Lost => return Err(lost(run)),
             Input::Signal(Signal::Hangup) => return Ok(Ending::Detached),
@@ -119,6 +120,11 @@ fn reattach(run: &RunId, workspace: &Workspace, context: &Context, inputs: &mpsc
             Err(_) => std::thread::sleep(REATTACH_PAUSE),
         }
     }
+}
+
+fn failed(run: &RunId, reason: &str) -> Failure {
+    Failure::new(Exit::HostUnreachable, format!("run {run} stopped: {reason}"))
+        .with_help(format!("make room on the disk or mend it; then `prismq resume {run}` goes on, and what had finished is not run again"))
 }
 
 fn lost(run: &RunId) -> Failure {

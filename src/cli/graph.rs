@@ -11,8 +11,7 @@ use super::failure::Failure;
 use super::show::select;
 use super::validate::{definition_of, workspace_of};
 use crate::host::offline;
-use crate::pipeline::definition::Definition;
-use crate::pipeline::export;
+use crate::host::views::{Definition, export};
 
 /// Arguments of `graph`.
 #[derive(Debug, clap::Args)]

@@ -7,11 +7,9 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Style;
 use super::show::{no_node, read, select, split};
-use crate::attempt::AttemptFolder;
+use crate::host::views::{AttemptFolder, Line, LogReader, NodeRow, Query, Stream, printable};
 use crate::host::workspace::Workspace;
 use crate::ids::{AttemptNumber, RunId};
-use crate::logs::{Line, LogReader, Query, Stream, printable};
-use crate::run::view::NodeRow;
 
 /// Arguments of `logs`.
 #[derive(Debug, clap::Args)]

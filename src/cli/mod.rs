@@ -1,10 +1,9 @@
 //! The command line: one file per verb.
 //!
 //! Verbs that only look read files and the journal through `host::offline`; verbs that change something talk to the workspace's host,
-//! and become it where there is none. Inner layers return typed errors; [`failure`] is the one place that turns them into exit codes.
+//! and become it where there is none. Inner layers return typed errors; `failure` is the one place that turns them into exit codes.
 
 mod cancel;
-
 mod client;
 mod exec;
 mod exit;
@@ -16,7 +15,6 @@ mod modules;
 mod output;
 mod plan;
 mod progress;
-
 mod resume;
 mod retry;
 mod run;
@@ -129,9 +127,9 @@ impl Context {
     fn find_workspace(&self) -> Result<Option<Workspace>, Failure> {
         match &self.workspace {
             Some(folder) => Workspace::at(folder)
-                .map(Some)
+                .map(|found| Some(found.located()))
                 .map_err(|error| Failure::not_found(format!("the workspace {} cannot be used: {error}", folder.display()))),
-            None => Ok(Workspace::find(&current_folder()?)),
+            None => Ok(Workspace::find(&current_folder()?).map(Workspace::located)),
         }
     }
 }

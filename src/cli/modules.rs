@@ -10,9 +10,8 @@ use super::failure::Failure;
 use super::output::{Output, Style};
 use crate::diagnostics::Diagnostic;
 use crate::host::catalog::{Catalog, NoModule};
+use crate::host::views::{Module, Program, printable};
 use crate::host::workspace::Workspace;
-use crate::logs::printable;
-use crate::manifest::{Module, Program};
 use crate::request::NodeSettings;
 
 /// Arguments of `modules`.
@@ -151,7 +150,7 @@ fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
         file: module.source.name.clone(),
         runs: program(module, workspace),
         params: module.params.schema(),
-        outputs: module.outputs.as_ref().map(crate::params::ParamSchema::schema),
+        outputs: module.outputs.as_ref().map(|outputs| outputs.schema()),
         dependencies: module.dependencies.iter().map(|(id, _)| id.as_str()).collect(),
         settings: &module.settings,
         concurrency: module.concurrency,

@@ -78,11 +78,6 @@ impl Output {
         self.write(format_args!("{text}"));
     }
 
-    /// Bytes of the result, as they are.
-    pub(crate) fn bytes(&self, bytes: &[u8]) {
-        end_on_closed_pipe(self.out.borrow_mut().write_all(bytes));
-    }
-
     fn write(&self, text: std::fmt::Arguments<'_>) {
         end_on_closed_pipe(self.out.borrow_mut().write_fmt(text));
     }

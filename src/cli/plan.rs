@@ -9,8 +9,8 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Style;
 use super::validate::{definition_of, workspace_of};
-use crate::pipeline::analysis::{self, Sizes};
-use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
+use crate::host::views::analysis::{self, Sizes};
+use crate::host::views::{Definition, Expansion, NodeDef, Work};
 use crate::units::DurationMs;
 
 /// Arguments of `plan`.

@@ -7,9 +7,9 @@ use super::output::{Output, Style};
 use crate::host::index::RunRow;
 use crate::host::runfile::RunFile;
 use crate::host::update::{NodeChange, Update};
+use crate::host::views::{Cursor, Line, LogReader, Query, Stream, printable};
 use crate::host::workspace::Workspace;
 use crate::ids::AttemptNumber;
-use crate::logs::{Cursor, Line, LogReader, Query, Stream, printable};
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
 const STARTS_TOLD_MAX: u64 = 100;
@@ -55,7 +55,7 @@ impl<'a> Progress<'a> {
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
             Update::Ended(row) => self.ended(row),
-            Update::Leaving => {}
+            Update::Failed { .. } | Update::Leaving => {}
         }
         self.output.flush();
     }

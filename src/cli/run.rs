@@ -115,7 +115,7 @@ fn workspace_of(submit: &Submit, context: &Context) -> Result<Workspace, Failure
         return Ok(found);
     }
     if let Target::Pipeline { path } = &submit.target
-        && let Some(found) = path.parent().and_then(Workspace::find)
+        && let Some(found) = path.parent().and_then(Workspace::find).map(Workspace::located)
     {
         return Ok(found);
     }

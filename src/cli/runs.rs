@@ -90,7 +90,7 @@ fn table(rows: &[RunRow], output: &Output) {
     output.line(format!("{:<21}  {:<9}  {:<width$}  {:>19}  {:>9}  {:>6}", "RUN", "STATUS", "NAME", "SUBMITTED", "TOOK", "NODES"));
     for row in rows {
         let shown = if row.held { "held" } else { row.status.as_str() };
-        let took = row.duration_seconds.map_or_else(|| "-".to_owned(), |seconds| seconds_text(seconds));
+        let took = row.duration_seconds.map_or_else(|| "-".to_owned(), seconds_text);
         let name: String = row.name().chars().take(width).collect();
         let status = output.styled(&format!("{shown:<9}"), status_style(row.status));
         let line = format!("{:<21}  {status}  {name:<width$}  {:>19}  {took:>9}  {:>6}", row.run_id, row.created_at.local(), row.total());

@@ -12,7 +12,7 @@ use super::follow::Input;
 use super::output::Output;
 use crate::api;
 use crate::host::HostMode;
-use crate::host::offline::Snapshot;
+use crate::host::offline::{OpenError, Snapshot};
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
 use crate::host::submission::{Retry, Submit};
@@ -221,10 +221,10 @@ pub(super) fn start_failure(error: StartError) -> Failure {
     }
 }
 
-pub(super) fn journal_failure(error: &crate::journal::OpenError) -> Failure {
+pub(super) fn journal_failure(error: &OpenError) -> Failure {
     let exit = match error {
-        crate::journal::OpenError::Damaged(_) | crate::journal::OpenError::NewerFormat { .. } => Exit::JournalDamaged,
-        crate::journal::OpenError::Io { .. } => Exit::Usage,
+        OpenError::Damaged(_) | OpenError::NewerFormat { .. } => Exit::JournalDamaged,
+        OpenError::Io { .. } => Exit::Usage,
     };
     Failure::new(exit, error.to_string()).with_help(error.help())
 }
@@ -285,6 +285,8 @@ fn did_not_start(workspace: &Workspace, status: ExitStatus) -> Failure {
     match Snapshot::read(workspace) {
         Err(error) => journal_failure(&error),
         Ok(Snapshot { damage: Some(damage), .. }) => Failure::new(Exit::JournalDamaged, damage),
-        Ok(_) => Failure::ours(format!("the host in the background ended at once: {status}")).with_help("its log is `.prismq/log/host.log`"),
+        Ok(_) => {
+            Failure::ours(format!("the host in the background ended at once: {status}")).with_help("its log is `.prismq/log/host.log`")
+        }
     }
 }

@@ -9,11 +9,9 @@ use super::session;
 use super::summary::status_style;
 use crate::host::offline::{SelectError, Snapshot};
 use crate::host::runfile::RunFile;
+use crate::host::views::{NodeRow, NodeStatus, printable};
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
-use crate::logs::printable;
-use crate::run::NodeStatus;
-use crate::run::view::NodeRow;
 
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]

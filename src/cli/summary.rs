@@ -8,8 +8,8 @@ use super::progress::Show;
 use crate::event::RunStatus;
 use crate::host::index::RunRow;
 use crate::host::runfile::RunFile;
+use crate::host::views::printable;
 use crate::host::workspace::Workspace;
-use crate::logs::printable;
 
 /// Failed nodes that are named at the end.
 const FAILED_SHOWN_MAX: usize = 10;

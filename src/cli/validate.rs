@@ -11,8 +11,8 @@ use super::{Context, current_folder};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::host::catalog::{self, Catalog, FileKind};
 use crate::host::render;
+use crate::host::views::Definition;
 use crate::host::workspace::Workspace;
-use crate::pipeline::definition::Definition;
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -118,7 +118,7 @@ pub(super) fn workspace_of(file: &Path, context: &Context) -> Result<Workspace, 
     }
     let file = current_folder()?.join(file);
     let folder = if file.is_dir() { Some(file.as_path()) } else { file.parent() };
-    match folder.and_then(Workspace::find) {
+    match folder.and_then(Workspace::find).map(Workspace::located) {
         Some(found) => Ok(found),
         None => context.workspace(),
     }

@@ -34,6 +34,7 @@ mod start;
 pub mod submission;
 mod turn;
 pub mod update;
+pub mod views;
 pub mod workspace;
 
 pub use handle::{Accepted, CommandError, FollowSink, Handle};

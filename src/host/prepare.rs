@@ -128,7 +128,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
         }
         Target::Module { id, with_dependencies } => {
             let module = find_module(&catalog, id.as_str())?;
-            let params = run_params(&module.params, submit, &submit.caller_folder)?;
+            let params = run_params(&module.params, submit, &module.folder)?;
             let definition = module_definition(module, &params.value, *with_dependencies, &catalog.registry)?;
             let (definition, notes) = check_modules(&catalog, &definition).into_result(definition)?;
             (definition, params, notes)

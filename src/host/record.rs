@@ -323,11 +323,30 @@ mod tests {
     #[test]
     fn the_records_of_today_stay_readable() {
         // A change of any of these lines is a change of the journal's format: old journals must still be read.
-        let lines: Vec<String> = samples()
-            .iter()
-            .map(|sample| format!("{} {}", kind(sample), data(sample).map(|data| data.get().to_owned()).unwrap_or_default()))
-            .collect();
-        insta::assert_snapshot!(lines.join("\n"));
+        let line = |sample: &Event| match data(sample) {
+            Some(data) => format!("{} {}", kind(sample), data.get()),
+            None => kind(sample).to_owned(),
+        };
+        let lines: Vec<String> = samples().iter().map(line).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        run.submit {"pinned":"00"}
+        run.cancel {"kill":true}
+        run.hold
+        run.resume
+        run.end {"status":"failed","outputs":{"a":[1,"ä"]}}
+        node.ready
+        node.skip {"reason":{"because":"dependency","root":"fetch"}}
+        node.expand {"items":[1,"x"]}
+        node.open {"params":{"a":[1,"ä"]}}
+        node.finish {"outputs":{"a":[1,"ä"]}}
+        node.fail {"failure":{"cause":"lost","reason":"host_died"}}
+        node.cancel
+        node.reuse {"from":"20251120-081152-zzzzz"}
+        att.intent
+        att.start {"grant":{"cpus":1000},"isolation":"direct","params":{"a":[1,"ä"]},"defaulted":["/a"],"script_hash":"ff"}
+        att.stop {"reason":"timeout"}
+        att.exit {"failure":{"cause":"exit","code":3},"code":3,"duration_ms":12,"leaked":true}
+        "#);
     }
 
     #[test]

@@ -104,7 +104,16 @@ mod tests {
             .at(Place { source: source.clone(), span: Span::new(6, 11) })
             .with_help("did you mean `params`?")
             .with_related("first seen here", Place { source, span: Span::new(0, 2) });
-        insta::assert_snapshot!(diagnostics(&item.into(), false), @"");
+        insta::assert_snapshot!(diagnostics(&item.into(), false), @r"
+        error: unknown field `parms`
+         --> m.yaml:2:1
+          |
+        2 | parms: {}
+          | ^^^^^
+          |
+          = note: first seen here: m.yaml:1:1
+          = help: did you mean `params`?
+        ");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::runfile;
 use super::update::{NodeChange, Update};
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
-use crate::event::{Event, RunStatus};
+use crate::event::Event;
 use crate::ids::{RunId, Seq};
 use crate::journal;
 use crate::run::RunState;
@@ -95,7 +95,7 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
         }
-        self.fanout.leave();
+        self.fanout.end_all(&Update::Leaving);
         if let Err(error) = self.writer.close() {
             tracing::error!(%error, "the journal could not be closed");
         }
@@ -158,6 +158,7 @@ impl Turn {
                 for after in std::mem::take(&mut self.after).into_values().flatten() {
                     self.refuse(after);
                 }
+                self.fanout.end_all(&Update::Failed { reason: failure.to_string() });
             }
             journal::Progress::Snapshot(seq) => tracing::debug!(seq = seq.0, "snapshot"),
             journal::Progress::SnapshotFailed(failure) => tracing::warn!(%failure, "a snapshot could not be written"),
@@ -216,6 +217,9 @@ impl Turn {
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
             Command::Follow { reply, .. } if self.draining => drop(reply.send(Err(CommandError::Gone))),
+            Command::Follow { reply, .. } if self.failed.is_some() => {
+                drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default()))));
+            }
             Command::Follow { run, sink, reply } => {
                 let first = self.describe(&run);
                 let known = first.is_some();
@@ -326,13 +330,5 @@ impl Turn {
             Some(seq) => self.after.entry(seq).or_default().push(After::Resumed(reply, runs)),
             None => drop(reply.send(Ok(runs))),
         }
-    }
-
-    /// Whether the run has come to its end.
-    pub(super) fn has_ended(&self, run: &RunId) -> bool {
-        self.world.run(run).is_none_or(|state| match state.status() {
-            RunStatus::Queued | RunStatus::Running => false,
-            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => true,
-        })
     }
 }

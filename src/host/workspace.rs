@@ -15,6 +15,8 @@ const MARKERS: [&str; 3] = ["prismq.yaml", ".prismq", "manifests"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
     root: PathBuf,
+    /// Where the settings put the runs' folders, if not into the state.
+    runs: Option<PathBuf>,
 }
 
 impl Workspace {
@@ -24,7 +26,7 @@ impl Workspace {
     /// When the folder does not exist.
     pub fn at(folder: &Path) -> io::Result<Self> {
         let root = plain(std::fs::canonicalize(folder)?);
-        if root.is_dir() { Ok(Self { root }) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+        if root.is_dir() { Ok(Self { root, runs: None }) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
     }
 
     /// The nearest folder from `start` upward that holds `prismq.yaml`, `.prismq` or `manifests`.
@@ -34,7 +36,15 @@ impl Workspace {
         start
             .ancestors()
             .find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists()))
-            .map(|root| Self { root: root.to_owned() })
+            .map(|root| Self { root: root.to_owned(), runs: None })
+    }
+
+    /// The same, with the runs' folders where `host.runs_dir` of the settings puts them. Settings that cannot be read change nothing here:
+    /// whoever needs them says what is wrong with them.
+    #[must_use]
+    pub fn located(mut self) -> Self {
+        self.runs = super::catalog::settings_of(&self).ok().and_then(|settings| settings.runs_dir);
+        self
     }
 
     /// Its folder, absolute.
@@ -76,7 +86,7 @@ impl Workspace {
     /// Where all runs' folders lie.
     #[must_use]
     pub fn runs(&self) -> PathBuf {
-        self.state().join("runs")
+        self.runs.clone().unwrap_or_else(|| self.state().join("runs"))
     }
 
     /// How messages call a file: relative to the workspace with `/`, or whole if it lies elsewhere.

@@ -1,7 +1,7 @@
 //! What a journal holds, read and verified: the lines of its newest snapshot, and the records after it.
 //!
 //! Reading changes nothing on disk. It starts at the newest snapshot whose checksum holds, finds the segments that continue it, and
-//! verifies them record by record ([`scan`](super::scan)). What to do about a torn tail is left to `recover`.
+//! verifies them record by record ([`super::scan`]). What to do about a torn tail is left to `recover`.
 
 use std::borrow::Cow;
 use std::fs;

@@ -19,7 +19,7 @@ pub struct Line {
     /// Where it came from.
     pub stream: Stream,
     /// The text without its line end (`\n` or `\r\n`). Bytes that are no UTF-8 are replaced; everything else is as it came: see
-    /// [`printable`](super::printable) before showing it on a terminal.
+    /// [`printable`](super::printable()) before showing it on a terminal.
     pub text: String,
     /// It has no line end: it was cut at [`LINE_MAX`], or the output ended here.
     pub partial: bool,

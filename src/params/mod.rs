@@ -136,4 +136,5 @@ impl ParamSchema {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a limit on how long a hostile input may take")]
 mod tests;

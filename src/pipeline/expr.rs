@@ -376,4 +376,5 @@ impl Expression {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a limit on how long a hostile input may take")]
 mod tests;

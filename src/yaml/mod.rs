@@ -127,4 +127,5 @@ fn refuse_unread(source: &Arc<Source>, limits: &Limits) -> Option<Diagnostic> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests measure, and read the files of the repository")]
 mod tests;

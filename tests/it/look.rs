@@ -6,7 +6,11 @@ use crate::support::{TestSpace, json_lines, steady};
 
 fn with_runs() -> (TestSpace, Vec<String>) {
     let space = TestSpace::new();
-    space.module("say", "params: {properties: {text: {type: string, default: hi}}}", "print(P['text'])\nprint('oh', file=sys.stderr)\nif P['text'] == 'bad': sys.exit(2)");
+    space.module(
+        "say",
+        "params: {properties: {text: {type: string, default: hi}}}",
+        "print(P['text'])\nprint('oh', file=sys.stderr)\nif P['text'] == 'bad': sys.exit(2)",
+    );
     space.write("p.yaml", "name: pair\nnodes:\n  a: {module: say, with: {text: one}}\n  b: {module: say, needs: [a], with: {text: two}}\n");
     space.prismq(&["run", "say"]).ends(0);
     space.prismq(&["run", "say", "-p", "text=bad"]).ends(1);

@@ -28,7 +28,11 @@ fn reason(file: &Value, path: &str) -> String {
 
 fn with_modules() -> TestSpace {
     let space = TestSpace::new();
-    space.module("list", "params: {properties: {n: {type: integer}}}\noutputs: {properties: {items: {type: array}}}", "out(items=list(range(P['n'])))");
+    space.module(
+        "list",
+        "params: {properties: {n: {type: integer}}}\noutputs: {properties: {items: {type: array}}}",
+        "out(items=list(range(P['n'])))",
+    );
     let value = "params: {properties: {v: {}, bad: {}}}\noutputs: {properties: {v: {}}}";
     space.module("value", value, "mark('order', NODE)\nif P.get('bad') == P.get('v') and 'bad' in P: sys.exit(9)\nout(v=P.get('v'))");
     space
@@ -73,7 +77,11 @@ fn an_empty_list_is_a_completed_node() {
 #[test]
 fn a_failed_instance_fails_the_whole() {
     let space = with_modules();
-    let file = run(&space, "nodes:\n  each: {module: value, matrix: {x: [1, 2, 3]}, with: {v: \"${{ matrix.x }}\", bad: 2}}\n  after: {module: value, needs: [each]}\n", 1);
+    let file = run(
+        &space,
+        "nodes:\n  each: {module: value, matrix: {x: [1, 2, 3]}, with: {v: \"${{ matrix.x }}\", bad: 2}}\n  after: {module: value, needs: [each]}\n",
+        1,
+    );
     assert_eq!(statuses(&file), ["each=failed", "after=skipped", "each[0]=completed", "each[1]=failed", "each[2]=completed"]);
     assert!(reason(&file, "after").contains("each"), "{}", reason(&file, "after"));
 }
@@ -81,7 +89,11 @@ fn a_failed_instance_fails_the_whole() {
 #[test]
 fn foreach_over_something_that_is_no_list_fails_with_its_reason() {
     let space = with_modules();
-    let file = run(&space, "nodes:\n  a: {module: value, with: {v: 7}}\n  each: {module: value, foreach: \"${{ nodes.a.outputs.v }}\", with: {v: \"${{ item }}\"}}\n", 1);
+    let file = run(
+        &space,
+        "nodes:\n  a: {module: value, with: {v: 7}}\n  each: {module: value, foreach: \"${{ nodes.a.outputs.v }}\", with: {v: \"${{ item }}\"}}\n",
+        1,
+    );
     assert_eq!(node(&file, "each")["status"], "failed");
     assert!(reason(&file, "each").contains("list"), "{}", reason(&file, "each"));
 }
@@ -100,10 +112,22 @@ fn matrix_counts_like_a_clock() {
 #[test]
 fn sub_pipelines_go_on_item_by_item() {
     let space = with_modules();
-    space.module("step", "params: {properties: {i: {type: integer}}}\noutputs: {properties: {i: {type: integer}}}", "mark('order', NODE)\nout(i=P['i'] + 1)");
+    space.module(
+        "step",
+        "params: {properties: {i: {type: integer}}}\noutputs: {properties: {i: {type: integer}}}",
+        "mark('order', NODE)\nout(i=P['i'] + 1)",
+    );
     // The first step of the last item waits until the second step of the first item is done: impossible if items went in lockstep.
-    space.module("knot", "params: {properties: {i: {type: integer}}}\noutputs: {properties: {i: {type: integer}}}", "if P['i'] == 1: gate('first-is-through')\nout(i=P['i'])");
-    space.module("open", "params: {properties: {i: {type: integer}}}\noutputs: {properties: {i: {type: integer}}}", "open(os.path.join(SPACE, 'gates', 'first-is-through'), 'w').close()\nout(i=P['i'] * 100)");
+    space.module(
+        "knot",
+        "params: {properties: {i: {type: integer}}}\noutputs: {properties: {i: {type: integer}}}",
+        "if P['i'] == 1: gate('first-is-through')\nout(i=P['i'])",
+    );
+    space.module(
+        "open",
+        "params: {properties: {i: {type: integer}}}\noutputs: {properties: {i: {type: integer}}}",
+        "open(os.path.join(SPACE, 'gates', 'first-is-through'), 'w').close()\nout(i=P['i'] * 100)",
+    );
     space.write("inner.yaml", "params: {required: [i], properties: {i: {type: integer}}}\noutputs: {i: \"${{ nodes.b.outputs.i }}\"}\nnodes:\n  a: {module: knot, with: {i: \"${{ params.i }}\"}}\n  b: {module: open, with: {i: \"${{ nodes.a.outputs.i }}\"}}\n");
     let file = run(
         &space,
@@ -132,7 +156,10 @@ nodes:
 "#,
         0,
     );
-    assert_eq!(statuses(&file), ["bad=failed", "behind=skipped", "further=skipped", "handler=completed", "never=skipped", "fine=completed"]);
+    assert_eq!(
+        statuses(&file),
+        ["bad=failed", "behind=skipped", "further=skipped", "handler=completed", "never=skipped", "fine=completed"]
+    );
     assert_eq!(node(&file, "handler")["outputs"], json!({"v": 9}));
     assert!(reason(&file, "further").contains("bad"), "the root cause, not the link before: {}", reason(&file, "further"));
 }
@@ -142,7 +169,10 @@ fn on_failure_stop_ends_what_has_not_begun() {
     let space = with_modules();
     space.module("slow", "grace: 5s", "mark('began')\ngate('never')");
     space.module("fails", "", "gate('fail')\nsys.exit(1)");
-    space.write("p.yaml", "on_failure: stop\nnodes:\n  bad: {module: fails}\n  slow: {module: slow}\n  late: {module: value, needs: [slow]}\n");
+    space.write(
+        "p.yaml",
+        "on_failure: stop\nnodes:\n  bad: {module: fails}\n  slow: {module: slow}\n  late: {module: value, needs: [slow]}\n",
+    );
     let running = space.start(&["run", "p.yaml"]);
     space.wait_for_marks("began", 1);
     space.open("fail");
@@ -156,7 +186,11 @@ fn on_failure_stop_ends_what_has_not_begun() {
 #[test]
 fn retries_by_cause_with_growing_waits() {
     let space = TestSpace::new();
-    space.module("flaky", "params: {properties: {fails: {type: integer}}}", "mark('tries-' + NODE, str(time.time()))\nif ATTEMPT <= P['fails']: sys.exit(1)\nout(attempt=ATTEMPT)");
+    space.module(
+        "flaky",
+        "params: {properties: {fails: {type: integer}}}",
+        "mark('tries-' + NODE, str(time.time()))\nif ATTEMPT <= P['fails']: sys.exit(1)\nout(attempt=ATTEMPT)",
+    );
     let file = run(
         &space,
         r#"
@@ -225,7 +259,11 @@ fn limits_at_once() {
 fn what_an_expression_cannot_do_is_a_failed_node_with_its_reason() {
     let space = with_modules();
     space.module("free", "", "out(x=[1])");
-    let file = run(&space, "nodes:\n  a: {module: free}\n  b: {module: value, with: {v: \"${{ nodes.a.outputs.nothing }}\"}}\n  c: {module: value, with: {v: \"${{ nodes.a.outputs.x + 1 }}\"}}\n", 1);
+    let file = run(
+        &space,
+        "nodes:\n  a: {module: free}\n  b: {module: value, with: {v: \"${{ nodes.a.outputs.nothing }}\"}}\n  c: {module: value, with: {v: \"${{ nodes.a.outputs.x + 1 }}\"}}\n",
+        1,
+    );
     assert_eq!(statuses(&file), ["a=completed", "b=failed", "c=failed"]);
     assert!(reason(&file, "b").contains("nothing") || reason(&file, "b").contains("undefined"), "{}", reason(&file, "b"));
 }

@@ -36,7 +36,11 @@ fn a_module_prints_what_it_prints_and_ends_well() {
 #[test]
 fn a_pipeline_hands_outputs_from_node_to_node() {
     let space = TestSpace::awkward();
-    space.module("number", "params: {properties: {n: {type: integer, default: 20}}}\noutputs: {properties: {n: {type: integer}}}", "out(n=P['n'] + 1)");
+    space.module(
+        "number",
+        "params: {properties: {n: {type: integer, default: 20}}}\noutputs: {properties: {n: {type: integer}}}",
+        "out(n=P['n'] + 1)",
+    );
     space.write(
         "pipelines/sum of zwei.yaml",
         r#"
@@ -63,16 +67,25 @@ nodes:
 fn parameters_come_from_defaults_a_file_and_the_command_line() {
     let space = with_echo();
     space.write("in.yaml", "text: from the file\ncount: 7\ndeep: {a: 1.5}\n");
-    space.prismq(&["run", "echo", "--params", "in.yaml", "-p", "count=9", "-p", "deep.list=x", "-p", "deep.list=y z", "-p", "fast=true"]).ends(0);
+    space
+        .prismq(&["run", "echo", "--params", "in.yaml", "-p", "count=9", "-p", "deep.list=x", "-p", "deep.list=y z", "-p", "fast=true"])
+        .ends(0);
     let node = space.node("last", "echo");
     let wanted = json!({"text": "from the file", "count": 9, "deep": {"a": 1.5, "list": ["x", "y z"]}, "fast": true});
     assert_eq!(node["outputs"]["got"], wanted);
     assert_eq!(node["parameters"], wanted);
 
     space.prismq(&["run", "echo", "-p", "text=123"]).ends(0).says("hello 123");
-    assert_eq!(space.node("last", "echo")["parameters"], json!({"text": "123", "count": 3}), "the default of an integer, and text by the schema");
+    assert_eq!(
+        space.node("last", "echo")["parameters"],
+        json!({"text": "123", "count": 3}),
+        "the default of an integer, and text by the schema"
+    );
 
-    space.prismq_reading(&["run", "echo", "--params", "-"], r#"{"text": "ze standardního vstupu", "count": 2}"#).ends(0).says("ze standardního");
+    space
+        .prismq_reading(&["run", "echo", "--params", "-"], r#"{"text": "ze standardního vstupu", "count": 2}"#)
+        .ends(0)
+        .says("ze standardního");
     space.prismq_reading(&["run", "echo", "--params", "-"], "text: yaml is fine as well\n").ends(0).says("yaml is fine");
 }
 
@@ -178,14 +191,18 @@ fn json_is_one_value_of_a_known_shape() {
     assert_eq!(node["isolation"], "direct", "what was done is recorded, whatever was asked for");
     // What the verb printed is what was kept.
     let kept: serde_json::Value =
-        serde_json::from_str(&space.read(format!(".prismq/runs/{}/run.json", file["run"]["run_id"].as_str().expect("an id")))).expect("JSON");
+        serde_json::from_str(&space.read(format!(".prismq/runs/{}/run.json", file["run"]["run_id"].as_str().expect("an id"))))
+            .expect("JSON");
     assert_eq!(kept, file);
 }
 
 #[test]
 fn a_dry_run_checks_and_starts_nothing() {
     let space = with_echo();
-    space.write("p.yaml", "params: {properties: {t: {type: string, default: dry}}}\nnodes:\n  a: {module: echo, with: {text: \"${{ params.t }}\"}}\n");
+    space.write(
+        "p.yaml",
+        "params: {properties: {t: {type: string, default: dry}}}\nnodes:\n  a: {module: echo, with: {text: \"${{ params.t }}\"}}\n",
+    );
     space.prismq(&["run", "p.yaml", "--dry-run"]).ends(0).says("wave 1").says("dry");
     space.prismq(&["run", "p.yaml", "--dry-run", "-p", "t=1", "-p", "nope=1"]).ends(3).complains("nope");
     space.prismq(&["run", "echo", "--dry-run"]).ends(3);

@@ -88,7 +88,8 @@ fn a12_scripts_outside_the_workspace() {
     }
     space.write("prismq.yaml", format!("roots: [{:?}]\n", allowed.display().to_string()));
     std::os::unix::fs::symlink(similar.join("x.py"), space.at("modules/link.py")).expect("a link");
-    let script = |id: &str, path: &str| space.write(&format!("manifests/{id}.yaml"), format!("id: {id}\nscript: {path:?}\nruntime: python\n"));
+    let script =
+        |id: &str, path: &str| space.write(&format!("manifests/{id}.yaml"), format!("id: {id}\nscript: {path:?}\nruntime: python\n"));
     script("fine", &allowed.join("x.py").display().to_string());
     space.prismq(&["run", "fine"]).ends(0).says("ran");
     let out = outside.path().display().to_string();
@@ -144,7 +145,11 @@ fn a18_unknown_parameters_and_variables_of_the_loader() {
     let space = with_a_good_one();
     space.prismq(&["run", "good", "-p", "x=1"]).ends(3).complains("x");
     for name in ["LD_PRELOAD", "PYTHONPATH", "PATH", "DYLD_INSERT_LIBRARIES", "PRISMQ_RUN_ID", "A=B"] {
-        refused(&space, format!("id: bad\nscript: ../modules/good.py\nenvironment: {{{name:?}: \"1\"}}\n"), &["manifests/bad.yaml:3:", name]);
+        refused(
+            &space,
+            format!("id: bad\nscript: ../modules/good.py\nenvironment: {{{name:?}: \"1\"}}\n"),
+            &["manifests/bad.yaml:3:", name],
+        );
     }
 }
 
@@ -157,7 +162,11 @@ fn a19_a20_alias_bombs() {
         exponential.push_str(&format!("k{level}: &a{level} [{list}]\n"));
     }
     refused(&space, exponential, &["manifests/bad.yaml:7:", "aliases"]);
-    let quadratic = format!("id: bad\nscript: ../modules/good.py\nname: &long {:?}\ntags: [{}]\n", "x".repeat(100_000), vec!["*long"; 10_000].join(", "));
+    let quadratic = format!(
+        "id: bad\nscript: ../modules/good.py\nname: &long {:?}\ntags: [{}]\n",
+        "x".repeat(100_000),
+        vec!["*long"; 10_000].join(", ")
+    );
     refused(&space, quadratic, &["manifests/bad.yaml:4:", "aliases"]);
 }
 
@@ -227,7 +236,13 @@ fn a44_too_many_nodes_are_refused_before_they_are_made() {
     space.prismq(&["validate", "matrix.yaml"]).ends(3).complains("matrix.yaml:").complains("1000000");
     space.prismq(&["run", "matrix.yaml"]).ends(3);
     let six = list(11);
-    space.write("product.yaml", format!("nodes:\n  a:\n    module: good\n    matrix: {{{}}}\n", (0..40).map(|at| format!("k{at}: {six}")).collect::<Vec<_>>().join(", ")));
+    space.write(
+        "product.yaml",
+        format!(
+            "nodes:\n  a:\n    module: good\n    matrix: {{{}}}\n",
+            (0..40).map(|at| format!("k{at}: {six}")).collect::<Vec<_>>().join(", ")
+        ),
+    );
     space.prismq(&["validate", "product.yaml"]).ends(3).complains("product.yaml:");
 }
 
@@ -281,7 +296,10 @@ fn f61_two_files_with_one_id() {
 #[test]
 fn f67_circles_and_what_is_missing() {
     let space = with_a_good_one();
-    space.write("circle.yaml", "nodes:\n  a: {module: good, needs: [c]}\n  b: {module: good, needs: [a]}\n  c: {module: good, needs: [b]}\n");
+    space.write(
+        "circle.yaml",
+        "nodes:\n  a: {module: good, needs: [c]}\n  b: {module: good, needs: [a]}\n  c: {module: good, needs: [b]}\n",
+    );
     let ran = space.prismq(&["validate", "circle.yaml"]).ends(3);
     insta::assert_snapshot!("a_circle", steady(&ran.stderr, &space));
     space.write("self.yaml", "nodes:\n  a: {module: good, needs: [a]}\n");
@@ -295,7 +313,8 @@ fn f67_circles_and_what_is_missing() {
 fn f67_a_circle_of_many_nodes() {
     let space = with_a_good_one();
     let count = 20_000;
-    let nodes: Vec<String> = (0..count).map(|at| format!("\"n{at}\": {{\"module\": \"good\", \"needs\": [\"n{}\"]}}", (at + 1) % count)).collect();
+    let nodes: Vec<String> =
+        (0..count).map(|at| format!("\"n{at}\": {{\"module\": \"good\", \"needs\": [\"n{}\"]}}", (at + 1) % count)).collect();
     space.write("long.json", format!("{{\"nodes\": {{{}}}}}", nodes.join(",\n")));
     space.prismq(&["validate", "long.json"]).ends(3).complains("long.json:");
 }
@@ -304,7 +323,11 @@ fn f67_a_circle_of_many_nodes() {
 fn keys_of_later_are_refused_by_name() {
     let space = with_a_good_one();
     for key in ["secrets: [A]", "schedule: {cron: \"0 6 * * *\"}", "resources: {vram: 1GiB}", "priority: 1"] {
-        refused(&space, format!("id: bad\nscript: ../modules/good.py\n{key}\n"), &["manifests/bad.yaml:3:", key.split(':').next().unwrap_or(key)]);
+        refused(
+            &space,
+            format!("id: bad\nscript: ../modules/good.py\n{key}\n"),
+            &["manifests/bad.yaml:3:", key.split(':').next().unwrap_or(key)],
+        );
     }
 }
 

@@ -55,13 +55,16 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::Decisions, "fields", words_and!()),
     row(Layer::Decisions, "params", words_and!("fields")),
     row(Layer::Decisions, "resources", words_and!("fields")),
-    row(Layer::Decisions, "settings", words_and!("fields", "params", "resources")),
     row(Layer::Decisions, "pipeline::expr", words_and!("fields")),
-    row(Layer::Decisions, "manifest", words_and!("fields", "params", "resources", "settings", "pipeline::expr")),
-    row(Layer::Decisions, "pipeline", words_and!("fields", "params", "resources", "settings", "pipeline::expr", "manifest")),
+    row(Layer::Decisions, "manifest", words_and!("fields", "params", "resources", "pipeline::expr")),
+    // Settings hold defaults for the keys of manifests, and read them with the same code.
+    row(Layer::Decisions, "settings", words_and!("fields", "params", "resources", "manifest")),
+    row(Layer::Decisions, "pipeline", words_and!("fields", "params", "resources", "pipeline::expr", "manifest")),
+    row(Layer::Decisions, "schemas", words_and!("manifest", "settings", "pipeline")),
     row(Layer::Decisions, "run", words_and!("params", "resources", "pipeline::expr", "manifest", "pipeline")),
-    row(Layer::Decisions, "scheduler", words_and!("resources", "settings", "manifest", "pipeline", "run")),
+    row(Layer::Decisions, "scheduler", words_and!("resources", "manifest", "pipeline", "run")),
     // Input and output: words only, and not each other, but for the engine, which drives attempts and writes their logs.
+    row(Layer::InputOutput, "probe", words_and!()),
     row(Layer::InputOutput, "yaml", words_and!()),
     row(Layer::InputOutput, "source", words_and!()),
     row(Layer::InputOutput, "journal", words_and!()),
@@ -80,8 +83,10 @@ pub(crate) const TABLE: &[Row] = &[
             "pipeline::expr",
             "manifest",
             "pipeline",
+            "schemas",
             "run",
             "scheduler",
+            "probe",
             "yaml",
             "source",
             "journal",
@@ -90,7 +95,8 @@ pub(crate) const TABLE: &[Row] = &[
             "engine",
         ),
     ),
-    // Surfaces: the host's handle and views, never an engine, the journal or the scheduler.
+    // Surfaces: the host's handle and views, never an engine, the journal or the scheduler. What they print of graphs, nodes and logs
+    // is named through `host::views`: a wider row here would let a verb reach for `run::apply` or an engine without anybody noticing.
     row(Layer::Surfaces, "api", words_and!("host")),
     row(Layer::Surfaces, "cli", words_and!("host", "api")),
     row(Layer::Surfaces, "main", &["cli"]),

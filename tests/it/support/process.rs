@@ -104,10 +104,7 @@ impl Running {
             let _ = stdin.write_all(input.as_bytes());
         }
         let (out, err) = (Arc::default(), Arc::default());
-        let readers = vec![
-            read(child.stdout.take().expect("it is piped"), &out),
-            read(child.stderr.take().expect("it is piped"), &err),
-        ];
+        let readers = vec![read(child.stdout.take().expect("it is piped"), &out), read(child.stderr.take().expect("it is piped"), &err)];
         Self { child, out, err, readers }
     }
 

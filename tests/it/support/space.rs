@@ -113,7 +113,13 @@ impl TestSpace {
     /// The program with these arguments, in this workspace.
     pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prismq"));
-        command.args(args).current_dir(&self.root).env_remove("PRISMQ_WORKSPACE").env(MARK, &self.root).env("NO_COLOR", "1").env("TZ", "UTC");
+        command
+            .args(args)
+            .current_dir(&self.root)
+            .env_remove("PRISMQ_WORKSPACE")
+            .env(MARK, &self.root)
+            .env("NO_COLOR", "1")
+            .env("TZ", "UTC");
         command
     }
 

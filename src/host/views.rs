@@ -1,0 +1,12 @@
+//! What surfaces may see of the parts below the host: graphs, modules, nodes and logs, to be read and printed.
+//!
+//! Everything here is a view: nothing changes a run, starts a process or writes a record. Surfaces name these things by this module
+//! and not by the parts that define them, so that an engine, the journal, the scheduler or a run's state cannot slip in beside them.
+
+pub use crate::attempt::AttemptFolder;
+pub use crate::logs::{Cursor, Line, LogReader, Query, Stream, printable};
+pub use crate::manifest::{Module, Program};
+pub use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
+pub use crate::pipeline::{analysis, export};
+pub use crate::run::NodeStatus;
+pub use crate::run::view::NodeRow;
