@@ -1,9 +1,11 @@
 //! Tests of whole parts: real programs, real files.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests start programs, read files and look at the clock")]
 
+mod again;
 mod engine;
 mod exec;
 mod look;
+mod module;
 mod nodes;
 mod run;
 mod support;
