@@ -172,7 +172,7 @@ async fn read_updates(mut body: Incoming, inputs: &mpsc::Sender<Input>) -> bool 
         let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { continue };
         for line in pending[..end].split(|byte| *byte == b'\n') {
             let Ok(update) = serde_json::from_slice::<Update>(line) else { continue };
-            let last = matches!(update, Update::Ended(_) | Update::Leaving);
+            let last = matches!(update, Update::Ended(_) | Update::Failed { .. } | Update::Leaving);
             if inputs.send(Input::Update(update)).is_err() || last {
                 return true;
             }

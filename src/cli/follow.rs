@@ -94,6 +94,7 @@ pub(super) fn follow(
             Input::Update(Update::Leaving) => {
                 *session = reattach(run, workspace, context, &inputs)?;
             }
+            Input::Update(Update::Failed { reason }) => return Err(failed(run, &reason)),
             Input::Update(update) => progress.update(&update),
             Input::Lost => return Err(lost(run)),
             Input::Signal(Signal::Hangup) => return Ok(Ending::Detached),
@@ -119,6 +120,11 @@ fn reattach(run: &RunId, workspace: &Workspace, context: &Context, inputs: &mpsc
             Err(_) => std::thread::sleep(REATTACH_PAUSE),
         }
     }
+}
+
+fn failed(run: &RunId, reason: &str) -> Failure {
+    Failure::new(Exit::HostUnreachable, format!("run {run} stopped: {reason}"))
+        .with_help(format!("make room on the disk or mend it; then `prismq resume {run}` goes on, and what had finished is not run again"))
 }
 
 fn lost(run: &RunId) -> Failure {

@@ -44,7 +44,7 @@ impl<'a> Progress<'a> {
             Update::Node(change) => self.node(change),
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
-            Update::Ended(_) | Update::Leaving => {}
+            Update::Ended(_) | Update::Failed { .. } | Update::Leaving => {}
         }
         self.output.flush();
     }

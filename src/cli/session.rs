@@ -1,7 +1,7 @@
 //! The way to a host: this process, or another one that owns the workspace already.
 
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::follow::Input;
 use super::output::Output;
 use crate::api;
 use crate::host::HostMode;
-use crate::host::offline::OpenError;
+use crate::host::offline::{OpenError, Snapshot};
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
 use crate::host::submission::{Retry, Submit};
@@ -187,10 +187,10 @@ impl Hosting {
 }
 
 /// Starts `serve --until-idle`, which leaves this terminal's session by itself.
-pub(super) fn start_background(workspace: &Workspace) -> Result<u32, Failure> {
+pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> {
     let failed = |error: io::Error| Failure::ours(format!("a host in the background could not be started: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
-    let child = Command::new(program)
+    Command::new(program)
         .args(["serve", "--until-idle", "--workspace"])
         .arg(workspace.root())
         .current_dir(workspace.root())
@@ -198,8 +198,7 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<u32, Failure> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(failed)?;
-    Ok(child.id())
+        .map_err(failed)
 }
 
 fn reach(workspace: &Workspace) -> Option<Client> {
@@ -262,15 +261,32 @@ pub(super) fn attach_or_start(workspace: &Workspace) -> Result<Client, Failure> 
     if let Some(client) = Session::attach(workspace)? {
         return Ok(client);
     }
-    start_background(workspace)?;
+    let mut started = start_background(workspace)?;
     let deadline = Instant::now() + REACH_LIMIT;
     loop {
         if let Some(client) = reach(workspace) {
             return Ok(client);
         }
+        // One that ended since another was faster is no failure: that other one is the owner.
+        if let Ok(Some(status)) = started.try_wait()
+            && !ownership::is_owned(workspace)
+        {
+            return Err(did_not_start(workspace, status));
+        }
         if Instant::now() >= deadline {
             return Err(not_reached(workspace));
         }
         std::thread::sleep(REACH_PAUSE);
+    }
+}
+
+/// Why the host in the background ended at once. It has no terminal to say so itself.
+fn did_not_start(workspace: &Workspace, status: ExitStatus) -> Failure {
+    match Snapshot::read(workspace) {
+        Err(error) => journal_failure(&error),
+        Ok(Snapshot { damage: Some(damage), .. }) => Failure::new(Exit::JournalDamaged, damage),
+        Ok(_) => {
+            Failure::ours(format!("the host in the background ended at once: {status}")).with_help("its log is `.prismq/log/host.log`")
+        }
     }
 }

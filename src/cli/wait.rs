@@ -70,7 +70,7 @@ fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>) -> Waited {
         let left = deadline.map_or(LONGEST_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
         match receiver.recv_timeout(left) {
             Ok(Input::Update(Update::Ended(row))) => return Waited::Ended(Exit::of_status(row.status)),
-            Ok(Input::Update(Update::Leaving) | Input::Lost) => return Waited::Again,
+            Ok(Input::Update(Update::Leaving | Update::Failed { .. }) | Input::Lost) => return Waited::Again,
             Ok(Input::Signal(_)) => return Waited::Ended(Exit::Interrupted),
             Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. })) => {}
             Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {

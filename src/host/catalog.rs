@@ -17,6 +17,7 @@ use crate::source;
 use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
+use super::defined;
 use super::submission::{Pinned, PinnedFile, Target};
 use super::workspace::{self, Workspace};
 
@@ -72,6 +73,7 @@ impl Catalog {
         found.extend(self.registry.findings().clone());
         for module in self.registry.iter() {
             found.extend(self.check_script(module));
+            found.extend(self.check_resources(module));
         }
         found
     }
@@ -86,23 +88,28 @@ impl Catalog {
         match read_manifest(file.to_owned(), text, &self.settings.defaults).outcome {
             Ok((module, mut notes)) => {
                 notes.extend(self.check_script(&module));
+                notes.extend(self.check_resources(&module));
                 notes
             }
             Err(mistakes) => mistakes,
         }
     }
 
+    /// Counted resources that a module asks for and the settings do not define.
+    #[must_use]
+    pub fn check_resources(&self, module: &Module) -> Diagnostics {
+        let request = &module.settings.request;
+        if request.custom.keys().all(|name| self.settings.capacity.custom.contains_key(name)) {
+            return Diagnostics::new();
+        }
+        defined::check_request(request, &self.settings, &place_of(module, "resources"))
+    }
+
     /// Whether the script of a module lies where scripts may lie, and is there.
     fn check_script(&self, module: &Module) -> Option<Diagnostic> {
         let crate::manifest::Program::Script { path, .. } = &module.program else { return None };
-        let place = self.script_place(module);
+        let place = place_of(module, "script");
         source::script_inside(path, &self.script_roots()).err().map(|refused| refused.at(place))
-    }
-
-    fn script_place(&self, module: &Module) -> Place {
-        let tree = yaml::read(module.source.clone(), Format::Yaml, &Limits::MANIFEST).ok();
-        let found = tree.and_then(|tree| tree.root().get("script").map(crate::tree::NodeRef::place));
-        found.unwrap_or_else(|| module.id_place.clone())
     }
 
     /// Folders in which scripts may lie.
@@ -161,7 +168,7 @@ impl Catalog {
     pub fn pipeline(&self, file: &Path) -> Result<(Arc<Definition>, Diagnostics, Vec<PinnedFile>), Diagnostics> {
         let files = Disk { workspace: &self.workspace, read: std::cell::RefCell::new(Vec::new()) };
         let tree = files.pipeline(file)?;
-        let (definition, notes) = compile(&tree, file, &self.registry, &files)?;
+        let (definition, notes) = self.compile(&tree, file, &files)?;
         drop(tree);
         let read = files.read.into_inner().into_iter().map(|(path, source)| pinned_text(path, &source));
         Ok((definition, notes, read.collect()))
@@ -174,7 +181,21 @@ impl Catalog {
     pub fn pipeline_once(&self, file: &Path) -> Result<(Arc<Definition>, Diagnostics), Diagnostics> {
         let files = Disk { workspace: &self.workspace, read: std::cell::RefCell::new(Vec::new()) };
         let tree = files.pipeline(file)?;
-        compile(&tree, file, &self.registry, &files)
+        self.compile(&tree, file, &files)
+    }
+
+    fn compile(&self, tree: &Arc<Tree>, file: &Path, files: &Disk<'_>) -> Result<(Arc<Definition>, Diagnostics), Diagnostics> {
+        let (definition, mut notes) = compile(tree, file, &self.registry, files)?;
+        notes.extend(defined::check_nodes(&definition, &self.settings));
+        notes.into_result(definition)
+    }
+
+    /// What may be meant by a name that no module has.
+    fn suggest(&self, id: &str) -> Option<String> {
+        let nameless = self.registry.broken().iter().find(|broken| broken.id.is_none());
+        let broken = nameless.map(|broken| format!("{} is broken, see `prismq validate`", self.workspace.display(&broken.file)));
+        let said: Vec<String> = self.registry.suggest(id).into_iter().chain(broken).collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// A module that can be run.
@@ -187,10 +208,17 @@ impl Catalog {
             Some(_) => Err(NoModule::Unknown(Diagnostic::error(format!("module `{id}` is off (`enabled: false` in its manifest)")))),
             None => Err(match self.registry.broken_named(id) {
                 Some(broken) => NoModule::Broken(broken.diagnostics.clone()),
-                None => NoModule::Unknown(Diagnostic::error(format!("there is no module `{id}`")).with_help_of(self.registry.suggest(id))),
+                None => NoModule::Unknown(Diagnostic::error(format!("there is no module `{id}`")).with_help_of(self.suggest(id))),
             }),
         }
     }
+}
+
+/// Where the value of a key of the manifest stands; its id's place where it has no such key.
+fn place_of(module: &Module, key: &str) -> Place {
+    let tree = yaml::read(module.source.clone(), Format::Yaml, &Limits::MANIFEST).ok();
+    let found = tree.and_then(|tree| tree.root().get(key).map(crate::tree::NodeRef::place));
+    found.unwrap_or_else(|| module.id_place.clone())
 }
 
 /// Why a module cannot be run.

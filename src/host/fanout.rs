@@ -51,11 +51,11 @@ impl Fanout {
         self.followers.remove(run);
     }
 
-    /// Tells everybody that the host leaves.
-    pub(super) fn leave(&mut self) {
+    /// Tells everybody the last thing there is to tell of any run.
+    pub(super) fn end_all(&mut self, update: &Update) {
         for followers in std::mem::take(&mut self.followers).into_values() {
             for sink in followers {
-                sink(Update::Leaving);
+                sink(update.clone());
             }
         }
     }

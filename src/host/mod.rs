@@ -13,6 +13,7 @@
 mod act;
 pub mod catalog;
 pub mod clock;
+mod defined;
 mod fanout;
 mod filing;
 mod handle;

@@ -128,9 +128,10 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
         }
         Target::Module { id, with_dependencies } => {
             let module = find_module(&catalog, id.as_str())?;
-            let params = run_params(&module.params, submit, &submit.caller_folder)?;
+            let params = run_params(&module.params, submit, &module.folder)?;
             let definition = module_definition(module, &params.value, *with_dependencies, &catalog.registry)?;
-            (definition, params, Diagnostics::new())
+            let (definition, notes) = check_modules(&catalog, &definition).into_result(definition)?;
+            (definition, params, notes)
         }
         Target::Exec { script, arguments } => {
             let module = exec_module(script, &submit.caller_folder)?;
@@ -156,6 +157,18 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
         retry_of: None,
     };
     Ok((pinned, definition, notes))
+}
+
+/// What the settings do not define of what the modules of a run ask for.
+fn check_modules(catalog: &Catalog, definition: &Definition) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for node in &definition.nodes {
+        match &node.work {
+            Work::Module(module) => found.extend(catalog.check_resources(module)),
+            Work::Pipeline(_) => {}
+        }
+    }
+    found
 }
 
 /// Refuses what can never run on this machine.

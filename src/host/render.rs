@@ -1,7 +1,7 @@
 //! Diagnostics as people like them: place, source line with a caret, help.
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity};
 
@@ -24,9 +24,10 @@ fn one(item: &Diagnostic, renderer: &Renderer) -> String {
         Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(item.message.as_str());
-    let mut group = match item.place.as_ref().and_then(Shown::of) {
-        Some(shown) => group_at(title, shown),
-        None => {
+    let mut group = match (item.place.as_ref(), item.place.as_ref().and_then(Shown::of)) {
+        (_, Some(shown)) => group_at(title, shown),
+        (Some(place), None) => group_without_line(title, place),
+        (None, None) => {
             let mut group = Group::with_title(title);
             if let Some(pointer) = item.pointer.as_deref().filter(|pointer| !pointer.is_empty()) {
                 group = group.element(Level::NOTE.message(format!("at {pointer}")));
@@ -49,6 +50,12 @@ fn group_at<'a>(title: annotate_snippets::Title<'a>, shown: Shown<'a>) -> Group<
         .line_start(shown.line)
         .annotation(AnnotationKind::Primary.span(shown.start..shown.end));
     Group::with_title(title).element(snippet)
+}
+
+/// Where the line itself would be of no use: its place alone.
+fn group_without_line<'a>(title: annotate_snippets::Title<'a>, place: &'a Place) -> Group<'a> {
+    let (line, column) = place.line_column();
+    Group::with_title(title).element(Origin::path(place.source.name.as_str()).line(line).char_column(column))
 }
 
 /// The lines of a place, cut out of the source: the renderer would otherwise walk through the whole of a large file.
@@ -107,6 +114,13 @@ mod tests {
           = note: first seen here: m.yaml:1:1
           = help: did you mean `params`?
         ");
+    }
+
+    #[test]
+    fn a_line_too_long_to_be_shown_still_has_its_place() {
+        let source = Source::new("m.yaml", format!("a\n{}", "x".repeat(2 * LINE_SHOWN_MAX)));
+        let item = Diagnostic::error("too long").at(Place { source, span: Span::new(7, 8) });
+        assert_eq!(diagnostics(&item.into(), false), "error: too long\n--> m.yaml:2:6");
     }
 
     #[test]

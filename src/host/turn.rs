@@ -79,8 +79,10 @@ impl Turn {
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) {
         self.settle();
         while !self.is_drained() {
-            let Some(first) = self.receive(inbox) else { continue };
-            self.handle(first);
+            // Where a deadline came first there is no message, and the scheduler is asked all the same.
+            if let Some(first) = self.receive(inbox) {
+                self.handle(first);
+            }
             for _ in 1..MESSAGES_PER_TURN_MAX {
                 match inbox.try_recv() {
                     Ok(message) => self.handle(message),
@@ -90,7 +92,7 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
         }
-        self.fanout.leave();
+        self.fanout.end_all(&Update::Leaving);
         if let Err(error) = self.writer.close() {
             tracing::error!(%error, "the journal could not be closed");
         }
@@ -153,6 +155,7 @@ impl Turn {
                 for after in std::mem::take(&mut self.after).into_values().flatten() {
                     self.refuse(after);
                 }
+                self.fanout.end_all(&Update::Failed { reason: failure.to_string() });
             }
             journal::Progress::Snapshot(seq) => tracing::debug!(seq = seq.0, "snapshot"),
             journal::Progress::SnapshotFailed(failure) => tracing::warn!(%failure, "a snapshot could not be written"),
@@ -211,6 +214,9 @@ impl Turn {
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
             Command::Follow { reply, .. } if self.draining => drop(reply.send(Err(CommandError::Gone))),
+            Command::Follow { reply, .. } if self.failed.is_some() => {
+                drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default()))));
+            }
             Command::Follow { run, sink, reply } => {
                 let first = self.describe(&run);
                 let known = first.is_some();

@@ -38,6 +38,11 @@ pub enum Update {
     },
     /// The run ended; the last message.
     Ended(Box<RunRow>),
+    /// The host cannot write its journal any more: nothing is started or decided until another host takes over. The last message.
+    Failed {
+        /// What the disk said.
+        reason: String,
+    },
     /// The host leaves, and another one takes over: ask that one. The last message.
     Leaving,
 }

@@ -1,0 +1,235 @@
+//! Verbs that look: `runs`, `show`, `logs`, `wait`, `graph`, `plan`, `modules`, `schema`, and the files under `.prismq`.
+
+use serde_json::{Value, json};
+
+use crate::support::{TestSpace, json_lines, steady};
+
+fn with_runs() -> (TestSpace, Vec<String>) {
+    let space = TestSpace::new();
+    space.module(
+        "say",
+        "params: {properties: {text: {type: string, default: hi}}}",
+        "print(P['text'])\nprint('oh', file=sys.stderr)\nif P['text'] == 'bad': sys.exit(2)",
+    );
+    space.write("p.yaml", "name: pair\nnodes:\n  a: {module: say, with: {text: one}}\n  b: {module: say, needs: [a], with: {text: two}}\n");
+    space.prismq(&["run", "say"]).ends(0);
+    space.prismq(&["run", "say", "-p", "text=bad"]).ends(1);
+    space.prismq(&["run", "p.yaml"]).ends(0);
+    let rows = space.prismq(&["runs", "--json"]).ends(0).json();
+    let ids = rows.as_array().expect("rows").iter().map(|row| row["run_id"].as_str().expect("an id").to_owned()).collect();
+    (space, ids)
+}
+
+#[test]
+fn runs_are_listed_and_named() {
+    let (space, ids) = with_runs();
+    let listed = space.prismq(&["runs"]).ends(0);
+    insta::assert_snapshot!(steady(&listed.stdout, &space));
+    let run_of = |selector: &str| space.show(selector)["run"]["run_id"].as_str().expect("an id").to_owned();
+    assert_eq!(run_of("last"), ids[0]);
+    assert_eq!(run_of("@~0"), ids[0]);
+    assert_eq!(run_of("@~2"), ids[2]);
+    assert_eq!(run_of(&ids[1]), ids[1]);
+    assert_eq!(run_of(&ids[1][16..]), ids[1], "the tail");
+    space.prismq(&["show", "@~3"]).ends(4);
+    space.prismq(&["show", "zzzzzz"]).ends(4);
+    space.prismq(&["show", "20"]).ends(4).complains("several");
+    space.prismq(&["show", "last/none"]).ends(4).complains("none");
+    let names = |args: &[&str]| -> Vec<String> {
+        let rows = space.prismq(args).ends(0).json();
+        rows.as_array().expect("rows").iter().map(|row| row["run_id"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names(&["runs", "--json", "--status", "failed"]), [ids[1].clone()]);
+    assert_eq!(names(&["runs", "--json", "--of", "pair"]), [ids[0].clone()]);
+    assert_eq!(names(&["runs", "--json", "-n", "2"]), ids[..2]);
+}
+
+#[test]
+fn show_tells_a_run_and_a_node() {
+    let (space, _) = with_runs();
+    insta::assert_snapshot!("show_a_run", steady(&space.prismq(&["show", "last"]).ends(0).stdout, &space));
+    let failed = space.prismq(&["show", "@~1"]).ends(0).says("exit code 2");
+    assert!(failed.stdout.contains("failed"), "{failed:?}");
+    let node = space.prismq(&["show", "last/b"]).ends(0);
+    for fact in ["completed", "module", "say", "attempts", "exit code", "script", "isolation", "direct", r#"{"text":"two"}"#] {
+        assert!(node.stdout.contains(fact), "{fact} is not in\n{}", node.stdout);
+    }
+}
+
+#[test]
+fn logs_by_node_stream_and_count() {
+    let (space, _) = with_runs();
+    let all = space.prismq(&["logs"]).ends(0).stdout;
+    let mut lines: Vec<&str> = all.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a | oh", "a | one", "b | oh", "b | two"]);
+    assert_eq!(space.prismq(&["logs", "last/b", "--stderr"]).ends(0).stdout, "oh\n");
+    assert_eq!(space.prismq(&["logs", "@~2", "--tail", "1"]).ends(0).stdout.lines().count(), 1);
+    let entries = json_lines(&space.prismq(&["logs", "last/a", "--json"]).ends(0).stdout);
+    assert_eq!(entries.len(), 2);
+    let entry = entries.iter().find(|entry| entry["stream"] == "stdout").expect("the line");
+    assert_eq!((&entry["node"], &entry["message"]), (&json!("a"), &json!("one")));
+    assert!(entry["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')));
+    let timed = space.prismq(&["logs", "last/a", "--timestamps", "--tail", "1"]).ends(0).stdout;
+    assert!(timed.starts_with("20"), "{timed}");
+    space.prismq(&["logs", "last/c"]).ends(4);
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let space = TestSpace::new();
+    space.module("evil", "", "sys.stdout.buffer.write(b'a\\x1b]0;title\\x07b\\x1b[2Jc\\xff\\n')");
+    let ran = space.prismq(&["run", "evil"]).ends(0);
+    assert!(!ran.stdout.contains('\u{1b}') && !ran.stdout.contains('\u{7}'), "{ran:?}");
+    assert!(!space.prismq(&["logs"]).ends(0).stdout.contains('\u{1b}'));
+    assert!(space.prismq(&["logs", "--raw"]).ends(0).stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn wait_ends_with_the_runs_code() {
+    let space = TestSpace::new();
+    space.module("gated", "params: {properties: {code: {type: integer}}}", "mark('began')\ngate('go')\nsys.exit(P['code'])");
+    let run = space.prismq(&["run", "gated", "-p", "code=3", "--detach"]).ends(0).stdout.trim().to_owned();
+    space.prismq(&["wait", &run, "--timeout", "50ms"]).ends(6);
+    let waiting = space.start(&["wait", &run]);
+    let default = space.start(&["wait"]);
+    space.open("go");
+    waiting.end().ends(1);
+    default.end().ends(1);
+    space.prismq(&["wait", &run]).ends(1);
+    space.prismq(&["wait", "nothing"]).ends(4);
+    space.prismq(&["wait", &run, "--timeout", "soon"]).ends(2);
+}
+
+#[test]
+fn nothing_there_yet() {
+    let space = TestSpace::new();
+    assert_eq!(space.prismq(&["runs", "--json"]).ends(0).json(), json!([]));
+    space.prismq(&["runs"]).ends(0);
+    for verb in ["show", "logs", "wait"] {
+        space.prismq(&[verb]).ends(4);
+    }
+    space.prismq(&["cancel", "last"]).ends(4);
+    space.prismq(&["retry", "last"]).ends(4);
+    space.prismq(&["resume"]).ends(0);
+    assert!(!space.at(".prismq/journal").exists(), "looking makes nothing");
+    let empty = tempfile::tempdir().expect("a folder");
+    let mut command = space.command(&["runs"]);
+    command.current_dir(empty.path());
+    crate::support::Running::start(command, None).end().ends(4).complains("workspace");
+}
+
+#[test]
+fn graphs_of_files_and_runs() {
+    let (space, _) = with_runs();
+    for format in ["dot", "mermaid", "json"] {
+        let of_file = space.prismq(&["graph", "p.yaml", "--format", format]).ends(0).stdout;
+        insta::assert_snapshot!(format!("graph_{format}"), of_file);
+        assert_eq!(space.prismq(&["graph", "last", "--format", format]).ends(0).stdout, of_file, "what it was submitted with");
+    }
+    space.prismq(&["graph", "none.yaml"]).ends(4);
+    space.prismq(&["graph", "p.yaml", "--format", "png"]).ends(2);
+}
+
+#[test]
+fn a_plan_shows_waves_and_the_longest_path() {
+    let (space, _) = with_runs();
+    space.write("q.yaml", "nodes:\n  a: {module: say}\n  b: {module: say, needs: [a]}\n  c: {module: say}\n  m: {module: say, matrix: {x: [1, 2, 3]}, needs: [b]}\n");
+    insta::assert_snapshot!("plan", space.prismq(&["plan", "q.yaml"]).ends(0).stdout);
+    let plan = space.prismq(&["plan", "q.yaml", "--json"]).ends(0).json();
+    assert_eq!(plan["totals"]["nodes"].as_u64(), Some(7), "{}", plan["totals"]);
+    assert_eq!(plan["critical_path"], json!(["a", "b", "m"]));
+}
+
+#[test]
+fn modules_are_listed_and_shown() {
+    let (space, _) = with_runs();
+    space.write("manifests/broken.yaml", "id: broken\nscrip: x\n");
+    space.prismq(&["modules"]).ends(0).says("say").says("broken").says("manifests/broken.yaml");
+    let all = space.prismq(&["modules", "--json"]).ends(0).json();
+    assert_eq!(all["modules"][0]["id"], "say");
+    assert_eq!(all["broken"][0]["file"], "manifests/broken.yaml");
+    space.prismq(&["modules", "show", "say"]).ends(0).says("text").says("hi");
+    assert_eq!(space.prismq(&["modules", "show", "say", "--json"]).ends(0).json()["params"]["properties"]["text"]["default"], "hi");
+    space.prismq(&["modules", "show", "broken"]).ends(3).complains("manifests/broken.yaml:2:1");
+    space.prismq(&["modules", "show", "sya"]).ends(4).complains("say");
+}
+
+#[test]
+fn schemas_are_those_of_the_repository() {
+    let space = TestSpace::new();
+    for what in ["module", "pipeline", "settings"] {
+        let printed = space.prismq(&["schema", what]).ends(0).json();
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{what}.schema.json"));
+        let kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("the repository has it")).expect("JSON");
+        assert_eq!(printed, kept, "{what}: generate it again");
+    }
+    space.prismq(&["schema", "nothing"]).ends(2);
+}
+
+#[test]
+fn state_is_json_and_its_owners_alone() {
+    let (space, ids) = with_runs();
+    let journal = space.read(".prismq/journal/000001.jsonl");
+    let records = json_lines(&journal);
+    assert_eq!(records[0]["k"], "seg.open");
+    let numbers: Vec<u64> = records.iter().map(|record| record["s"].as_u64().expect("a number")).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    for id in &ids {
+        let file: Value = serde_json::from_str(&space.read(format!(".prismq/runs/{id}/run.json"))).expect("JSON");
+        assert_eq!(file["run"]["run_id"], id.as_str());
+        assert_eq!(file["format"], 1);
+    }
+    assert!(!space.at(".prismq/host.json").exists(), "nobody is the host any more");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &str| std::fs::metadata(space.at(path)).expect(path).permissions().mode() & 0o777;
+        for folder in [".prismq", ".prismq/journal", ".prismq/runs", &format!(".prismq/runs/{}", ids[0])] {
+            assert_eq!(mode(folder), 0o700, "{folder}");
+        }
+        for file in [".prismq/token", ".prismq/lock", ".prismq/journal/000001.jsonl", &format!(".prismq/runs/{}/run.json", ids[0])] {
+            assert_eq!(mode(file), 0o600, "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_left_alone() {
+    let (space, _) = with_runs();
+    let file = space.at(".prismq/journal/000001.jsonl");
+    let mut bytes = std::fs::read(&file).expect("a journal");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x20;
+    std::fs::write(&file, &bytes).expect("written");
+    let before: Vec<_> = listing(&space);
+    for args in [&["run", "say"][..], &["resume"], &["run", "say", "--detach"], &["retry", "last"]] {
+        let ran = space.prismq(args);
+        assert!(ran.code == 78, "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains("000001.jsonl"), "{args:?}: {ran:?}");
+    }
+    assert_eq!(std::fs::read(&file).expect("a journal"), bytes, "not a byte is changed");
+    assert_eq!(listing(&space), before);
+    // Looking still works, and says what is wrong.
+    let ran = space.prismq(&["runs"]);
+    assert!(matches!(ran.code, 0 | 78) && !ran.stderr.is_empty(), "{ran:?}");
+}
+
+fn listing(space: &TestSpace) -> Vec<String> {
+    let entries = std::fs::read_dir(space.at(".prismq/journal")).expect("a folder");
+    let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_torn_end_is_cut_and_kept_aside() {
+    let (space, ids) = with_runs();
+    let file = space.at(".prismq/journal/000001.jsonl");
+    let mut bytes = std::fs::read(&file).expect("a journal");
+    bytes.extend_from_slice(b"{\"c\":\"12345678\",\"p\":");
+    std::fs::write(&file, &bytes).expect("written");
+    space.prismq(&["run", "say"]).ends(0);
+    assert!(space.at(".prismq/journal/quarantine").is_dir());
+    assert_eq!(space.prismq(&["runs", "--json"]).ends(0).json().as_array().map(Vec::len), Some(ids.len() + 1));
+}
