@@ -259,8 +259,7 @@ impl Turn {
         }
         let folder = self.workspace.run(run);
         let progress = (u64::from(done), u64::from(total));
-        let mut changes: Vec<_> =
-            state.nodes().filter_map(|(node, _)| NodeChange::so_far(&state.row(node), &folder, progress)).collect();
+        let mut changes: Vec<_> = state.nodes().filter_map(|(node, _)| NodeChange::so_far(&state.row(node), &folder, progress)).collect();
         changes.sort_by_key(|change| change.at);
         // Told when it is durable, like everything else.
         let last = self.writer.last_seq();

@@ -8,7 +8,11 @@ use crate::support::TestSpace;
 fn failed_once() -> TestSpace {
     let space = TestSpace::new();
     space.module("step", "params: {properties: {v: {}}}\noutputs: {properties: {v: {}}}", "mark('steps', NODE)\nout(v=P.get('v', 'none'))");
-    space.module("door", "", "mark('steps', NODE)\nif not os.path.exists(os.path.join(SPACE, 'gates', 'open')): sys.exit(1)\nout(v='through')");
+    space.module(
+        "door",
+        "",
+        "mark('steps', NODE)\nif not os.path.exists(os.path.join(SPACE, 'gates', 'open')): sys.exit(1)\nout(v='through')",
+    );
     space.write(
         "p.yaml",
         "outputs: {v: \"${{ nodes.c.outputs.v }}\"}\nnodes:\n  a: {module: step, with: {v: 1}}\n  b: {module: door, needs: [a]}\n  c: {module: step, with: {v: \"${{ nodes.b.outputs.v }}\"}}\n  d: {module: step}\n",
@@ -63,7 +67,11 @@ fn only_a_node_of_a_failed_run_leaves_the_others() {
 fn instances_are_reused_one_by_one() {
     let space = TestSpace::new();
     space.module("list", "", "out(items=[1, 2, 3])");
-    space.module("each", "params: {properties: {v: {type: integer}}}", "mark('steps', NODE)\nif P['v'] == 2 and not os.path.exists(os.path.join(SPACE, 'gates', 'open')): sys.exit(1)\nout(v=P['v'])");
+    space.module(
+        "each",
+        "params: {properties: {v: {type: integer}}}",
+        "mark('steps', NODE)\nif P['v'] == 2 and not os.path.exists(os.path.join(SPACE, 'gates', 'open')): sys.exit(1)\nout(v=P['v'])",
+    );
     space.write(
         "p.yaml",
         "outputs: {all: \"${{ nodes.m.outputs }}\"}\nnodes:\n  l: {module: list}\n  m: {module: each, foreach: \"${{ nodes.l.outputs['items'] }}\", with: {v: \"${{ item }}\"}}\n",

@@ -22,7 +22,13 @@ fn the_environment_is_an_allow_list() {
     for (name, value) in [("MY_CACHE", "/c"), ("GREETING", "dobrý den"), ("HTTPS_PROXY", "http://p:1"), ("PYTHONUNBUFFERED", "1")] {
         assert_eq!(seen[name], value, "{name}");
     }
-    for (name, value) in [("PRISMQ_NODE", "env"), ("PRISMQ_ATTEMPT", "1"), ("PRISMQ_CPUS", "2"), ("OMP_NUM_THREADS", "2"), ("PRISMQ_MEMORY_BYTES", "67108864")] {
+    for (name, value) in [
+        ("PRISMQ_NODE", "env"),
+        ("PRISMQ_ATTEMPT", "1"),
+        ("PRISMQ_CPUS", "2"),
+        ("OMP_NUM_THREADS", "2"),
+        ("PRISMQ_MEMORY_BYTES", "67108864"),
+    ] {
         assert_eq!(seen[name], value, "{name}");
     }
     for path in ["PRISMQ_PARAMS", "PRISMQ_OUTPUT", "PRISMQ_PROGRESS", "PRISMQ_ARTIFACTS"] {
@@ -57,7 +63,8 @@ fn artifacts_are_kept_with_the_run() {
 #[test]
 fn progress_is_shown() {
     let space = TestSpace::new();
-    let line = "open(os.environ['PRISMQ_PROGRESS'], 'a').write(json.dumps({'done': 3, 'total': 10, 'message': 'třetí'}) + '\\n' + 'no json\\n')";
+    let line =
+        "open(os.environ['PRISMQ_PROGRESS'], 'a').write(json.dumps({'done': 3, 'total': 10, 'message': 'třetí'}) + '\\n' + 'no json\\n')";
     space.module("steps", "", &format!("{line}\ngate('go')"));
     space.write("p.yaml", "nodes:\n  a: {module: steps}\n");
     let running = space.start(&["run", "p.yaml"]);

@@ -192,5 +192,6 @@ fn check_script(script: &Path) -> Result<(), Unavailable> {
     }
 }
 
-#[cfg(test)]
+// Programs in these tests are files with the right to execute.
+#[cfg(all(test, unix))]
 mod tests;

@@ -25,7 +25,6 @@ impl World {
         path
     }
 
-    #[cfg(unix)]
     fn program(&self, name: &str, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = self.file(name, text);
@@ -52,7 +51,6 @@ fn message(wrong: &Unavailable) -> String {
     format!("{wrong}; help: {}", wrong.help.as_deref().unwrap_or_default())
 }
 
-#[cfg(unix)]
 #[test]
 fn a_python_is_found_in_the_order_of_the_documentation() {
     let world = World::new();
@@ -71,7 +69,6 @@ fn a_python_is_found_in_the_order_of_the_documentation() {
     assert_eq!((launch.program, launch.leading), (beside_script, vec![script.into_os_string()]));
 }
 
-#[cfg(unix)]
 #[test]
 fn named_pythons_and_what_is_said_when_they_are_missing() {
     let world = World::new();
@@ -98,7 +95,6 @@ fn named_pythons_and_what_is_said_when_they_are_missing() {
     assert_eq!(world.python(&script, &PythonChoice::Version("3.11".into())).unwrap().program, versioned);
 }
 
-#[cfg(unix)]
 #[test]
 fn conda_environments_are_found_without_conda() {
     let world = World::new();
@@ -117,7 +113,6 @@ fn conda_environments_are_found_without_conda() {
     assert!(message(&wrong).contains("known environments: ml"), "{}", message(&wrong));
 }
 
-#[cfg(unix)]
 #[test]
 fn other_runtimes_and_commands() {
     let world = World::new();
@@ -149,7 +144,6 @@ fn other_runtimes_and_commands() {
     assert!(resolver.command("node", &folder).is_err(), "what vanished is forgotten");
 }
 
-#[cfg(unix)]
 #[test]
 fn relative_entries_of_path_are_passed_over() {
     let host = HostEnvironment::new([("PATH".into(), ".:bin::/nowhere".into())]);
@@ -157,7 +151,6 @@ fn relative_entries_of_path_are_passed_over() {
     assert!(resolver.command("sh", Path::new("/")).is_err());
 }
 
-#[cfg(unix)]
 #[test]
 fn requirements_are_checked_once_for_an_interpreter() {
     let world = World::new();
