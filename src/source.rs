@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Place, Source, Span};
+use crate::units::Bytes;
 
 /// Longest manifest, as the reader's own limit.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
@@ -192,7 +193,7 @@ fn read_text(file: io::Result<File>, name: &str, bytes_max: u64) -> Result<Arc<S
     if !facts.is_file() {
         return Err(refuse("this is no regular file".into()));
     }
-    let too_long = || refuse(format!("the file is longer than {bytes_max} bytes")).with_help("large data belongs into a file of its own");
+    let too_long = || refuse(format!("the file is longer than {}", Bytes(bytes_max))).with_help("large data belongs into a file of its own");
     if facts.len() > bytes_max {
         return Err(too_long());
     }

@@ -7,7 +7,6 @@ use super::follow::{self, OnInterrupt};
 use super::progress::{Progress, Show};
 use super::session::Session;
 use super::show::select;
-use crate::host::HostMode;
 
 /// Arguments of `cancel`.
 #[derive(Debug, clap::Args)]
@@ -27,8 +26,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         context.output.note(&format!("run {run} has ended already: {}", row.status.as_str()));
         return Ok(Exit::Ok);
     }
-    let mut session = Session::connect(&workspace, HostMode::Run)?;
-    session.cancel(&run, arguments.force, &context.output)?;
+    let (mut session, ()) = Session::begin(&workspace, &context.output, |session| session.cancel(&run, arguments.force, &context.output))?;
     let mut progress = Progress::new(&context.output, &workspace, Show::Quiet);
     let ended = follow::follow(&mut session, &run, &workspace, context, &mut progress, OnInterrupt::Detach);
     if let Ok(follow::Ending::Run(followed)) = &ended {

@@ -20,7 +20,7 @@ use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::ids::RunId;
 
-/// A host that does not take a connection on this machine within this time is not there.
+/// A host that does not take a connection on this machine and say that it is well within this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Talks to one host.
@@ -34,11 +34,13 @@ impl Client {
     /// A client of the host on this port, if one answers there.
     pub(super) fn connect(port: u16, token: String) -> io::Result<Self> {
         let client = Self { port, token };
-        client.block(async {
+        let ask = async {
             let response = client.send(Method::GET, "/api/health", Bytes::new()).await?;
             let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
             serde_json::from_slice::<Health>(&body).map_err(io::Error::other)
-        })?;
+        };
+        // The system takes connections for a process that hangs.
+        client.block(async { tokio::time::timeout(CONNECT_LIMIT, ask).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) })?;
         Ok(client)
     }
 
@@ -197,5 +199,6 @@ fn failure_of(reply: ErrorReply) -> Failure {
     };
     let rendered = reply.rendered;
     let message = if rendered.is_some() { String::new() } else { reply.detail };
-    Failure { rendered, help: reply.help, ..Failure::new(exit, message) }
+    let leaving = reply.error_code == "leaving";
+    Failure { rendered, leaving, help: reply.help, ..Failure::new(exit, message) }
 }

@@ -9,7 +9,6 @@ use super::progress::{Progress, Show};
 use super::session::Session;
 use super::{Context, current_folder};
 use crate::event::{FailureCause, RunStatus, SpawnFailureKind};
-use crate::host::HostMode;
 use crate::host::runfile::RunFile;
 use crate::host::submission::{Submit, Target};
 
@@ -50,15 +49,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         params_file: None,
         caller_folder,
     };
-    let mut session = Session::connect(&workspace, HostMode::Run)?;
     let ours = |failure: Failure| Failure { exit: Exit::Module(OUR_FAILURE), ..failure };
-    let run = match session.submit(&submit, &context.output) {
-        Ok(run) => run,
-        Err(failure) => {
-            session.leave(&context.output)?;
-            return Err(ours(failure));
-        }
-    };
+    let begun = Session::begin(&workspace, &context.output, |session| session.submit(&submit, &context.output).map_err(ours));
+    let (mut session, run) = begun?;
     let show = if arguments.json { Show::Quiet } else { Show::Output };
     let mut progress = Progress::new(&context.output, &workspace, show);
     let ended = follow::follow(&mut session, &run, &workspace, context, &mut progress, OnInterrupt::Cancel);

@@ -16,11 +16,13 @@ pub(crate) struct Failure {
     pub(crate) diagnostics: Diagnostics,
     /// Findings already rendered by a host that has the files.
     pub(crate) rendered: Option<String>,
+    /// The host was just leaving and did nothing: the next one can be asked.
+    pub(crate) leaving: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: None, diagnostics: Diagnostics::new(), rendered: None }
+        Self { exit, message: message.into(), help: None, diagnostics: Diagnostics::new(), rendered: None, leaving: false }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {

@@ -7,7 +7,6 @@ use super::progress::Show;
 use super::run::follow_to_end;
 use super::session::Session;
 use super::show::select;
-use crate::host::HostMode;
 
 /// Arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -38,11 +37,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             held.run_id
         }
     };
-    let session = Session::connect(&workspace, HostMode::Run)?;
-    if let Err(failure) = session.resume(Some(&run), &context.output) {
-        session.leave(&context.output)?;
-        return Err(failure);
-    }
+    let (session, _) = Session::begin(&workspace, &context.output, |session| session.resume(Some(&run), &context.output))?;
     let show = match (arguments.json, arguments.logs) {
         (true, _) => Show::Quiet,
         (false, true) => Show::Lines,

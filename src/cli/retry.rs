@@ -7,7 +7,6 @@ use super::progress::Show;
 use super::run::follow_to_end;
 use super::session::Session;
 use super::show::select;
-use crate::host::HostMode;
 use crate::host::submission::{Retry, RetryScope};
 
 /// Arguments of `retry`.
@@ -41,14 +40,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         (None, Some(node)) => RetryScope::Only(node.clone()),
         (None, None) => RetryScope::Unfinished,
     };
-    let session = Session::connect(&workspace, HostMode::Run)?;
-    let run = match session.retry(&Retry { run: earlier.clone(), scope }, &context.output) {
-        Ok(run) => run,
-        Err(failure) => {
-            session.leave(&context.output)?;
-            return Err(failure);
-        }
-    };
+    let retry = Retry { run: earlier.clone(), scope };
+    let (session, run) = Session::begin(&workspace, &context.output, |session| session.retry(&retry, &context.output))?;
     let show = match (arguments.json, arguments.logs) {
         (true, _) => Show::Quiet,
         (false, true) => Show::Lines,

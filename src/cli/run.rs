@@ -9,7 +9,6 @@ use super::follow::{self, Ending, OnInterrupt};
 use super::progress::{Progress, Show};
 use super::session::{self, Session};
 use super::{Context, current_folder, plan, summary};
-use crate::host::HostMode;
 use crate::host::prepare;
 use crate::host::submission::{NamedText, Submit, Target};
 use crate::host::workspace::Workspace;
@@ -65,16 +64,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         (Target::Module { with_dependencies: false, .. }, false, false) => Show::Output,
         (Target::Module { .. } | Target::Pipeline { .. } | Target::Exec { .. }, false, false) => Show::Nodes,
     };
-    let session = Session::connect(&workspace, HostMode::Run)?;
+    let (session, run) = Session::begin(&workspace, &context.output, |session| session.submit(&submit, &context.output))?;
     session.note_held(&context.output);
-    let run = match session.submit(&submit, &context.output) {
-        Ok(run) => run,
-        // Somebody else may have come to this host meanwhile.
-        Err(failure) => {
-            session.leave(&context.output)?;
-            return Err(failure);
-        }
-    };
     if show != Show::Quiet && show != Show::Output {
         context.output.line(format!("run {run} of {}", arguments.target));
         context.output.flush();
@@ -169,8 +160,12 @@ fn dry_run(workspace: &Workspace, submit: &Submit, arguments: &Arguments, contex
 fn detach(workspace: &Workspace, submit: &Submit, arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     // Mistakes are shown here and now, before anything is started in the background.
     prepare::resolve(workspace, submit).map_err(session::refused_failure)?;
-    let client = session::attach_or_start(workspace)?;
-    let accepted = client.submit(submit)?;
+    let accepted = loop {
+        match session::attach_or_start(workspace)?.submit(submit) {
+            Err(failure) if failure.leaving => {}
+            answered => break answered?,
+        }
+    };
     if arguments.json {
         context.output.json(&accepted);
     } else {

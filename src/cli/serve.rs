@@ -41,21 +41,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let (inputs, receiver) = mpsc::channel();
     signals::listen(inputs);
     let mut idle_looks = 0;
-    loop {
+    let idle = loop {
         match receiver.recv_timeout(IDLE_LOOK) {
-            Ok(Input::Signal(Signal::Interrupt)) => break,
+            Ok(Input::Signal(Signal::Interrupt)) => break false,
             // Its own session has no terminal that could go away.
             Ok(Input::Signal(Signal::Hangup) | Input::Update(_) | Input::Lost) => {}
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 let busy = hosting.host().handle().remaining().unwrap_or(0) > 0;
                 idle_looks = if busy { 0 } else { idle_looks + 1 };
                 if arguments.until_idle && idle_looks >= 2 {
-                    break;
+                    break true;
                 }
             }
         }
-    }
-    hosting.drain(false)?;
+    };
+    // A run that comes in the very last moment is not left alone.
+    hosting.drain(idle)?;
     Ok(Exit::Ok)
 }
 

@@ -63,6 +63,29 @@ impl Session {
         }
     }
 
+    /// Attaches to the owner, or becomes it, and asks it for something; the next one where it is just leaving.
+    pub(super) fn begin<T>(
+        workspace: &Workspace,
+        output: &Output,
+        ask: impl Fn(&Self) -> Result<T, Failure>,
+    ) -> Result<(Self, T), Failure> {
+        let deadline = Instant::now() + REACH_LIMIT;
+        loop {
+            let session = Self::connect(workspace, HostMode::Run)?;
+            match ask(&session) {
+                Ok(answer) => return Ok((session, answer)),
+                Err(failure) => {
+                    // Somebody else may have come to this host meanwhile.
+                    session.leave(output)?;
+                    if !failure.leaving || Instant::now() >= deadline {
+                        return Err(failure);
+                    }
+                    std::thread::sleep(REACH_PAUSE);
+                }
+            }
+        }
+    }
+
     /// Attaches to the owner; `None` where there is none.
     pub(super) fn attach(workspace: &Workspace) -> Result<Option<Client>, Failure> {
         let deadline = Instant::now() + REACH_LIMIT;
@@ -172,17 +195,18 @@ impl Hosting {
         if remaining > 0 {
             output.note(&format!("{remaining} other run(s) go on: handing over to a host in the background"));
         }
-        self.drain(remaining > 0)
+        self.drain(true)
     }
 
-    /// Starts nothing new, waits for the last direct attempt, gives the workspace free; then, if asked, has a successor take it.
-    pub(super) fn drain(self, successor: bool) -> Result<(), Failure> {
+    /// Starts nothing new, waits for the last direct attempt, gives the workspace free. Where it hands over it still accepts runs, and
+    /// if any are left at the end a successor goes on with them.
+    pub(super) fn drain(self, hand_over: bool) -> Result<(), Failure> {
         let Self { host, server, workspace } = self;
         // A host that is gone already has drained.
-        let _ = host.handle().drain();
-        host.join();
+        let _ = host.handle().drain(hand_over);
+        let remaining = host.join();
         drop(server);
-        if successor { start_background(&workspace).map(drop) } else { Ok(()) }
+        if hand_over && remaining > 0 { start_background(&workspace).map(drop) } else { Ok(()) }
     }
 }
 
@@ -234,7 +258,8 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
     match error {
         CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
         CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::Unreadable { .. } => Failure::usage(text),
-        CommandError::Gone | CommandError::Journal(_) => Failure::new(Exit::HostUnreachable, text),
+        CommandError::Gone => Failure { leaving: true, ..Failure::new(Exit::HostUnreachable, text) },
+        CommandError::Journal(_) => Failure::new(Exit::HostUnreachable, text),
         CommandError::Refused(refused) => refused_failure(refused),
     }
 }

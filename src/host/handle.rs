@@ -79,8 +79,8 @@ pub(super) enum Command {
     Follow { run: RunId, sink: FollowSink, reply: Reply<()> },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
-    /// Start nothing new, and end the thread when no direct attempt is left.
-    Drain { reply: Reply<()> },
+    /// Start nothing new, and end the thread when no direct attempt is left. Runs are still accepted where a successor goes on with them.
+    Drain { hand_over: bool, reply: Reply<()> },
 }
 
 /// Speaks to a host in this process.
@@ -153,12 +153,13 @@ impl Handle {
         self.ask(|reply| Command::Remaining { reply })
     }
 
-    /// Starts nothing new from now on; the host ends when its last direct attempt has ended. Followers are told that it leaves.
+    /// Starts nothing new from now on; the host ends when its last direct attempt has ended. Followers are told that it leaves. Where it
+    /// hands over, it accepts runs to the last moment, and the successor starts them.
     ///
     /// # Errors
     /// When the host is gone.
-    pub fn drain(&self) -> Result<(), CommandError> {
-        self.ask(|reply| Command::Drain { reply })
+    pub fn drain(&self, hand_over: bool) -> Result<(), CommandError> {
+        self.ask(|reply| Command::Drain { hand_over, reply })
     }
 
     fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

@@ -60,7 +60,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Host {
     handle: Handle,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<usize>>,
     ownership: Ownership,
     settings: Arc<Settings>,
     held: Vec<RunId>,
@@ -135,13 +135,16 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free.
-    pub fn join(mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the host's thread panicked");
-        }
+    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Gives the number of runs that are left for a
+    /// successor.
+    pub fn join(mut self) -> usize {
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.map_or(0, |ended| {
+            ended.unwrap_or_else(|_| {
+                tracing::error!("the host's thread panicked");
+                0
+            })
+        })
     }
 }
 
@@ -188,6 +191,7 @@ fn make_turn(
         filing_runs: std::collections::BTreeMap::new(),
         failed: None,
         draining: false,
+        closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })
 }

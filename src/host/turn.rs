@@ -73,13 +73,16 @@ pub(super) struct Turn {
     pub(super) filing_runs: BTreeMap<RunId, RunRow>,
     /// Set when the journal failed: nothing is started or accepted any more.
     pub(super) failed: Option<String>,
+    /// Nothing new is started; the loop ends with the last attempt.
     pub(super) draining: bool,
+    /// Nothing new is accepted either.
+    pub(super) closed: bool,
     pub(super) queue_max: usize,
 }
 
 impl Turn {
-    /// Runs until it was told to drain and nothing is left to wait for.
-    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) {
+    /// Runs until it was told to drain and nothing is left to wait for. Gives the number of runs that a successor should go on with.
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) -> usize {
         self.settle();
         while !self.is_drained() {
             // Where a deadline came first there is no message, and the scheduler is asked all the same.
@@ -96,9 +99,16 @@ impl Turn {
             self.snapshot_if_due();
         }
         self.fanout.end_all(&Update::Leaving);
+        let remaining = self.remaining();
         if let Err(error) = self.writer.close() {
             tracing::error!(%error, "the journal could not be closed");
         }
+        remaining
+    }
+
+    /// Runs that go on; held ones do not.
+    fn remaining(&self) -> usize {
+        self.world.runs().filter(|run| !run.facts().held).count()
     }
 
     /// The next message; `None` when a deadline came first.
@@ -216,7 +226,6 @@ impl Turn {
             Command::Accept { prepared, retry, reply } => self.accept(*prepared, retry.map(|reuse| *reuse), reply),
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
-            Command::Follow { reply, .. } if self.draining => drop(reply.send(Err(CommandError::Gone))),
             Command::Follow { reply, .. } if self.failed.is_some() => {
                 drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default()))));
             }
@@ -230,11 +239,11 @@ impl Turn {
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
             }
             Command::Remaining { reply } => {
-                let going = self.world.runs().filter(|run| !run.facts().held).count();
-                drop(reply.send(Ok(going)));
+                drop(reply.send(Ok(self.remaining())));
             }
-            Command::Drain { reply } => {
+            Command::Drain { hand_over, reply } => {
                 self.draining = true;
+                self.closed = !hand_over;
                 self.world.set_accepting(false);
                 drop(reply.send(Ok(())));
             }
@@ -271,7 +280,7 @@ impl Turn {
     }
 
     fn accept(&mut self, prepared: Prepared, reuse: Option<Reuse>, reply: Reply<()>) {
-        if self.draining {
+        if self.closed {
             return drop(reply.send(Err(CommandError::Gone)));
         }
         if let Some(reason) = &self.failed {

@@ -61,7 +61,7 @@ fn f_59_what_is_no_manifest_is_listed_with_the_reason() {
     refused("latin.yaml", "byte 0xe9");
     refused("CON.yaml", "device");
     refused("com1.x.json", "device");
-    refused("huge.yaml", "longer than 262144");
+    refused("huge.yaml", "longer than 256 KiB");
     assert!(found["manifests/good.yaml"].is_ok());
     assert_eq!(found.len(), 5);
 }

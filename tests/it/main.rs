@@ -2,11 +2,14 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests start programs, read files and look at the clock")]
 
 mod again;
+mod crash;
 mod engine;
 mod exec;
+mod hosts;
 mod look;
 mod module;
 mod nodes;
 mod run;
+mod stop;
 mod support;
 mod validate;

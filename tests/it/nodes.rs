@@ -215,10 +215,10 @@ nodes:
 #[test]
 fn a_timeout_stops_and_may_be_retried() {
     let space = TestSpace::new();
-    space.module("hangs", "timeout: 300ms\ngrace: 2s", "print('here', ATTEMPT)\ngate('never') if ATTEMPT == 1 else out(ok=True)");
+    space.module("hangs", "timeout: 2s\ngrace: 5s", "print('here', ATTEMPT)\ngate('never') if ATTEMPT == 1 else out(ok=True)");
     let file = run(&space, "nodes:\n  a: {module: hangs, retry: {attempts: 2, on: [timeout], backoff: 10ms}}\n  b: {module: hangs}\n", 1);
     assert_eq!(statuses(&file), ["a=completed", "b=failed"]);
-    assert!(reason(&file, "b").contains("300ms") || reason(&file, "b").contains("time"), "{}", reason(&file, "b"));
+    assert!(reason(&file, "b").contains("2s") || reason(&file, "b").contains("time"), "{}", reason(&file, "b"));
     let logs = space.prismq(&["logs", "last/b"]).ends(0);
     assert_eq!(logs.stdout, "here 1\n", "what it wrote before is kept");
 }
@@ -284,5 +284,5 @@ fn outputs_that_break_the_schema_fail_the_node() {
     }
     // Keys of data are the module's business; what counts is that nothing breaks.
     assert!(matches!(space.prismq(&["run", "twice"]).code, 0 | 1));
-    assert!(space.node("@~4", "no-json")["reason"].is_string() || space.statuses("@~4").len() == 1);
+    assert!(space.node("@~3", "no_json")["reason"].as_str().is_some_and(|reason| reason.contains("JSON")));
 }

@@ -175,7 +175,7 @@ fn a21_shapes_that_are_no_manifest() {
     let space = with_a_good_one();
     let head = "id: bad\nscript: ../modules/good.py\n";
     refused(&space, format!("{head}tags: {}\n", "[".repeat(100_000)), &["manifests/bad.yaml:3:"]);
-    refused(&space, format!("{head}\ttags: [a]\n"), &["manifests/bad.yaml:3:"]);
+    refused(&space, format!("{head}\ttags: [a]\n"), &["manifests/bad.yaml:2:", "tab"]);
     refused(&space, format!("{head}name: a\0b\n"), &["manifests/bad.yaml:3:"]);
     refused(&space, format!("{head}---\nid: other\n"), &["manifests/bad.yaml:3:", "document"]);
     refused(&space, format!("{head}id: other\n"), &["manifests/bad.yaml:3:1", "id"]);
