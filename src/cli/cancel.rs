@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     }
     let mut session = Session::connect(&workspace, HostMode::Run)?;
     session.cancel(&run, arguments.force, &context.output)?;
-    let mut progress = Progress::new(&context.output, Show::Quiet);
+    let mut progress = Progress::new(&context.output, &workspace, Show::Quiet);
     let ended = follow::follow(&mut session, &run, &workspace, context, &mut progress, OnInterrupt::Detach);
     if let Ok(follow::Ending::Run(followed)) = &ended {
         context.output.line(format!("run {run} {}", followed.row.status.as_str()));

@@ -52,9 +52,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     };
     let mut session = Session::connect(&workspace, HostMode::Run)?;
     let ours = |failure: Failure| Failure { exit: Exit::Module(OUR_FAILURE), ..failure };
-    let run = session.submit(&submit, &context.output).map_err(ours)?;
+    let run = match session.submit(&submit, &context.output) {
+        Ok(run) => run,
+        Err(failure) => {
+            session.leave(&context.output)?;
+            return Err(ours(failure));
+        }
+    };
     let show = if arguments.json { Show::Quiet } else { Show::Output };
-    let mut progress = Progress::new(&context.output, show);
+    let mut progress = Progress::new(&context.output, &workspace, show);
     let ended = follow::follow(&mut session, &run, &workspace, context, &mut progress, OnInterrupt::Cancel);
     context.output.flush();
     let exit = match ended.map_err(ours)? {

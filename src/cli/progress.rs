@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::output::{Output, Style};
 use crate::host::index::RunRow;
+use crate::host::runfile::RunFile;
 use crate::host::update::{NodeChange, Update};
 use crate::host::views::{Cursor, Line, LogReader, Query, Stream, printable};
+use crate::host::workspace::Workspace;
+use crate::ids::AttemptNumber;
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
 const STARTS_TOLD_MAX: u64 = 100;
@@ -26,25 +29,33 @@ pub(super) enum Show {
     Output,
 }
 
+/// Runs with more nodes than this are not compared with what was told already.
+const COMPARED_MAX: u64 = 10_000;
+
 /// Prints the progress of one run.
 pub(super) struct Progress<'a> {
     output: &'a Output,
+    workspace: &'a Workspace,
     show: Show,
+    /// State and attempt of each node as it was last told: whoever follows is told again how nodes are when it begins, and when the
+    /// run goes over to another host.
+    told: HashMap<String, (String, Option<AttemptNumber>)>,
     logs: HashMap<PathBuf, (LogReader, Cursor)>,
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(output: &'a Output, show: Show) -> Self {
-        Self { output, show, logs: HashMap::new() }
+    pub(super) fn new(output: &'a Output, workspace: &'a Workspace, show: Show) -> Self {
+        Self { output, workspace, show, told: HashMap::new(), logs: HashMap::new() }
     }
 
     pub(super) fn update(&mut self, update: &Update) {
         match update {
             Update::Run(row) => self.run(row),
-            Update::Node(change) => self.node(change),
+            Update::Node(change) => self.node_once(change),
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
-            Update::Ended(_) | Update::Failed { .. } | Update::Leaving => {}
+            Update::Ended(row) => self.ended(row),
+            Update::Failed { .. } | Update::Leaving => {}
         }
         self.output.flush();
     }
@@ -52,6 +63,31 @@ impl<'a> Progress<'a> {
     fn run(&self, row: &RunRow) {
         if row.held && self.show != Show::Quiet {
             self.output.note(&format!("run {} is held: its host died; `prismq resume {}` goes on", row.run_id, row.run_id));
+        }
+    }
+
+    fn node_once(&mut self, change: &NodeChange) {
+        if change.total <= COMPARED_MAX {
+            let now = (change.status.clone(), change.attempt);
+            if self.told.insert(change.node.clone(), now.clone()) == Some(now) {
+                return;
+            }
+        }
+        self.node(change);
+    }
+
+    /// A short run may be over before it is followed: what was not told then is told now.
+    fn ended(&mut self, row: &RunRow) {
+        if self.show == Show::Quiet || row.total() > COMPARED_MAX {
+            return;
+        }
+        let Ok(Some(file)) = RunFile::read(self.workspace, &row.run_id) else { return };
+        let folder = self.workspace.run(&row.run_id);
+        let progress = (row.total(), row.total());
+        let mut changes: Vec<_> = file.nodes.iter().filter_map(|node| NodeChange::so_far(node, &folder, progress)).collect();
+        changes.sort_by_key(|change| change.at);
+        for change in &changes {
+            self.node_once(change);
         }
     }
 

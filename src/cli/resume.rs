@@ -39,7 +39,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         }
     };
     let session = Session::connect(&workspace, HostMode::Run)?;
-    session.resume(Some(&run), &context.output)?;
+    if let Err(failure) = session.resume(Some(&run), &context.output) {
+        session.leave(&context.output)?;
+        return Err(failure);
+    }
     let show = match (arguments.json, arguments.logs) {
         (true, _) => Show::Quiet,
         (false, true) => Show::Lines,

@@ -67,7 +67,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     };
     let session = Session::connect(&workspace, HostMode::Run)?;
     session.note_held(&context.output);
-    let run = session.submit(&submit, &context.output)?;
+    let run = match session.submit(&submit, &context.output) {
+        Ok(run) => run,
+        // Somebody else may have come to this host meanwhile.
+        Err(failure) => {
+            session.leave(&context.output)?;
+            return Err(failure);
+        }
+    };
     if show != Show::Quiet && show != Show::Output {
         context.output.line(format!("run {run} of {}", arguments.target));
         context.output.flush();
@@ -84,7 +91,7 @@ pub(super) fn follow_to_end(
     show: Show,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let mut progress = Progress::new(&context.output, show);
+    let mut progress = Progress::new(&context.output, workspace, show);
     let ended = follow::follow(&mut session, run, workspace, context, &mut progress, OnInterrupt::Cancel);
     let exit = match ended {
         Ok(Ending::Run(followed)) => {

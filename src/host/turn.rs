@@ -14,7 +14,7 @@ use super::launch::Launcher;
 use super::prepare::{Prepared, Refused, RunHead};
 use super::retry::Reuse;
 use super::runfile;
-use super::update::Update;
+use super::update::{NodeChange, Update};
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
 use crate::event::Event;
@@ -40,6 +40,9 @@ const MESSAGES_PER_TURN_MAX: usize = 1024;
 
 /// Decisions in a row before messages are looked at again. Each decision lets the next see its results; a graph settles in a handful.
 const DECISIONS_PER_TURN_MAX: usize = 64;
+
+/// Runs with more nodes than this do not tell a new follower what happened before.
+const TOLD_SO_FAR_MAX: u32 = 1000;
 
 /// What happens once a record is durable.
 pub(super) enum After {
@@ -222,6 +225,7 @@ impl Turn {
                 let known = first.is_some();
                 if let Some(first) = first {
                     self.fanout.add(run.clone(), first, sink);
+                    self.tell_so_far(&run);
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
             }
@@ -235,6 +239,25 @@ impl Turn {
                 drop(reply.send(Ok(())));
             }
         }
+    }
+
+    /// Tells what has happened to the nodes of a run before it was followed; followers pass over what they know already.
+    fn tell_so_far(&mut self, run: &RunId) {
+        let Some(state) = self.world.run(run) else { return };
+        let (done, total) = state.progress();
+        if total > TOLD_SO_FAR_MAX {
+            return;
+        }
+        let folder = self.workspace.run(run);
+        let progress = (u64::from(done), u64::from(total));
+        let mut changes: Vec<_> = state.nodes().filter_map(|(node, _)| NodeChange::so_far(&state.row(node), &folder, progress)).collect();
+        changes.sort_by_key(|change| change.at);
+        // Told when it is durable, like everything else.
+        let last = self.writer.last_seq();
+        for change in changes {
+            self.fanout.publish(last, run, Update::Node(Box::new(change)));
+        }
+        self.fanout.synced(self.world.synced());
     }
 
     /// How a run is at this moment.

@@ -2,12 +2,15 @@
 //!
 //! Only what is durable is told. Output itself is not among it: followers are woken and read the log's files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::index::RunRow;
+use crate::attempt::AttemptFolder;
 use crate::ids::AttemptNumber;
+use crate::run::NodeStatus;
+use crate::run::view::NodeRow;
 use crate::units::{DurationMs, Timestamp};
 
 /// A message to a follower.
@@ -75,4 +78,30 @@ pub struct NodeChange {
     pub done: u64,
     /// All nodes that are known.
     pub total: u64,
+}
+
+impl NodeChange {
+    /// How a node is, for somebody who was not there when it became so; `None` where nothing has happened to it yet. `run` is the
+    /// run's folder, `progress` the nodes that are over, of all that are known.
+    #[must_use]
+    pub fn so_far(row: &NodeRow, run: &Path, (done, total): (u64, u64)) -> Option<Self> {
+        let over = match row.status {
+            NodeStatus::Waiting | NodeStatus::Queued => return None,
+            NodeStatus::Running | NodeStatus::Retrying => false,
+            NodeStatus::Completed | NodeStatus::Failed | NodeStatus::Cancelled | NodeStatus::Skipped | NodeStatus::Reused => true,
+        };
+        let attempt = (row.attempts > 0).then_some(AttemptNumber(row.attempts));
+        Some(Self {
+            at: row.ended_at.or(row.started_at).unwrap_or_default(),
+            node: row.node.clone(),
+            status: row.status.as_str().to_owned(),
+            attempt,
+            reason: row.reason.clone(),
+            exit_code: row.exit_code.filter(|_| over),
+            duration_ms: row.duration_ms.filter(|_| over),
+            folder: attempt.map(|attempt| AttemptFolder::new(run, &row.node, attempt).path().to_owned()),
+            done,
+            total,
+        })
+    }
 }

@@ -2,9 +2,11 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests start programs, read files and look at the clock")]
 #![expect(clippy::panic, reason = "helpers of tests fail the test")]
 
+mod again;
 mod engine;
 mod exec;
 mod look;
+mod module;
 mod nodes;
 mod run;
 mod support;
