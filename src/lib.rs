@@ -59,6 +59,7 @@
 //!                 println!("{} {}", row.run_id, row.status.as_str());
 //!                 break;
 //!             }
+//!             Update::Failed { reason } => return Err(reason.into()),
 //!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Leaving => {}
 //!         }
 //!     }

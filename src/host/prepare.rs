@@ -306,7 +306,8 @@ fn run_params(schema: &ParamSchema, submit: &Submit, file_folder: &Path) -> Resu
     let from_file = values.clone();
     for assignment in &submit.assignments {
         if let Err(violation) = schema.assign(&mut values, assignment) {
-            diagnostics.push(described(violation, None).with_help_of(Some(format!("in `-p {assignment}`"))));
+            let message = format!("`-p {assignment}`: {}", violation.message);
+            diagnostics.push(described(Violation { message, ..violation }, None));
         }
     }
     // What the caller gave starts at the caller's folder; what is left relative afterwards came from the schema's defaults, which
@@ -332,7 +333,7 @@ fn read_params_file(file: &NamedText) -> Result<Tree, Diagnostics> {
 fn described(violation: Violation, tree: Option<&Tree>) -> Diagnostic {
     let place = tree.map(|tree| tree.root().nearest_at(&violation.pointer).place());
     let diagnostic =
-        Diagnostic::error(format!("parameter {}", violation.message)).with_pointer(violation.pointer).with_help_of(violation.help);
+        Diagnostic::error(format!("parameters: {}", violation.message)).with_pointer(violation.pointer).with_help_of(violation.help);
     match place {
         Some(place) => diagnostic.at(place),
         None => diagnostic,

@@ -70,30 +70,23 @@ impl Turn {
             tracing::error!(%run, %error, "the claims cannot be read: every intended attempt counts as started");
             HashSet::new()
         });
-        let mut left = Vec::new();
-        for (index, node) in state.nodes() {
-            match node.state() {
-                NodeState::Running { attempt, .. } | NodeState::Stopping { attempt, .. } => {
-                    left.push(Left { node: index, attempt: *attempt, recorded: true });
-                }
-                NodeState::Ready { .. } => {
-                    if state.intent(index).is_none() {
-                        continue;
-                    }
-                    let attempt = state.next_attempt(index);
-                    // A claim is not synced: after a power cut its absence proves nothing.
-                    if rebooted || claims.contains(&(state.path(index), attempt)) {
-                        left.push(Left { node: index, attempt, recorded: false });
-                    }
-                }
-                NodeState::Waiting { .. }
-                | NodeState::Retrying { .. }
-                | NodeState::Interrupted { .. }
-                | NodeState::Open { .. }
-                | NodeState::Done { .. } => {}
+        // A claim is not synced: after a power cut its absence proves nothing.
+        let maybe_started = |node: NodeIndex, attempt| rebooted || claims.contains(&(state.path(node), attempt));
+        // Also of nodes that still wait by the journal: what made them ready may have been lost with the host, after their process began.
+        let unrecorded = state.unused_intents().filter(|(node, attempt)| maybe_started(*node, *attempt));
+        let unrecorded = unrecorded.map(|(node, attempt)| Left { node, attempt, recorded: false });
+        let recorded = state.nodes().filter_map(|(node, at)| match at.state() {
+            NodeState::Running { attempt, .. } | NodeState::Stopping { attempt, .. } => {
+                Some(Left { node, attempt: *attempt, recorded: true })
             }
-        }
-        left
+            NodeState::Waiting { .. }
+            | NodeState::Ready { .. }
+            | NodeState::Retrying { .. }
+            | NodeState::Interrupted { .. }
+            | NodeState::Open { .. }
+            | NodeState::Done { .. } => None,
+        });
+        unrecorded.chain(recorded).collect()
     }
 
     fn give_up(&mut self, run: &RunId, left: &Left, rebooted: bool) {
@@ -108,7 +101,9 @@ impl Turn {
                 tracing::warn!(%run, node = path, ended = reaped.count, "processes of a lost attempt were ended");
             }
         }
-        if !left.recorded {
+        let ready = matches!(state.node(left.node).state(), NodeState::Ready { .. });
+        // Of a node that waits again, the number of the attempt is used up and nothing else.
+        if ready && !left.recorded {
             let facts = StartFacts {
                 grant,
                 isolation: Isolation::Direct,

@@ -51,23 +51,6 @@ impl Graph {
             Err(left) => Err(Stuck { dependencies, left }),
         }
     }
-
-    /// The same graph for petgraph's algorithms; weights are the positions of the nodes. Several of those algorithms recurse: never
-    /// call them on a graph that a user may have made deep.
-    #[must_use]
-    pub fn to_petgraph(&self) -> DiGraph<u32, (), u32> {
-        let nodes = self.order.len();
-        let mut graph = DiGraph::with_capacity(nodes, self.dependents.targets.len());
-        for node in 0..u32::try_from(nodes).unwrap_or(u32::MAX) {
-            graph.add_node(node);
-        }
-        for node in 0..u32::try_from(nodes).unwrap_or(u32::MAX) {
-            for target in self.dependents.of(node) {
-                graph.add_edge(NodeIndex::from(node), NodeIndex::from(*target), ());
-            }
-        }
-        graph
-    }
 }
 
 /// The nodes and edges as they are declared, repeated edges included.
@@ -208,7 +191,6 @@ mod tests {
                     graph.order.iter().enumerate().for_each(|(position, node)| at[*node as usize] = position);
                     prop_assert!(at.iter().all(|position| *position != usize::MAX));
                     prop_assert!(pairs.iter().all(|(from, to)| at[*from as usize] < at[*to as usize]));
-                    prop_assert_eq!(graph.to_petgraph().edge_count(), graph.dependencies.targets.len());
                 }
                 Err(stuck) => {
                     prop_assert!(sorted.is_err());

@@ -25,12 +25,6 @@ impl RunState {
         self.node(node).record().and_then(|record| record.intent)
     }
 
-    /// Whether an attempt is the one that runs now (or is being stopped): a message of any other is late and to be dropped.
-    #[must_use]
-    pub fn is_current(&self, node: NodeIndex, attempt: AttemptNumber) -> bool {
-        self.get(node).and_then(|at| at.state.holding()).is_some_and(|(current, _)| current == attempt)
-    }
-
     /// Attempts that were intended and not started, as a new host finds them: of each it has to see whether a trace exists. Linear.
     pub fn unused_intents(&self) -> impl Iterator<Item = (NodeIndex, AttemptNumber)> {
         let unused = |node: &NodeIndex| self.intent(*node).is_some() && !self.node(*node).state.is_done();

@@ -70,9 +70,6 @@ impl Limits {
         copied_cells: 100_000,
         copied_bytes: 1024 * 1024,
     };
-
-    /// Parameters and other JSON that reaches us as a document of its own: the size of a request body.
-    pub const DOCUMENT: Self = Self { bytes: 1024 * 1024, depth: DEPTH_MAX, cells: 500_000, aliases: 0, copied_cells: 0, copied_bytes: 0 };
 }
 
 /// What came of a text: the tree as far as it could be understood, and every mistake found on the way.

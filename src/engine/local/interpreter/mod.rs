@@ -193,5 +193,6 @@ fn check_script(script: &Path) -> Result<(), Unavailable> {
 }
 
 // Programs in these tests are files with the right to execute.
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
