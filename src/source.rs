@@ -193,7 +193,8 @@ fn read_text(file: io::Result<File>, name: &str, bytes_max: u64) -> Result<Arc<S
     if !facts.is_file() {
         return Err(refuse("this is no regular file".into()));
     }
-    let too_long = || refuse(format!("the file is longer than {}", Bytes(bytes_max))).with_help("large data belongs into a file of its own");
+    let too_long =
+        || refuse(format!("the file is longer than {}", Bytes(bytes_max))).with_help("large data belongs into a file of its own");
     if facts.len() > bytes_max {
         return Err(too_long());
     }

@@ -93,7 +93,11 @@ fn a_new_run_beside_a_held_one() {
 #[test]
 fn an_attached_run_says_that_the_host_died() {
     let space = TestSpace::new();
-    space.module("gated", "params: {properties: {n: {type: integer}}}\nretry: {attempts: 2, on: [lost]}", "mark('steps', NODE)\ngate('go')");
+    space.module(
+        "gated",
+        "params: {properties: {n: {type: integer}}}\nretry: {attempts: 2, on: [lost]}",
+        "mark('steps', NODE)\ngate('go')",
+    );
     let host = space.start(&["run", "gated", "-p", "n=1"]);
     space.wait_for_marks("steps", 1);
     let attached = space.start(&["run", "gated", "-p", "n=2"]);
@@ -111,7 +115,11 @@ fn an_attached_run_says_that_the_host_died() {
 #[test]
 fn a_recorded_cancel_survives() {
     let space = TestSpace::new();
-    space.module("deaf", "grace: 10m\nretry: {attempts: 5, on: [lost]}", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nmark('steps')\ngate('never')");
+    space.module(
+        "deaf",
+        "grace: 10m\nretry: {attempts: 5, on: [lost]}",
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nmark('steps')\ngate('never')",
+    );
     let running = space.start(&["run", "deaf"]);
     space.wait_for_marks("steps", 1);
     running.signal(rustix::process::Signal::INT);
@@ -129,7 +137,11 @@ fn a_recorded_cancel_survives() {
 fn killed_again_and_again() {
     let kills: u32 = std::env::var("PRISMQ_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let space = TestSpace::new();
-    space.module("step", "params: {properties: {v: {}}}\nretry: {attempts: 100, on: [lost]}", "mark('steps', os.environ['PRISMQ_RUN_ID'] + '/' + NODE + '/' + str(ATTEMPT))\nout(v=P.get('v'))");
+    space.module(
+        "step",
+        "params: {properties: {v: {}}}\nretry: {attempts: 100, on: [lost]}",
+        "mark('steps', os.environ['PRISMQ_RUN_ID'] + '/' + NODE + '/' + str(ATTEMPT))\nout(v=P.get('v'))",
+    );
     space.write(
         "p.yaml",
         "outputs: {all: \"${{ nodes.m.outputs }}\", last: \"${{ nodes.z.outputs.v }}\"}\nnodes:\n  l: {module: step, with: {v: [1, 2, 3, 4]}}\n  m: {module: step, foreach: \"${{ nodes.l.outputs.v }}\", with: {v: \"${{ item }}\"}, max_parallel: 2}\n  z: {module: step, with: {v: \"${{ nodes.m.outputs | length }}\"}}\n",
@@ -173,7 +185,9 @@ fn killed_again_and_again() {
         }
     }
     let end = Instant::now() + LIMIT;
-    while let Some(row) = space.prismq(&["runs", "--json", "-n", "100"]).ends(0).json().as_array().expect("rows").iter().find(|row| row["held"] == true) {
+    while let Some(row) =
+        space.prismq(&["runs", "--json", "-n", "100"]).ends(0).json().as_array().expect("rows").iter().find(|row| row["held"] == true)
+    {
         space.prismq(&["resume", row["run_id"].as_str().expect("an id")]).ends(0);
         assert!(Instant::now() < end, "there is no end of held runs");
     }

@@ -9,7 +9,11 @@ use crate::support::{TestSpace, stub};
 fn with_modules() -> TestSpace {
     let space = TestSpace::new();
     space.module("long", "grace: 20s", "mark('began', NODE)\ngate('never')");
-    space.module("deaf", "grace: 500ms", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nmark('began', NODE)\ngate('never')");
+    space.module(
+        "deaf",
+        "grace: 500ms",
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nmark('began', NODE)\ngate('never')",
+    );
     space.module("quick", "", "mark('quick')");
     space.write("p.yaml", "nodes:\n  a: {module: long}\n  b: {module: quick, needs: [a]}\n");
     space
