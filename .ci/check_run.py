@@ -6,19 +6,6 @@ import sys
 from pathlib import Path
 
 
-def objects(value):
-    """All objects in a JSON value, outer ones first."""
-    if isinstance(value, dict):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from objects(inner)
-
-
-def status_of(run, node):
-    """The status of the first object that names this node."""
-    return next((entry["status"] for entry in objects(run) if "status" in entry and node in (entry.get("node"), entry.get("id"))), None)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--status", required=True)
@@ -26,16 +13,13 @@ def main():
     parser.add_argument("nodes", nargs="*", metavar="NODE=STATUS")
     options = parser.parse_args()
 
-    run = json.load(sys.stdin)
-    found = {"run": run.get("status")}
-    wanted = {"run": options.status}
-    for pair in options.nodes:
-        node, _, status = pair.partition("=")
-        wanted[node], found[node] = status, status_of(run, node)
-    wrong = [f"{name} is {found[name]}, not {status}" for name, status in wanted.items() if found[name] != status]
+    shown = json.load(sys.stdin)
+    found = {entry["node"]: entry["status"] for entry in shown["nodes"]} | {"the run": shown["run"]["status"]}
+    wanted = {"the run": options.status} | dict(pair.split("=", 1) for pair in options.nodes)
+    wrong = [f"{name} is {found.get(name)}, not {status}" for name, status in wanted.items() if found.get(name) != status]
     if options.output:
-        path = next((entry[options.output] for entry in objects(run) if isinstance(entry.get(options.output), str)), None)
-        if path is None or not Path(path).is_file():
+        path = shown.get("outputs", {}).get(options.output)
+        if not isinstance(path, str) or not Path(path).is_file():
             wrong.append(f"output {options.output} names no file: {path}")
     if wrong:
         sys.exit("; ".join(wrong))
