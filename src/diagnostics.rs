@@ -294,7 +294,11 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&given.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.chars().count().max(given.chars().count()) / 3).max(1))
+        .filter(|(distance, name)| {
+            // Of a name of one or two letters a change of one is no slip of the fingers, but another name.
+            let length = name.chars().count().max(given.chars().count());
+            *distance <= length / 3
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

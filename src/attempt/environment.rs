@@ -15,8 +15,9 @@ use crate::units::{Bytes, CpuMillis};
 pub const TOKEN_VARIABLE: &str = "PRISMQ_TOKEN";
 
 /// Variables of the host that every module gets: where programs and the user's files are, the language, the way to the network,
-/// caches of models, the tools of a GPU. Names ending in `*` stand for all that begin so.
-const ALLOWED: [&str; 46] = [
+/// caches of models, the tools of a GPU. No loader paths and no package indexes, which may hold a password: `pass_env:` adds those
+/// where they are meant. Names ending in `*` stand for all that begin so.
+const ALLOWED: [&str; 44] = [
     "PATH",
     "HOME",
     "USER",
@@ -33,7 +34,6 @@ const ALLOWED: [&str; 46] = [
     "WAYLAND_DISPLAY",
     "XDG_*",
     "DBUS_SESSION_BUS_ADDRESS",
-    "LD_LIBRARY_PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -60,7 +60,6 @@ const ALLOWED: [&str; 46] = [
     "UV_CACHE_DIR",
     "UV_PYTHON",
     "UV_PYTHON_INSTALL_DIR",
-    "PIP_*",
     "NVM_DIR",
     "VOLTA_HOME",
 ];

@@ -208,7 +208,7 @@ mod tests {
     fn what_cannot_run_is_refused() {
         assert_snapshot!(of("report-3", json!({"n": "x", "m": 1}), false).expect_err("bad parameters"), @r##"
         `report-3`: `n` must be a whole number, not the text "x"
-        `report-3`: unknown parameter `m` (help: did you mean `n`?)
+        `report-3`: unknown parameter `m` (help: known are `n`)
         "##);
         assert_snapshot!(of("wants", json!({}), true).expect_err("bad dependencies"), @r##"
         wants.yaml:1:5: module `needy`, on which `wants` depends, cannot run with its defaults: `key` is missing (help: run them in a pipeline, where each node has its own parameters)

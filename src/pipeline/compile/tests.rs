@@ -109,7 +109,7 @@ fn all_mistakes_come_at_once_and_in_order() {
     p.json:9:49: `b`: unknown parameter `inptu` (help: did you mean `input`?)
     p.json:10:51: the pipeline has no parameter `topc` (help: did you mean `topic`?)
     p.json:10:77: `c`: `count` must be a whole number, not the text "many"
-    p.json:10:101: there is no node `z` (help: did you mean `a`?)
+    p.json:10:101: there is no node `z` (help: known are `fetch-feed`, `a`, `b`, `c`, `d`, `e`, `f`, `g`, `h`, `i`)
     p.json:11:29: unknown field `neds` (help: did you mean `needs`?)
     p.json:11:41: `priority` is not built yet: it comes with Resources (help: leave it out; nothing is accepted and then ignored)
     p.json:11:56: `concurrency` stands in a module's manifest, not in a node
@@ -217,12 +217,12 @@ fn references_to_outputs_are_checked_down_to_the_module() {
         found.push(workspace.refused(&with(bad)));
     }
     assert_snapshot!(found.join("\n"), @r##"
-    p.json:1:294: pipeline `clip` reports no `g` (help: did you mean `f`?)
+    p.json:1:294: pipeline `clip` reports no `g` (help: known are `f`, `all`, `k`)
     p.json:1:294: module `cut` reports no `fil` (help: did you mean `file`?)
     p.json:1:294: `nodes.c.outputs.ideas[0]` has no `idd` (help: did you mean `id`?)
     p.json:1:294: `nodes.c.outputs.file` is of type string, it has no `x`
     p.json:1:294: the outputs of `m` are a list, one entry for each instance (help: write `nodes.m.outputs[0].f`, or `nodes.m.outputs | map(attribute='f') | list`)
-    p.json:1:294: pipeline `clip` reports no `g` (help: did you mean `f`?)
+    p.json:1:294: pipeline `clip` reports no `g` (help: known are `f`, `all`, `k`)
     p.json:1:294: pipeline `silent` has no `outputs`, so there is no `x` (help: say under `outputs` of its file what it reports)
     p.json:1:294: the outputs of `s` are an object, not a list
     "##);
