@@ -12,6 +12,7 @@ use super::signals::{self, Signal};
 use crate::event::RunStatus;
 use crate::host::HostMode;
 use crate::host::index::RunRow;
+use crate::host::offline::Snapshot;
 use crate::host::update::Update;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
@@ -81,31 +82,56 @@ pub(super) fn follow(
 ) -> Result<Ending, Failure> {
     let (inputs, receiver) = mpsc::channel();
     signals::listen(inputs.clone());
-    session.follow(run, inputs.clone(), &context.output)?;
+    if let Err(failure) = session.follow(run, inputs.clone(), &context.output) {
+        // A host whose last run ends is gone in the next moment.
+        let ended = ended_meanwhile(workspace, run).filter(|_| failure.exit == Exit::HostUnreachable);
+        return ended.map(|row| end(row, false, progress)).ok_or(failure);
+    }
     let mut interrupts = 0_u32;
     loop {
         // The sender in `inputs` lives as long as this loop.
         let Ok(input) = receiver.recv() else { return Ok(Ending::Detached) };
         match input {
             Input::Update(Update::Ended(row)) => {
-                progress.update(&Update::Ended(row.clone()));
-                return Ok(Ending::Run(Followed { row, interrupted: interrupts > 0 }));
+                return Ok(end(row, interrupts > 0, progress));
             }
             Input::Update(Update::Leaving) => {
                 *session = reattach(run, workspace, context, &inputs)?;
+                // The old host may have left before it took the request.
+                if interrupts > 0 {
+                    session.cancel(run, interrupts > 1, &context.output)?;
+                }
             }
             Input::Update(Update::Failed { reason }) => return Err(failed(run, &reason)),
             Input::Update(update) => progress.update(&update),
-            Input::Lost => return Err(lost(run)),
+            Input::Lost => {
+                let ended = ended_meanwhile(workspace, run);
+                return ended.map(|row| end(row, interrupts > 0, progress)).ok_or_else(|| lost(run));
+            }
             Input::Signal(Signal::Hangup) => return Ok(Ending::Detached),
             Input::Signal(Signal::Interrupt) if on_interrupt == OnInterrupt::Detach => return Ok(Ending::Detached),
             Input::Signal(Signal::Interrupt) => {
                 interrupts += 1;
                 context.output.note(if interrupts == 1 { "cancelling; once more to kill at once" } else { "killing" });
-                session.cancel(run, interrupts > 1, &context.output)?;
+                match session.cancel(run, interrupts > 1, &context.output) {
+                    // Its host is just going: what it said last is on its way.
+                    Err(failure) if failure.exit == Exit::HostUnreachable => {}
+                    answered => answered?,
+                }
             }
         }
     }
+}
+
+fn end(row: Box<RunRow>, interrupted: bool, progress: &mut Progress<'_>) -> Ending {
+    progress.update(&Update::Ended(row.clone()));
+    Ending::Run(Followed { row, interrupted })
+}
+
+/// What the journal says of a run whose host is gone, if it ended before that.
+fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
+    let snapshot = Snapshot::read(workspace).ok()?;
+    snapshot.row(run).filter(|row| row.status.is_terminal()).map(Box::new)
 }
 
 /// Follows the run at the next host: the successor that the old one started, or we ourselves, whoever comes first. The old one may still

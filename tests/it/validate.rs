@@ -136,7 +136,7 @@ fn a17_a_whole_number_is_an_integer_however_it_is_written() {
     space.module("int", "params: {properties: {n: {type: integer}}}", "print(repr(P['n']), sys.argv[1])");
     space.prismq_reading(&["run", "int", "--params", "-"], r#"{"n": 1.0}"#).ends(0).says("1 --n=1\n");
     for text in [r#"{"n": "1"}"#, r#"{"n": true}"#, r#"{"n": 1.5}"#] {
-        space.prismq_reading(&["run", "int", "--params", "-"], text).ends(3).complains("parameter `n` must be a whole number");
+        space.prismq_reading(&["run", "int", "--params", "-"], text).ends(3).complains("`n` must be a whole number");
     }
 }
 
