@@ -63,7 +63,7 @@
 //!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Leaving => {}
 //!         }
 //!     }
-//!     host.handle().drain()?;
+//!     host.handle().drain(false)?;
 //!     host.join();
 //!     Ok(())
 //! }
