@@ -126,6 +126,7 @@ impl Running {
     }
 
     /// Waits until standard error holds a text.
+    #[cfg(unix)]
     #[track_caller]
     pub(crate) fn wait_for_note(&self, part: &str) -> &Self {
         let (text, good) = self.err.wait(|text| text.contains(part));
@@ -134,6 +135,7 @@ impl Running {
     }
 
     /// The id of the run that it begins with `run ID of ...`.
+    #[cfg(unix)]
     #[track_caller]
     pub(crate) fn run_id(&self) -> String {
         self.wait_for(" of ");
@@ -149,6 +151,7 @@ impl Running {
     }
 
     /// Kills it at once, with nothing but itself: what it started lives on.
+    #[cfg(unix)]
     pub(crate) fn kill(mut self) -> Ran {
         self.child.kill().expect("it can be killed");
         self.end()
