@@ -10,7 +10,7 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | words | [`units`] [`ids`] [`diagnostics`] [`tree`] [`request`] [`event`] | values and their notation |
+//! | words | [`units`] [`ids`] [`diagnostics`] [`tree`] [`json`] [`request`] [`event`] | values and their notation |
 //! | decisions | [`fields`] [`params`] [`resources`] [`pipeline::expr`] [`manifest`] [`settings`] [`pipeline`] [`schemas`] [`run`] [`scheduler`] | words. Pure: no clock, no files, no processes, no threads, no randomness; time and ids come in as arguments |
 //! | input and output | [`probe`] [`yaml`] [`source`] [`journal`] [`logs`] [`attempt`] [`engine`] | words, never a decision and hardly each other |
 //! | host | [`host`] | all of the above: the only place where they meet |
@@ -75,6 +75,7 @@
 pub mod diagnostics;
 pub mod event;
 pub mod ids;
+pub mod json;
 pub mod request;
 pub mod tree;
 pub mod units;

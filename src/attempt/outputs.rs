@@ -3,14 +3,13 @@
 //! The file comes from a program that may be wrong in any way, so that everything is bounded and refused with the reason: not an
 //! object, too large, a key written twice (readers disagree which one counts), something that is no file. Used once, after the end.
 
-use std::collections::HashSet;
-use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
+
+use crate::json;
 
 /// Largest outputs in bytes. They travel through the journal and into expressions; large results belong into files of `artifacts/`.
 pub const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -54,15 +53,14 @@ fn parse(bytes: &[u8]) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Err("output.json is empty: write a JSON object, or no file at all".to_owned());
     }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(|error| explain(&error, text))?;
+    let value = json::parse(text).map_err(|error| explain(&error, text))?;
     match &value {
         Value::Object(_) => Ok(value),
         other => Err(format!("output.json holds {}, not a JSON object: write {{\"name\": value}}", kind(other))),
     }
 }
 
-fn explain(error: &serde_json::Error, text: &str) -> String {
+fn explain(error: &str, text: &str) -> String {
     let help = ["NaN", "Infinity"].into_iter().find(|word| text.contains(word));
     let help = help.map_or(String::new(), |word| format!(" ({word} is not JSON: write null)"));
     format!("output.json is not valid: {error}{help}")
@@ -76,74 +74,6 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
-    }
-}
-
-/// Reads any JSON value and refuses a key that stands twice in an object, which `serde_json::Value` would let pass silently.
-struct Strict;
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = access.next_element_seed(Strict)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        let mut seen = HashSet::new();
-        while let Some(key) = access.next_key::<String>()? {
-            let value = access.next_value_seed(Strict)?;
-            if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice in an object")));
-            }
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
     }
 }
 
@@ -170,7 +100,7 @@ mod tests {
             (br#"{"a": {"b": 1, "b": 2}}"#, "\"b\" stands twice"),
             (br#"{"a": 1"#, "EOF"),
             (br#"{} {}"#, "trailing"),
-            (deep.as_bytes(), "recursion"),
+            (deep.as_bytes(), "more than 64"),
         ];
         for (text, wanted) in cases {
             let refused = parse(text).expect_err(wanted);

@@ -106,7 +106,7 @@ impl Catalog {
     }
 
     /// Whether the script of a module lies where scripts may lie, and is there.
-    fn check_script(&self, module: &Module) -> Option<Diagnostic> {
+    pub(super) fn check_script(&self, module: &Module) -> Option<Diagnostic> {
         let crate::manifest::Program::Script { path, .. } = &module.program else { return None };
         let place = place_of(module, "script");
         source::script_inside(path, &self.script_roots()).err().map(|refused| refused.at(place))

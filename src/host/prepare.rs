@@ -141,13 +141,19 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             (definition, Completed { value, defaulted: Vec::new() }, Diagnostics::new())
         }
     };
+    let modules = used_modules(&definition);
+    if !matches!(target, Target::Exec { .. }) {
+        let mut refused = Diagnostics::new();
+        refused.extend(modules.iter().filter_map(|module| catalog.check_script(module)));
+        refused.into_result(())?;
+    }
     let pinned = Pinned {
         format: PINNED_FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         target,
         params: params.value,
         defaulted: params.defaulted,
-        manifests: used_manifests(&definition),
+        manifests: modules.iter().map(|module| catalog::pinned_manifest(module)).collect(),
         pipelines,
         settings: catalog.settings_source.as_ref().map(|source| PinnedFile {
             path: workspace.settings(),
@@ -259,14 +265,15 @@ fn exec_module(script: &Path, folder: &Path) -> Result<Arc<Module>, Refused> {
     Ok(Arc::new(module))
 }
 
-fn used_manifests(definition: &Definition) -> Vec<PinnedFile> {
+/// The modules of a pipeline and of the sub-pipelines that it calls, each once.
+fn used_modules(definition: &Definition) -> Vec<Arc<Module>> {
     let mut seen: BTreeSet<*const Module> = BTreeSet::new();
-    let mut files = Vec::new();
-    collect_manifests(definition, &mut seen, &mut files);
-    files
+    let mut modules = Vec::new();
+    collect_modules(definition, &mut seen, &mut modules);
+    modules
 }
 
-fn collect_manifests(definition: &Definition, seen: &mut BTreeSet<*const Module>, files: &mut Vec<PinnedFile>) {
+fn collect_modules(definition: &Definition, seen: &mut BTreeSet<*const Module>, modules: &mut Vec<Arc<Module>>) {
     let mut last: *const Module = std::ptr::null();
     for node in &definition.nodes {
         match &node.work {
@@ -274,11 +281,11 @@ fn collect_manifests(definition: &Definition, seen: &mut BTreeSet<*const Module>
                 // A million nodes of one module: the set is asked only when the module changes.
                 let this = Arc::as_ptr(module);
                 if this != last && seen.insert(this) {
-                    files.push(catalog::pinned_manifest(module));
+                    modules.push(module.clone());
                 }
                 last = this;
             }
-            Work::Pipeline(inner) => collect_manifests(inner, seen, files),
+            Work::Pipeline(inner) => collect_modules(inner, seen, modules),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::Violation;
 use super::complete::whole;
 use super::messages::{label, listed, unknown};
 use super::walk::{Follow, applied, joined, of_item, property_names};
-use super::{Violation, parse_json};
 use crate::diagnostics::suggest;
+use crate::json;
 use crate::tree::check_number;
 
 /// See `ParamSchema::assign`.
@@ -100,7 +101,7 @@ impl<'s> Allowed<'s> {
 
     /// The one of the listed values that a text names: the text itself, or its JSON.
     fn option(&self, text: &str) -> Option<Value> {
-        let parsed = parse_json(text).ok();
+        let parsed = json::parse(text).ok();
         let names = |option: &&Value| option.as_str() == Some(text) || (!option.is_string() && Some(*option) == parsed.as_ref());
         self.options.iter().find(names).cloned()
     }
@@ -121,7 +122,7 @@ fn parse(root: &Value, schemas: &[&Value], before: Option<&Value>, pointer: &str
     }
     if allowed.types.is_empty() {
         // The schema does not say: JSON where it is JSON, else the text itself.
-        return Ok(parse_json(text).unwrap_or_else(|_| text.into()));
+        return Ok(json::parse(text).unwrap_or_else(|_| text.into()));
     }
     if let Some(value) = typed(&allowed, text) {
         return Ok(value);
@@ -158,7 +159,7 @@ fn typed(allowed: &Allowed<'_>, text: &str) -> Option<Value> {
         return Some(Value::Number(number));
     }
     if allowed.has("object") && text.trim_start().starts_with('{') {
-        return parse_json(text).ok().filter(Value::is_object);
+        return json::parse(text).ok().filter(Value::is_object);
     }
     None
 }
@@ -166,7 +167,7 @@ fn typed(allowed: &Allowed<'_>, text: &str) -> Option<Value> {
 /// JSON is the whole list; anything else is one item more.
 fn array(root: &Value, allowed: &Allowed<'_>, before: Option<&Value>, pointer: &str, text: &str) -> Result<Value, Violation> {
     if text.trim_start().starts_with('[') {
-        match parse_json(text) {
+        match json::parse(text) {
             Ok(list) => return Ok(list),
             // A text item may begin with a bracket; for all other items it is a list gone wrong.
             Err(reason) if !Allowed::of(root, &allowed.items).has("string") => {
@@ -192,7 +193,7 @@ fn not_of_type(allowed: &Allowed<'_>, pointer: &str, text: &str) -> Violation {
     });
     let mut words: Vec<&str> = words.collect();
     words.dedup();
-    let help = match parse_json(text) {
+    let help = match json::parse(text) {
         Err(reason) if allowed.has("object") => {
             Some(format!("as JSON it does not read: {reason}; keys can be given one by one: `key.inner=1`"))
         }

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::Completed;
 use super::walk::{Follow, applied, each_place, of_item, of_key, push_token};
-use super::{Completed, VALUE_DEPTH_MAX};
+use crate::json::DEPTH_MAX;
 
 /// Most defaults of one value. A schema whose defaults hold themselves would fill in without end; compiling refuses it.
 pub(super) const DEFAULTS_MAX: usize = 10_000;
@@ -36,7 +37,7 @@ impl<'s> Filling<'s> {
     /// Walks into what is there, and inserts what is not. Only by what holds in any case: which branch of an `anyOf` is meant, nobody
     /// knows before the value is complete.
     fn fill(&mut self, schema: &'s Value, value: &mut Value, depth: usize) {
-        if depth >= VALUE_DEPTH_MAX || self.defaulted.len() >= DEFAULTS_MAX {
+        if depth >= DEPTH_MAX || self.defaulted.len() >= DEFAULTS_MAX {
             return;
         }
         let length = self.pointer.len();

@@ -5,8 +5,9 @@ use jsonschema::{JsonType, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use super::walk::{Follow, joined, property_names, push_token};
-use super::{VALUE_DEPTH_MAX, Violation, walk};
+use super::{Violation, walk};
 use crate::diagnostics::suggest;
+use crate::json::DEPTH_MAX;
 
 /// Most mistakes of one value that are told: a list of a million wrong items has one mistake, not a million.
 const VIOLATIONS_MAX: usize = 100;
@@ -84,8 +85,8 @@ fn refuse_shape(value: &Value) -> Option<Violation> {
     }
     let mut stack = vec![(String::new(), value, 0)];
     while let Some((pointer, value, depth)) = stack.pop() {
-        if depth > VALUE_DEPTH_MAX {
-            let message = format!("more than {VALUE_DEPTH_MAX} lists and maps inside each other");
+        if depth > DEPTH_MAX {
+            let message = format!("more than {DEPTH_MAX} lists and maps inside each other");
             return Some(Violation { pointer, message, help: None });
         }
         match value {
@@ -107,7 +108,7 @@ fn refuse_shape(value: &Value) -> Option<Violation> {
 
 /// The same question without the place, which costs nothing for the values that are good.
 fn has_good_shape(value: &Value, depth: usize) -> bool {
-    depth <= VALUE_DEPTH_MAX
+    depth <= DEPTH_MAX
         && match value {
             Value::String(text) => !text.contains('\0'),
             Value::Array(list) => list.iter().all(|item| has_good_shape(item, depth + 1)),
@@ -264,7 +265,7 @@ fn type_demand(kind: &TypeKind, value: &Value) -> (Option<String>, Option<String
     let wants_text = types.contains(&JsonType::String);
     let help = match value {
         Value::Number(_) | Value::Bool(_) if wants_text => Some(format!("quote it: \"{value}\"")),
-        Value::String(text) if !wants_text && super::parse_json(text).is_ok_and(|value| !value.is_string()) => {
+        Value::String(text) if !wants_text && crate::json::parse(text).is_ok_and(|value| !value.is_string()) => {
             Some(format!("write it without quotes: {text}"))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,

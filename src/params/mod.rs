@@ -8,7 +8,6 @@ mod assign;
 mod compile;
 mod complete;
 mod messages;
-mod strict;
 mod walk;
 
 use std::sync::Arc;
@@ -20,10 +19,6 @@ use crate::diagnostics::Diagnostics;
 use crate::tree::NodeRef;
 
 pub use compile::SCHEMA_BYTES_MAX;
-pub use strict::parse_json;
-
-/// Most lists and maps inside each other in a value.
-pub const VALUE_DEPTH_MAX: usize = 64;
 
 /// A parameter schema, compiled. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -102,10 +102,19 @@ fn a12_scripts_outside_the_workspace() {
     ];
     for (id, path) in &cases {
         script(id, path);
-        let ran = space.prismq(&["run", id]);
-        assert!(ran.code != 0 && !ran.stdout.contains("ran"), "{id}: {ran:?}");
+        space.prismq(&["run", id]).ends(3).complains(&format!("manifests/{id}.yaml:2:"));
         space.prismq(&["validate", &format!("manifests/{id}.yaml")]).ends(3).complains(&format!("manifests/{id}.yaml:2:"));
     }
+}
+
+#[test]
+fn a_script_that_is_not_there_is_refused_before_anything_starts() {
+    let space = TestSpace::new();
+    space.module("first", "", "mark('ran')");
+    space.write("manifests/gone.yaml", "id: gone\nscript: ../modules/gone.py\n");
+    space.write("p.yaml", "nodes:\n  a: {module: first}\n  b: {module: gone, needs: a}\n");
+    space.prismq(&["run", "p.yaml"]).ends(3).complains("manifests/gone.yaml:2:").complains("gone.py");
+    assert_eq!(space.prismq(&["runs", "--json"]).ends(0).stdout.trim(), "[]");
 }
 
 #[test]

@@ -39,7 +39,7 @@ const fn row(layer: Layer, module: &'static str, may_use: &'static [&'static str
 
 /// Shorthand for everything of the first layer.
 macro_rules! words_and {
-    ($($module:literal),* $(,)?) => { &["units", "ids", "diagnostics", "tree", "request", "event", $($module),*] };
+    ($($module:literal),* $(,)?) => { &["units", "ids", "diagnostics", "tree", "json", "request", "event", $($module),*] };
 }
 
 /// Who may use whom. Dependencies point only upward: a row names modules that stand above it.
@@ -49,6 +49,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::Words, "ids", &["units"]),
     row(Layer::Words, "diagnostics", &["units", "ids"]),
     row(Layer::Words, "tree", &["diagnostics"]),
+    row(Layer::Words, "json", &["tree"]),
     row(Layer::Words, "request", &["units", "ids"]),
     row(Layer::Words, "event", &["units", "ids", "request"]),
     // Decisions.

@@ -1,18 +1,23 @@
-//! JSON that arrives as a text inside something else (`-p ranges=[1,2]`): what `serde_json` reads, minus what it mends silently.
+//! JSON without places, for texts that are no files of users: `-p ranges=[1,2]`, what a module reports. It is what `serde_json` reads,
+//! minus what that mends silently: duplicate keys, numbers that it would round, nesting without end.
+//!
+//! Files of users are read by `yaml`, with the place of every value. Used by `params` and `attempt`.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::VALUE_DEPTH_MAX;
 use crate::tree::check_number;
 
-/// Parses one JSON value. Duplicate keys, numbers that 64 bits cannot hold and more than [`VALUE_DEPTH_MAX`] levels are refused.
+/// Most lists and maps inside each other, in values of parameters and outputs. Deeper ones are mistakes or attacks.
+pub const DEPTH_MAX: usize = 64;
+
+/// Parses one JSON value. Duplicate keys, numbers that 64 bits cannot hold and more than [`DEPTH_MAX`] levels are refused.
 ///
 /// # Errors
 /// What is wrong, as a fragment for a message.
-pub fn parse_json(text: &str) -> Result<Value, String> {
+pub fn parse(text: &str) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Seed { depth: 0 }.deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
@@ -54,10 +59,10 @@ struct Seed {
 
 impl Seed {
     fn deeper<E: Error>(self) -> Result<Self, E> {
-        if self.depth < VALUE_DEPTH_MAX {
+        if self.depth < DEPTH_MAX {
             Ok(Self { depth: self.depth + 1 })
         } else {
-            Err(E::custom(format!("more than {VALUE_DEPTH_MAX} lists and maps inside each other")))
+            Err(E::custom(format!("more than {DEPTH_MAX} lists and maps inside each other")))
         }
     }
 }
@@ -132,7 +137,7 @@ mod tests {
     #[test]
     fn a_16_what_would_be_mended_silently_is_refused() {
         assert_eq!(
-            parse_json(r#"{"a": [1, 2.5, "x\"123456789012345678901234", null, true]}"#).map_err(|_| ()),
+            parse(r#"{"a": [1, 2.5, "x\"123456789012345678901234", null, true]}"#).map_err(|_| ()),
             Ok(json!({"a": [1, 2.5, "x\"123456789012345678901234", null, true]}))
         );
         for (text, word) in [
@@ -143,11 +148,11 @@ mod tests {
             ("[NaN]", "expected value"),
             (r#""\ud83d""#, "hex escape"),
         ] {
-            let error = parse_json(text).expect_err(text);
+            let error = parse(text).expect_err(text);
             assert!(error.contains(word), "{text}: {error}");
         }
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
-        assert!(parse_json(&deep).expect_err("deep").contains("more than 64"));
-        assert!(parse_json(&deep[1..129]).is_ok());
+        assert!(parse(&deep).expect_err("deep").contains("more than 64"));
+        assert!(parse(&deep[1..129]).is_ok());
     }
 }
