@@ -277,6 +277,24 @@ pub struct EndFacts {
     pub leaked: bool,
 }
 
+impl EndFacts {
+    /// Of an attempt of which nothing is known but why it failed: it was never started, or it was lost.
+    #[must_use]
+    pub fn failed(cause: FailureCause) -> Self {
+        Self {
+            failure: Some(cause),
+            stopped: None,
+            code: None,
+            signal: None,
+            outputs: None,
+            duration_ms: DurationMs(0),
+            peak_memory: None,
+            escalated: false,
+            leaked: false,
+        }
+    }
+}
+
 /// A fact about a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {

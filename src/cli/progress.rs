@@ -29,6 +29,17 @@ pub(super) enum Show {
     Output,
 }
 
+impl Show {
+    /// Of a run of several nodes, by the flags `--json` and `--logs`.
+    pub(super) fn of_flags(json: bool, logs: bool) -> Self {
+        match (json, logs) {
+            (true, _) => Self::Quiet,
+            (false, true) => Self::Lines,
+            (false, false) => Self::Nodes,
+        }
+    }
+}
+
 /// Runs with more nodes than this are not compared with what was told already.
 const COMPARED_MAX: u64 = 10_000;
 

@@ -38,11 +38,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         }
     };
     let (session, _) = Session::begin(&workspace, &context.output, |session| session.resume(Some(&run), &context.output))?;
-    let show = match (arguments.json, arguments.logs) {
-        (true, _) => Show::Quiet,
-        (false, true) => Show::Lines,
-        (false, false) => Show::Nodes,
-    };
+    let show = Show::of_flags(arguments.json, arguments.logs);
     if show != Show::Quiet {
         context.output.line(format!("run {run} goes on"));
     }

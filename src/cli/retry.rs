@@ -42,11 +42,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     };
     let retry = Retry { run: earlier.clone(), scope };
     let (session, run) = Session::begin(&workspace, &context.output, |session| session.retry(&retry, &context.output))?;
-    let show = match (arguments.json, arguments.logs) {
-        (true, _) => Show::Quiet,
-        (false, true) => Show::Lines,
-        (false, false) => Show::Nodes,
-    };
+    let show = Show::of_flags(arguments.json, arguments.logs);
     if show != Show::Quiet {
         context.output.line(format!("run {run} repeats {earlier}"));
     }

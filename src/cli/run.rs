@@ -58,11 +58,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     if arguments.detach {
         return detach(&workspace, &submit, arguments, context);
     }
-    let show = match (&submit.target, arguments.json, arguments.logs) {
-        (_, true, _) => Show::Quiet,
-        (_, false, true) => Show::Lines,
-        (Target::Module { with_dependencies: false, .. }, false, false) => Show::Output,
-        (Target::Module { .. } | Target::Pipeline { .. } | Target::Exec { .. }, false, false) => Show::Nodes,
+    let show = match (&submit.target, Show::of_flags(arguments.json, arguments.logs)) {
+        (Target::Module { with_dependencies: false, .. }, Show::Nodes) => Show::Output,
+        (_, show) => show,
     };
     let (session, run) = Session::begin(&workspace, &context.output, |session| session.submit(&submit, &context.output))?;
     session.note_held(&context.output);

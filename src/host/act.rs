@@ -15,7 +15,7 @@ use crate::manifest::Pin;
 use crate::request::Isolation;
 use crate::run::NodeState;
 use crate::scheduler::{Durations, Effect, StartOrder, StopHow};
-use crate::units::{DurationMs, Now};
+use crate::units::Now;
 
 impl Turn {
     /// Applies an event and hands its record to the journal. `None` where it could be neither applied nor written.
@@ -210,17 +210,7 @@ impl Turn {
     }
 
     fn end_unstarted(&mut self, run: &RunId, node: NodeIndex, attempt: AttemptNumber, cause: FailureCause) {
-        let facts = EndFacts {
-            failure: Some(cause),
-            stopped: None,
-            code: None,
-            signal: None,
-            outputs: None,
-            duration_ms: DurationMs(0),
-            peak_memory: None,
-            escalated: false,
-            leaked: false,
-        };
+        let facts = EndFacts::failed(cause);
         self.commit(run, Event::AttemptEnded { node, attempt, facts });
     }
 

@@ -14,7 +14,6 @@ use crate::event::{EndFacts, Event, FailureCause, LostReason, StartFacts};
 use crate::ids::{AttemptNumber, NodeIndex, RunId};
 use crate::request::Isolation;
 use crate::run::NodeState;
-use crate::units::DurationMs;
 
 /// How long a process may take to go after the kill. Longer means that it hangs in the kernel; the attempt is lost all the same.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -114,17 +113,7 @@ impl Turn {
             self.commit(run, Event::AttemptStarted { node: left.node, attempt: left.attempt, facts });
         }
         let reason = if rebooted { LostReason::Reboot } else { LostReason::HostDied };
-        let facts = EndFacts {
-            failure: Some(FailureCause::Lost { reason }),
-            stopped: None,
-            code: None,
-            signal: None,
-            outputs: None,
-            duration_ms: DurationMs(0),
-            peak_memory: None,
-            escalated: false,
-            leaked: false,
-        };
+        let facts = EndFacts::failed(FailureCause::Lost { reason });
         self.commit(run, Event::AttemptEnded { node: left.node, attempt: left.attempt, facts });
     }
 }
