@@ -68,9 +68,11 @@ fn outputs(file: &RunFile, context: &Context) {
 fn failures(file: &RunFile, context: &Context) {
     // What failed only because something inside it failed is named by that.
     let failed: Vec<_> = file.nodes.iter().filter(|node| node.status.as_str() == "failed" && node.module.is_some()).collect();
+    // A run that completed in spite of them was told to bear them.
+    let (word, style) = if file.run.status == RunStatus::Completed { ("tolerated", Style::Warn) } else { ("failed", Style::Bad) };
     for node in failed.iter().take(FAILED_SHOWN_MAX) {
         let reason = node.reason.as_deref().unwrap_or("failed");
-        context.output.line(format!("  {} {}: {}", context.output.styled("failed", Style::Bad), node.node, printable(reason)));
+        context.output.line(format!("  {} {}: {}", context.output.styled(word, style), node.node, printable(reason)));
     }
     if let Some(more) = failed.len().checked_sub(FAILED_SHOWN_MAX).filter(|more| *more > 0) {
         context.output.line(format!("  and {more} more"));
