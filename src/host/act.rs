@@ -36,24 +36,10 @@ impl Turn {
 
     /// The record is taken exactly if the state takes the event, and under the same number.
     fn apply_and_write(&mut self, run: &RunId, path: Option<&str>, event: &Event, now: Now) -> Option<Seq> {
-        let data = match event {
-            Event::RunEnded { status, outputs } => self.end_data(run, *status, outputs.clone(), now),
-            Event::RunSubmitted { .. }
-            | Event::RunCancelRequested { .. }
-            | Event::RunHeld
-            | Event::RunResumed
-            | Event::NodeReady { .. }
-            | Event::NodeSkipped { .. }
-            | Event::NodeExpanded { .. }
-            | Event::NodeOpened { .. }
-            | Event::NodeFinished { .. }
-            | Event::NodeFailed { .. }
-            | Event::NodeCancelled { .. }
-            | Event::NodeReused { .. }
-            | Event::AttemptIntended { .. }
-            | Event::AttemptStarted { .. }
-            | Event::AttemptStopping { .. }
-            | Event::AttemptEnded { .. } => record::data(event),
+        let data = if let Event::RunEnded { status, outputs } = event {
+            self.end_data(run, *status, outputs.clone(), now)
+        } else {
+            record::data(event)
         };
         let entry = Entry {
             kind: record::kind(event),
@@ -163,10 +149,7 @@ impl Turn {
         match effect {
             Effect::Record { run, event } => {
                 let ends = matches!(event, Event::RunEnded { .. });
-                let expanded = match &event {
-                    Event::NodeExpanded { node, .. } => Some(*node),
-                    _ => None,
-                };
+                let expanded = if let Event::NodeExpanded { node, .. } = &event { Some(*node) } else { None };
                 let Some(seq) = self.commit(&run, event) else { return };
                 if ends {
                     self.after.entry(seq).or_default().push(After::File(run));
