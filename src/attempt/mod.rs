@@ -7,9 +7,15 @@ mod environment;
 mod folder;
 mod outputs;
 mod progress;
+mod record;
+mod report;
+mod spec;
 
 pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
 pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
 pub(crate) use folder::{create_private_all, open_private};
 pub use outputs::{OUTPUT_BYTES_MAX, read_outputs};
 pub use progress::{Progress, ProgressReader};
+pub use record::{ExitHow, ExitRecord, MemoryGuard, ProcessIdentity, Standing, StartRecord, StopAs, StopRequest, StreamTotals, standing};
+pub use report::{Hatch, REPORT_BYTES, Report, ReportKind};
+pub use spec::{AttemptSpec, FOLDER_FORMAT};
