@@ -4,6 +4,7 @@
 //! reach the wrapper as its own environment.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ pub const FOLDER_FORMAT: u32 = 1;
 
 /// Name of the file.
 const FILE_NAME: &str = "spec.json";
+const ASIDE: &str = "spec.json.tmp";
 
 /// What is to be executed, and within which limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl AttemptSpec {
         Self::decode(&std::fs::read_to_string(folder.join(FILE_NAME))?)
     }
 
-    /// Writes the spec into a folder, which must exist and have none.
+    /// Writes the spec into a folder, which must exist. One that is there already is replaced in one step: somebody may be reading it.
     ///
     /// `durable`: it is on the disk when this returns, name and all. That matters only where a start is repeated from the folder alone:
     /// who repeats it from his own records writes it anew.
@@ -114,13 +116,22 @@ impl AttemptSpec {
     /// # Errors
     /// What the system said.
     pub fn write(&self, folder: &Path, durable: bool) -> io::Result<()> {
-        let mut file = open_private(std::fs::OpenOptions::new().write(true).create(true).truncate(true), &folder.join(FILE_NAME))?;
+        let (path, aside) = (folder.join(FILE_NAME), folder.join(ASIDE));
+        let (mut file, replaces) = match open_private(OpenOptions::new().write(true).create_new(true), &path) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?, true)
+            }
+            Err(error) => return Err(error),
+        };
         file.write_all(self.encode().as_bytes())?;
         if durable {
             file.sync_data()?;
-            sync_folder(folder)?;
         }
-        Ok(())
+        if replaces {
+            std::fs::rename(aside, path)?;
+        }
+        if durable { sync_folder(folder) } else { Ok(()) }
     }
 }
 
@@ -185,6 +196,7 @@ mod tests {
             spec().write(folder.path(), durable).unwrap();
             assert_eq!(AttemptSpec::read(folder.path()).unwrap(), spec());
         }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
     }
 
     #[test]

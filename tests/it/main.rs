@@ -14,3 +14,4 @@ mod run;
 mod stop;
 mod support;
 mod validate;
+mod wrapper;
