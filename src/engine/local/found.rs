@@ -1,0 +1,65 @@
+//! How a wrapped attempt of an earlier host stands, as its folder tells.
+
+use std::io;
+use std::time::Duration;
+
+use super::super::{Ending, Left};
+use super::wrapped::ending::ending;
+use crate::attempt::{AttemptFolder, Standing, StartRecord, standing};
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// No wrapper has claimed it. One that is on its way may still do so.
+    Unclaimed,
+    /// Its wrapper lives.
+    Alive {
+        /// How long it has run at least, by a clock that never jumps; 0 where there is none to ask.
+        ran: Duration,
+    },
+    /// It is over.
+    Ended(Box<Ending>),
+    /// Its wrapper died without a word; what the module left may live. On which boot of the machine it was started, where it was.
+    Dead {
+        /// `None`: the module was never started, and nobody will start it any more.
+        boot: Option<String>,
+    },
+}
+
+/// Looks at an attempt that an earlier host may have started.
+///
+/// # Errors
+/// When the folder cannot be read, or was written by a later version.
+pub fn look(left: &Left) -> io::Result<Found> {
+    let folder = left.folder();
+    Ok(match standing(folder.path())? {
+        Standing::Unclaimed => Found::Unclaimed,
+        Standing::Alive(record) => Found::Alive { ran: record.as_ref().and_then(ran).unwrap_or_default() },
+        Standing::Ended(record) => Found::Ended(Box::new(ending(&record, &folder, None))),
+        Standing::Dead(record) => Found::Dead { boot: record.map(|record| record.boot) },
+    })
+}
+
+impl Left {
+    /// Its folder.
+    pub(super) fn folder(&self) -> AttemptFolder {
+        AttemptFolder::new(&self.run_folder, &self.node, self.id.attempt)
+    }
+}
+
+/// For how long at least the wrapper has run. Its start is known in ticks since the boot, sleep of the machine included; the clock that
+/// it is compared with leaves sleep out, so that the result may be too small and is never too large.
+#[cfg(target_os = "linux")]
+fn ran(record: &StartRecord) -> Option<Duration> {
+    let ticks = rustix::param::clock_ticks_per_second();
+    let started = record.wrapper.started;
+    let since_boot = Duration::from_secs(started / ticks) + Duration::from_millis(started % ticks * 1000 / ticks);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
+    (started > 0).then(|| now.saturating_sub(since_boot))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ran(_: &StartRecord) -> Option<Duration> {
+    None
+}
