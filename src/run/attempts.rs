@@ -180,6 +180,7 @@ impl RunState {
                 signal: facts.signal,
                 duration: facts.duration_ms,
                 peak_memory: facts.peak_memory,
+                memory: facts.memory,
                 escalated: facts.escalated,
                 leaked: facts.leaked,
             });

@@ -1,11 +1,12 @@
 //! How a wrapped attempt of an earlier host stands, as its folder tells.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::time::Duration;
 
 use super::super::{Ending, Left};
 use super::wrapped::ending::ending;
-use crate::attempt::{AttemptFolder, Standing, StartRecord, standing};
+use crate::attempt::{AttemptFolder, CLAIM, Machine, Standing, StartRecord, create_private_all, open_private, standing};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,10 +20,12 @@ pub enum Found {
     },
     /// It is over.
     Ended(Box<Ending>),
-    /// Its wrapper died without a word; what the module left may live. On which boot of the machine it was started, where it was.
+    /// Its wrapper died before it came to starting the module, and nobody will start it any more.
+    NeverStarted,
+    /// Its wrapper died without a word, or the machine did; what the module left may live.
     Dead {
-        /// `None`: the module was never started, and nobody will start it any more.
-        boot: Option<String>,
+        /// It was started on another boot of the machine; none where that cannot be told.
+        rebooted: Option<bool>,
     },
 }
 
@@ -36,8 +39,26 @@ pub fn look(left: &Left) -> io::Result<Found> {
         Standing::Unclaimed => Found::Unclaimed,
         Standing::Alive(record) => Found::Alive { ran: record.as_ref().and_then(ran).unwrap_or_default() },
         Standing::Ended(record) => Found::Ended(Box::new(ending(&record, &folder, None))),
-        Standing::Dead(record) => Found::Dead { boot: record.map(|record| record.boot) },
+        Standing::NeverStarted => Found::NeverStarted,
+        Standing::Dead(record) => {
+            let then = record.map(|record| record.boot).filter(|boot| !boot.is_empty());
+            Found::Dead { rebooted: then.map(|boot| boot != Machine::this().boot) }
+        }
     })
+}
+
+/// Makes sure that an unclaimed attempt is never started: a wrapper that is still on its way to it will refuse. `false`: one was faster.
+///
+/// # Errors
+/// What the system said.
+pub fn prevent(left: &Left) -> io::Result<bool> {
+    let folder = left.folder();
+    create_private_all(folder.path())?;
+    match open_private(OpenOptions::new().write(true).create_new(true), &folder.path().join(CLAIM)) {
+        Ok(_) => Ok(standing(folder.path())? == Standing::NeverStarted),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Left {

@@ -93,7 +93,7 @@ impl Hatchery {
     }
 
     /// Sends for a wrapper, out of the nest that was asked for just before.
-    pub(super) fn hatch(&mut self, hatch: &Hatch) -> io::Result<()> {
+    pub(super) fn hatch(&mut self, _shared: &Shared, hatch: &Hatch) -> io::Result<()> {
         let nursery = self.current.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         let sent = nursery.send(&hatch.encode());
         if sent.is_err() {
@@ -213,7 +213,7 @@ fn living(folder: &Path) -> io::Result<Option<StartRecord>> {
     match standing(folder)? {
         Standing::Alive(Some(record)) => Ok(Some(record)),
         Standing::Alive(None) => Err(io::ErrorKind::WouldBlock.into()),
-        Standing::Unclaimed | Standing::Ended(_) | Standing::Dead(_) => Ok(None),
+        Standing::Unclaimed | Standing::Ended(_) | Standing::NeverStarted | Standing::Dead(_) => Ok(None),
     }
 }
 

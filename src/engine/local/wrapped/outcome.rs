@@ -87,10 +87,11 @@ impl Shared {
         match standing(folder.path()) {
             Ok(Standing::Ended(record)) => self.ended(number, &record),
             Ok(Standing::Alive(_)) => self.watch(number),
-            Ok(Standing::Dead(record)) => self.lose(number, record.is_some()),
+            Ok(Standing::NeverStarted) => self.never_started(number),
+            Ok(Standing::Dead(_)) => self.lose(number),
             Ok(Standing::Unclaimed) => self.again(number),
             // What cannot be read now may be readable later. Until then nobody can say that it is over, unless somebody has it killed.
-            Err(_) if killed => self.lose(number, true),
+            Err(_) if killed => self.lose(number),
             Err(_) => self.set_watch(number, Watch::default()),
         }
     }
@@ -145,25 +146,26 @@ impl Shared {
             }
             // Without what is to be started nobody else can be sent for.
             Phase::Queued(_) | Phase::Running { .. } | Phase::Adopted(_) | Phase::Found | Phase::Ending => {
-                let stops = entry.stops;
                 drop(book);
-                self.finish(number, supervise::never_started(Exit::Lost(LostReason::NeverStarted), stops));
+                self.never_started(number);
             }
         }
     }
 
+    fn never_started(&self, number: u64) {
+        let Some(stops) = self.lock().entries.get(&number).map(|entry| entry.stops) else { return };
+        let exit = if stops.strongest.is_some() { Exit::Prevented } else { Exit::Lost(LostReason::NeverStarted) };
+        self.finish(number, supervise::never_started(exit, stops));
+    }
+
     /// Its wrapper is dead and has not said how the module ended: what is left of it is ended, which may take a while, and only then it
-    /// counts as lost. `began`: the module may have been started.
-    fn lose(self: &Arc<Self>, number: u64, began: bool) {
+    /// counts as lost.
+    fn lose(self: &Arc<Self>, number: u64) {
         let mut book = self.lock();
         let Some(entry) = book.entries.get_mut(&number) else { return };
         entry.phase = Phase::Ending;
         let (token, stops) = (entry.left.token.clone(), entry.stops);
         drop(book);
-        if !began {
-            let exit = if stops.strongest.is_some() { Exit::Prevented } else { Exit::Lost(LostReason::NeverStarted) };
-            return self.finish(number, supervise::never_started(exit, stops));
-        }
         self.sweep(number, token, stops);
     }
 

@@ -2,21 +2,16 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
 use std::sync::{Arc, PoisonError};
 
 use super::super::super::{Exit, Spec, Stdin, StopHow};
-use super::super::prepare::{Ready, prepare};
+use super::super::prepare::prepare;
 use super::super::{failure, supervise};
 use super::book::{Order, Phase};
 use super::system::{self, Hatchery};
 use super::{Shared, program::Program};
-use crate::attempt::{AttemptFolder, AttemptSpec, Hatch, StopAs, StopRequest, open_private};
+use crate::attempt::{AttemptFolder, AttemptSpec, Hatch, StopAs, StopRequest};
 use crate::event::{SpawnFailure, SpawnFailureKind};
-
-/// Name of the file that tells the wrapper everything.
-const SPEC: &str = "spec.json";
 
 /// A variable longer than this may be why a program cannot be started: the system takes none of twice that length.
 const LONG_VARIABLE_BYTES: usize = 64 << 10;
@@ -78,8 +73,9 @@ fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut 
     let longest_variable = ready.longest_variable().filter(|(_, length)| *length > LONG_VARIABLE_BYTES);
     let longest_variable = longest_variable.map(|(name, length)| (name.to_owned(), length));
     let environment = last_of_each(ready.environment);
-    let text = wrapper_spec(&spec, ready.work, &environment).encode();
-    write_spec(&folder, &text).map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
+    // Not synced: whoever reads it within this boot sees it, and after a reboot the attempt is lost anyway.
+    let written = wrapper_spec(&spec, ready.work, &environment).write(folder.path(), false);
+    written.map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
     let hatch = Hatch { id: number, folder: folder.path().to_owned(), environment };
     let nest = hatchery.nest(shared, program).map_err(|error| failure::preparing("the wrapper cannot be started", &error))?;
     if let Some(entry) = shared.lock().entries.get_mut(&number) {
@@ -87,7 +83,7 @@ fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut 
         // Before it is on its way: its first report may come at once.
         entry.phase = Phase::Hatched { nest, spec };
     }
-    hatchery.hatch(&hatch).map_err(|error| failure::preparing("the wrapper cannot be started", &error))
+    hatchery.hatch(shared, &hatch).map_err(|error| failure::preparing("the wrapper cannot be started", &error))
 }
 
 fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString, OsString)]) -> AttemptSpec {
@@ -123,23 +119,6 @@ fn last_of_each(variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString
         }
     }
     kept
-}
-
-/// Not synced: whoever reads it within this boot sees it, and after a reboot the attempt is lost anyway.
-fn write_spec(folder: &AttemptFolder, text: &str) -> io::Result<()> {
-    let path = folder.path().join(SPEC);
-    match open_private(OpenOptions::new().write(true).create_new(true), &path) {
-        Ok(mut file) => file.write_all(text.as_bytes()),
-        // An earlier host came as far as this. A wrapper of its may come late and read: it must not see half of a file.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let aside = path.with_extension("tmp");
-            let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;
-            file.write_all(text.as_bytes())?;
-            drop(file);
-            std::fs::rename(&aside, &path)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Writes the wish down and has the wrapper look at once. One that has not claimed its attempt yet finds the wish when it does.
@@ -179,17 +158,5 @@ mod tests {
         let mut kept = last_of_each(pairs(&[("A", "1"), ("B", "2"), ("A", "3")]));
         kept.sort();
         assert_eq!(kept, pairs(&[("A", "3"), ("B", "2")]));
-    }
-
-    #[test]
-    fn a_spec_that_is_there_already_is_replaced_as_a_whole() {
-        let base = tempfile::tempdir().unwrap();
-        let folder = AttemptFolder::new(base.path(), "a", crate::ids::AttemptNumber::FIRST);
-        folder.create(false).unwrap();
-        for text in ["the first, which is longer", "the second"] {
-            write_spec(&folder, text).unwrap();
-            assert_eq!(std::fs::read_to_string(folder.path().join(SPEC)).unwrap(), text);
-        }
-        assert!(!folder.path().join("spec.tmp").exists());
     }
 }
