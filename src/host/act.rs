@@ -223,7 +223,8 @@ impl Turn {
         Some((path, folder))
     }
 
-    fn ended(&mut self, id: &AttemptId, ending: Ending) {
+    /// Takes the end of an attempt: judges and records it.
+    pub(super) fn ended(&mut self, id: &AttemptId, ending: Ending) {
         let Some(state) = self.world.run(&id.run) else { return };
         let Some(node) = state.get(id.node) else { return };
         let stopping = match node.state() {

@@ -2,11 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::{Ending, Left};
-use super::wrapped::ending::ending;
-use crate::attempt::{AttemptFolder, CLAIM, Machine, Standing, StartRecord, create_private_all, open_private, standing};
+use super::strangers::{Reaped, reap_strangers};
+use super::wrapped::{ending::ending, wake};
+use crate::attempt::{AttemptFolder, CLAIM, Machine, Standing, StartRecord, StopAs, StopRequest, create_private_all, open_private, standing};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,22 @@ pub fn prevent(left: &Left) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Ends an attempt whose result nobody will ask for: its wrapper is told to kill it, then every process with its token is ended. Waits
+/// until they are gone, at most for `limit` each.
+#[must_use]
+pub fn end(left: &Left, limit: Duration) -> Reaped {
+    let folder = left.folder();
+    let request = StopRequest { how: StopAs::Kill, grace: left.grace };
+    // A wrapper that cannot be told finds its module dead, and ends as well.
+    let _ = request.write(folder.path()).and_then(|()| wake(folder.path()));
+    let until = Instant::now() + limit;
+    while matches!(standing(folder.path()), Ok(Standing::Alive(_))) && Instant::now() < until {
+        // Rare, and short: nothing tells of the end of somebody else's child everywhere.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    reap_strangers(&left.token, limit)
 }
 
 impl Left {

@@ -221,7 +221,7 @@ fn living(folder: &Path) -> io::Result<Option<StartRecord>> {
 ///
 /// # Errors
 /// When it could not be told: it is just beginning, or the folder cannot be read.
-pub(super) fn wake(folder: &Path) -> io::Result<()> {
+pub(in super::super) fn wake(folder: &Path) -> io::Result<()> {
     match holder(folder)? {
         Some(handle) => match pidfd_send_signal(&handle, Signal::USR1) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),

@@ -34,6 +34,8 @@ use book::{Book, Order, Phase};
 use program::Program;
 use system::Waker;
 
+pub(super) use system::wake;
+
 /// Stack of a thread: what they call is shallow, but for the reader of outputs, which is bounded.
 const STACK_BYTES: usize = 256 << 10;
 

@@ -122,7 +122,7 @@ impl Watch {
 
 /// The wrapper looks by itself.
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-pub(super) fn wake(_: &Path) -> io::Result<()> {
+pub(in super::super) fn wake(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
