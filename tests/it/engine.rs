@@ -29,19 +29,25 @@ fn stub() -> PathBuf {
 
 /// An engine, what it reported, and a run's folder.
 struct Bench {
+    isolation: Isolation,
     engine: LocalEngine,
     facts: Receiver<Fact>,
     folder: tempfile::TempDir,
 }
 
 impl Bench {
+    /// Of direct attempts.
     fn new() -> Self {
+        Self::of(Isolation::Direct)
+    }
+
+    fn of(isolation: Isolation) -> Self {
         let (send, facts) = channel();
         let engine = LocalEngine::new(Arc::new(move |fact| {
             // The test may be over.
             let _ = send.send(fact);
         }));
-        Self { engine, facts, folder: tempfile::Builder::new().prefix("prismq é ").tempdir().expect("a temporary folder") }
+        Self { isolation, engine, facts, folder: tempfile::Builder::new().prefix("prismq é ").tempdir().expect("a temporary folder") }
     }
 
     fn run_folder(&self) -> PathBuf {
@@ -69,7 +75,7 @@ impl Bench {
             stdin: Stdin::Nothing,
             cpus: CpuMillis(1000),
             memory: Bytes(0),
-            isolation: Isolation::Direct,
+            isolation: self.isolation,
             grace: DurationMs(10_000),
             capture: Capture::Pump,
             leaks: Leaks::End,
