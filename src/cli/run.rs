@@ -89,7 +89,8 @@ pub(super) fn follow_to_end(
         }
         Ok(Ending::Detached) => Exit::Interrupted,
         Err(failure) => {
-            session.leave(&context.output)?;
+            // What went wrong first is told.
+            let _ = session.leave(&context.output);
             return Err(failure);
         }
     };

@@ -204,9 +204,13 @@ impl Hosting {
         let Self { host, server, workspace } = self;
         // A host that is gone already has drained.
         let _ = host.handle().drain(hand_over);
-        let remaining = host.join();
+        let ended = host.join();
         drop(server);
-        if hand_over && remaining > 0 { start_background(&workspace).map(drop) } else { Ok(()) }
+        if let Some(reason) = ended.unwritten {
+            return Err(Failure::new(Exit::RunFailed, format!("the host ends, and could not write down what happened last: {reason}"))
+                .with_help("the next host finds out what it can from the folders of the attempts; mend the disk first"));
+        }
+        if hand_over && ended.remaining > 0 { start_background(&workspace).map(drop) } else { Ok(()) }
     }
 }
 
@@ -255,11 +259,13 @@ pub(super) fn journal_failure(error: &OpenError) -> Failure {
 
 fn command_failure(error: CommandError, _output: &Output) -> Failure {
     let text = error.to_string();
+    let help = error.help();
     match error {
         CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
         CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::Unreadable { .. } => Failure::usage(text),
         CommandError::Gone => Failure { leaving: true, ..Failure::new(Exit::HostUnreachable, text) },
-        CommandError::Journal(_) => Failure::new(Exit::HostUnreachable, text),
+        CommandError::DiskFull(_) => Failure { unwritable: true, help, ..Failure::new(Exit::RunFailed, text) },
+        CommandError::Journal(_) => Failure { unwritable: true, help, ..Failure::new(Exit::HostUnreachable, text) },
         CommandError::Refused(refused) => refused_failure(refused),
     }
 }

@@ -17,6 +17,8 @@ mod defined;
 mod fanout;
 mod filing;
 mod handle;
+mod heal;
+mod health;
 pub mod hostlog;
 pub mod index;
 mod judge;
@@ -38,5 +40,7 @@ pub mod views;
 pub mod workspace;
 
 pub use handle::{Accepted, CommandError, FollowSink, Handle};
+pub use health::{HealthStatus, HostHealth};
 pub use prepare::Refused;
 pub use start::{Host, HostMode, StartError, StartOptions};
+pub use turn::Ended;

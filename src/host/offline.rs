@@ -63,7 +63,8 @@ impl Snapshot {
         Ok(Self {
             workspace: workspace.clone(),
             finished: replayed.finished,
-            live: replayed.runs,
+            // A run that has ended and whose file is not written is as much as the journal knows of it.
+            live: replayed.runs.into_iter().chain(replayed.unfiled).collect(),
             unreadable: replayed.unreadable,
             hosted,
             damage: history.damage().map(ToString::to_string),
@@ -102,7 +103,7 @@ impl Snapshot {
     /// A run that nobody works on: its host is gone.
     fn live_row(&self, state: &RunState, head: &RunHead) -> RunRow {
         let mut row = runfile::row(state, head);
-        row.held |= !self.hosted;
+        row.held |= !self.hosted && !row.status.is_terminal();
         row
     }
 

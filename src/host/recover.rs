@@ -110,10 +110,10 @@ impl Turn {
                 defaulted: Vec::new(),
                 script_hash: None,
             };
-            self.commit(run, Event::AttemptStarted { node: left.node, attempt: left.attempt, facts });
+            self.commit_or_keep(run, Event::AttemptStarted { node: left.node, attempt: left.attempt, facts });
         }
         let reason = if rebooted { LostReason::Reboot } else { LostReason::HostDied };
         let facts = EndFacts::failed(FailureCause::Lost { reason });
-        self.commit(run, Event::AttemptEnded { node: left.node, attempt: left.attempt, facts });
+        self.commit_or_keep(run, Event::AttemptEnded { node: left.node, attempt: left.attempt, facts });
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::catalog;
+use super::filing::Unfiled;
 use super::index::Finished;
 use super::prepare::RunHead;
 use super::record::{self, RunEnd};
@@ -54,13 +55,13 @@ struct LiveLine<'a> {
     state: &'a RawValue,
 }
 
-/// The state as lines of a snapshot.
-pub(super) fn snapshot_lines(finished: &Finished, world: &World) -> Vec<String> {
+/// The state as lines of a snapshot. Runs whose file is not written yet are in it whole: it can only be made of them.
+pub(super) fn snapshot_lines<'a>(finished: &Finished, world: &'a World, unfiled: impl Iterator<Item = &'a Unfiled>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::with_capacity(finished.len() + 8);
     lines.extend(finished.texts().map(str::to_owned));
     // Our own words with string keys: writing them cannot fail.
     lines.extend(serde_json::to_string(&SnapshotLine::Durations(world.durations().clone())).ok());
-    for state in world.runs() {
+    for state in world.runs().chain(unfiled.map(Unfiled::state)) {
         let Ok(frozen) = serde_json::value::to_raw_value(&state.freeze()) else { continue };
         lines.extend(serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), state: &frozen })).ok());
     }

@@ -56,6 +56,11 @@ impl History {
         Seq(self.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq))
     }
 
+    /// What the next record follows on, if the snapshot heals a failed journal.
+    pub(super) fn heals(&self) -> Option<Link> {
+        self.snapshot.as_ref().and_then(|snapshot| snapshot.heals)
+    }
+
     /// Lines of the snapshot, as they were given to [`Writer::snapshot`](super::Writer::snapshot).
     pub fn snapshot_lines(&self) -> impl Iterator<Item = &str> {
         self.snapshot.iter().flat_map(Snapshot::lines)
@@ -163,6 +168,10 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, OpenError> {
     read_segments(&mut loaded)?;
     let history = &mut loaded.history;
     let included = history.snapshot_seq();
+    // A healing snapshot whose segment was not begun any more: the next program begins it.
+    if let Some(link) = history.heals().filter(|_| history.segments.is_empty()) {
+        history.last = link;
+    }
     if history.damage.is_none() && history.last.seq < included.0 {
         let path = history.segments.last().map_or_else(|| folder.join(files::segment_name(1)), |segment| segment.path.clone());
         let offset = history.segments.last().map_or(0, |segment| segment.text.len() as u64);
@@ -208,16 +217,24 @@ fn first_record(path: &Path) -> Result<Option<u64>, OpenError> {
     }
 }
 
-/// Reads and verifies the segments from the one that continues the snapshot.
-fn read_segments(loaded: &mut Loaded) -> Result<(), OpenError> {
+/// The segments that continue the snapshot, and what the first record of them must follow on; none where that is not known any more.
+fn needed(loaded: &Loaded) -> (Vec<Head>, Option<Link>) {
+    if let (Some(link), Some(number)) = (loaded.history.heals(), loaded.snapshot_number) {
+        return (loaded.heads.iter().filter(|head| head.number >= number).copied().collect(), Some(link));
+    }
     let wanted = loaded.history.snapshot_seq().0 + 1;
     let base = loaded.heads.iter().rposition(|head| head.first.is_some_and(|first| first <= wanted));
-    let mut after = match base.and_then(|at| loaded.heads[at].first) {
+    let after = match base.and_then(|at| loaded.heads[at].first) {
         // What came before it was deleted, being covered by a snapshot: its first record is taken on trust.
         Some(first) if first > 1 => None,
         Some(_) | None => Some(Link::default()),
     };
-    let heads = loaded.heads[base.unwrap_or(0)..].to_vec();
+    (loaded.heads[base.unwrap_or(0)..].to_vec(), after)
+}
+
+/// Reads and verifies the segments from the one that continues the snapshot.
+fn read_segments(loaded: &mut Loaded) -> Result<(), OpenError> {
+    let (heads, mut after) = needed(loaded);
     for (at, head) in heads.iter().enumerate() {
         let path = loaded.history.folder.join(files::segment_name(head.number));
         let mut bytes = fs::read(&path).map_err(OpenError::io("cannot read", &path))?;
