@@ -52,9 +52,9 @@ impl Turn {
     }
 
     /// A new segment was begun: everything that was taken is durable.
-    pub(super) fn journal_healed(&mut self, upto: Seq) {
+    pub(super) fn journal_healed(&mut self, upto: Seq, reserve_spent: bool) {
         tracing::warn!(seq = upto.0, "the journal goes on in a new segment");
-        let chore = self.health.healed(self.clock.now().mono);
+        let chore = self.health.healed(reserve_spent, self.clock.now().mono);
         self.synced(upto);
         self.health_changed(Some(chore));
         for (run, event) in std::mem::take(&mut self.backlog) {

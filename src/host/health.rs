@@ -6,7 +6,7 @@
 //! ```text
 //!            failure                      healed
 //!  Well ───────────────▶ Healing ───────────────────────────▶ Well          (a disk that failed once)
-//!   ▲                     │   ▲  └── healed, disk was full ──▶ OnReserve ─▶ Well, when the ballast could be made anew
+//!   ▲                     │   ▲  └── healed by the ballast ───▶ OnReserve ─▶ Well, when the ballast could be made anew
 //!   │                     │   │                                   │
 //!   │              failed │   │ a pause is over                   │ failure
 //!   │                     ▼   │                                   ▼
@@ -196,8 +196,8 @@ impl Health {
         };
     }
 
-    /// A new segment was begun. The ballast has to be there again in any case; a disk that was full is so until it is.
-    pub(super) fn healed(&mut self, now: Mono) -> Chore {
+    /// A new segment was begun. Where the ballast made that possible, the disk is full until there is room for it again.
+    pub(super) fn healed(&mut self, reserve_spent: bool, now: Mono) -> Chore {
         let trouble = match self {
             Self::Stumbled(trouble) | Self::Healing(trouble) | Self::Waiting(trouble, _) | Self::OnReserve(trouble, _) => {
                 Some(trouble.clone())
@@ -205,7 +205,7 @@ impl Health {
             Self::Well { .. } | Self::Broken(_) => None,
         };
         *self = match trouble {
-            Some(trouble) if trouble.full => Self::OnReserve(trouble, None),
+            Some(trouble) if reserve_spent => Self::OnReserve(Trouble { full: true, ..trouble }, None),
             Some(trouble) => Self::Well { tries: trouble.tries.saturating_add(1), calm: now.plus(CALM) },
             None => Self::default(),
         };
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(health.failed(FailureKind::Io, "EIO".into(), at(1)), Some(Chore::Heal));
         assert_eq!((status(&health), health.records(), health.next()), (HealthStatus::Healing, false, None));
         assert_eq!((refusal(health.for_runs()), refusal(health.for_changes())), ("later", "later"));
-        assert_eq!(health.healed(at(2)), Chore::Reserve);
+        assert_eq!(health.healed(false, at(2)), Chore::Reserve);
         assert_eq!((status(&health), health.starts(), health.unwell()), (HealthStatus::Ok, true, None));
     }
 
@@ -356,11 +356,11 @@ mod tests {
     fn f12_a_disk_that_fails_again_at_once_is_not_healed_at_once() {
         let mut health = Health::default();
         health.failed(FailureKind::Io, "EIO".into(), at(0));
-        health.healed(at(1));
+        health.healed(false, at(1));
         assert_eq!(health.failed(FailureKind::Io, "EIO".into(), at(2)), None);
         assert_eq!(health.next(), Some(at(3)));
         health.due(at(3));
-        health.healed(at(3));
+        health.healed(false, at(3));
         assert_eq!(health.failed(FailureKind::Io, "EIO".into(), at(100)), Some(Chore::Heal), "a later failure is a new one");
     }
 
@@ -368,7 +368,7 @@ mod tests {
     fn f09_a_full_disk_records_on_the_ballast_and_starts_nothing_until_there_is_room() {
         let mut health = Health::default();
         assert_eq!(health.failed(FailureKind::DiskFull, "ENOSPC".into(), at(0)), Some(Chore::Heal));
-        assert_eq!(health.healed(at(0)), Chore::Reserve);
+        assert_eq!(health.healed(true, at(0)), Chore::Reserve);
         health.reserve(false, at(0));
         assert_eq!((status(&health), health.records(), health.starts()), (HealthStatus::DiskFull, true, false));
         assert_eq!((refusal(health.for_runs()), refusal(health.for_changes())), ("full", "takes"));
@@ -380,9 +380,19 @@ mod tests {
         health.heal_failed(FailureKind::DiskFull, "ENOSPC".into(), at(2));
         assert_eq!(health.next(), Some(at(3)), "always the same pause: people wait for it");
         health.due(at(3));
-        health.healed(at(3));
+        health.healed(true, at(3));
         health.reserve(true, at(3));
         assert_eq!((status(&health), health.starts()), (HealthStatus::Ok, true));
+    }
+
+    #[test]
+    fn f15_without_ballast_a_healed_journal_is_well_and_the_next_failure_takes_its_time() {
+        let mut health = Health::default();
+        health.failed(FailureKind::DiskFull, "EFBIG".into(), at(0));
+        health.healed(false, at(0));
+        assert_eq!(status(&health), HealthStatus::Ok);
+        assert_eq!(health.failed(FailureKind::DiskFull, "EFBIG".into(), at(1)), None);
+        assert_eq!(health.next(), Some(at(2)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod hostlog;
 pub mod index;
 mod judge;
 mod launch;
+mod limits;
 pub mod offline;
 pub mod ownership;
 pub mod prepare;

@@ -72,6 +72,7 @@ impl Host {
     /// # Errors
     /// See [`StartError`]. The lock is free again then.
     pub fn start(workspace: &Workspace, ownership: Ownership, options: StartOptions) -> Result<Self, StartError> {
+        super::limits::survive_file_size_limit();
         let settings = Arc::new(catalog::settings_of(workspace).map_err(StartError::Settings)?);
         let (inbox, messages) = mpsc::channel::<Message>();
         let progress = inbox.clone();

@@ -180,7 +180,7 @@ impl Turn {
         match progress {
             journal::Progress::Synced(seq) => self.synced(seq),
             journal::Progress::Failed(failure) => self.journal_failed(&failure),
-            journal::Progress::Healed(seq) => self.journal_healed(seq),
+            journal::Progress::Healed { upto, reserve_spent } => self.journal_healed(upto, reserve_spent),
             journal::Progress::HealFailed(failure) => self.heal_failed(&failure),
             journal::Progress::Reserve(made) => self.reserve_made(made),
             journal::Progress::Snapshot(seq) => tracing::debug!(seq = seq.0, "snapshot"),

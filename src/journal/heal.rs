@@ -34,7 +34,7 @@ impl Worker {
         match healed {
             Ok(seq) => {
                 self.shared.progress.notify_all();
-                (self.on_progress)(Progress::Healed(seq));
+                (self.on_progress)(Progress::Healed { upto: seq, reserve_spent: self.reserve_spent });
             }
             Err(failure) => {
                 self.shared.lock().failure = Some(failure.clone());
@@ -51,7 +51,7 @@ impl Worker {
             (state.last, state.failure.clone())
         };
         if failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::DiskFull) {
-            reserve::free(&self.shared.folder);
+            self.reserve_spent |= reserve::free(&self.shared.folder);
         }
         let place = self.shared.folder.join(files::snapshot_name(number));
         snapshot::write_aside(&place, lines, Upto::Healing(last))

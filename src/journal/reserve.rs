@@ -28,9 +28,9 @@ pub(super) fn make(journal: &Path) -> io::Result<()> {
     filled
 }
 
-/// Deletes the file. If that fails, it was not there or cannot be helped.
-pub(super) fn free(journal: &Path) {
-    drop(fs::remove_file(path_of(journal)));
+/// Deletes the file. Tells whether it was there.
+pub(super) fn free(journal: &Path) -> bool {
+    fs::remove_file(path_of(journal)).is_ok()
 }
 
 /// Bytes that no file system can compress or store as a hole.

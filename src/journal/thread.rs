@@ -36,6 +36,8 @@ pub(super) struct Worker {
     pub(super) unsynced_since: Option<Instant>,
     /// Writing or syncing failed: nothing goes to this segment any more.
     pub(super) poisoned: bool,
+    /// The ballast was used up since it was made last.
+    pub(super) reserve_spent: bool,
     pub(super) retained: Retained,
     /// The buffer that is filled next, empty: batches take turns with two.
     spare: Vec<u8>,
@@ -73,6 +75,7 @@ impl Worker {
             synced: begin.last.seq,
             unsynced_since: None,
             poisoned: false,
+            reserve_spent: false,
             retained: begin.retained,
             spare: Vec::new(),
         }
@@ -94,8 +97,9 @@ impl Worker {
                     Ok(())
                 }
                 Work::Reserve => {
-                    let made = reserve::make(&self.shared.folder);
-                    (self.on_progress)(Progress::Reserve(made.is_ok()));
+                    let made = reserve::make(&self.shared.folder).is_ok();
+                    self.reserve_spent &= !made;
+                    (self.on_progress)(Progress::Reserve(made));
                     Ok(())
                 }
                 Work::Stop => return,

@@ -25,8 +25,13 @@ pub enum Progress {
     Synced(Seq),
     /// Nothing more is taken until the journal is [healed](Writer::heal). Said once for each failure.
     Failed(JournalFailure),
-    /// A new segment was begun after a failure, and everything that was ever taken is durable, up to this record.
-    Healed(Seq),
+    /// A new segment was begun after a failure, and everything that was ever taken is durable.
+    Healed {
+        /// Up to this record.
+        upto: Seq,
+        /// It took the ballast: the disk is as full as before.
+        reserve_spent: bool,
+    },
     /// Healing failed, and can be tried again.
     HealFailed(JournalFailure),
     /// Whether the ballast could be made [anew](Writer::restore_reserve).

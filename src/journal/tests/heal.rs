@@ -123,7 +123,7 @@ impl Ward {
     fn heals(&self, state: &str) -> Seq {
         self.writer.heal(|| vec![state.to_owned()]);
         match wait_for(&self.progress, |progress| !matches!(progress, Progress::Synced(_))) {
-            Progress::Healed(seq) => seq,
+            Progress::Healed { upto, .. } => upto,
             other => panic!("{other:?}"),
         }
     }
