@@ -51,7 +51,7 @@ impl Session {
                     return Ok(Self::Hosting(Box::new(hosting)));
                 }
                 Ok(None) => {}
-                Err(error) => return Err(Failure::ours(format!("{}: {error}", workspace.state().display()))),
+                Err(error) => return Err(lock_failure(workspace, &error)),
             }
             if let Some(client) = reach(workspace) {
                 return Ok(Self::Attached(client));
@@ -218,7 +218,11 @@ impl Hosting {
 pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> {
     let failed = |error: io::Error| Failure::ours(format!("a host in the background could not be started: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
-    Command::new(program)
+    let mut command = Command::new(program);
+    if workspace.is_shared_allowed() {
+        command.arg("--i-know");
+    }
+    command
         .args(["serve", "--until-idle", "--workspace"])
         .arg(workspace.root())
         .current_dir(workspace.root())
@@ -235,8 +239,26 @@ fn reach(workspace: &Workspace) -> Option<Client> {
     Client::connect(address.port, token).ok()
 }
 
+/// Why the lock could not be taken.
+pub(super) fn lock_failure(workspace: &Workspace, error: &io::Error) -> Failure {
+    let failure = Failure::ours(format!("{}: {error}", workspace.state().display()));
+    if error.kind() == io::ErrorKind::Unsupported {
+        return failure.with_help(
+            "keep the workspace on a disk of this machine (the folders of runs may lie elsewhere: `host: {runs_dir: ...}`); \
+             `--i-know` or `host: {shared_state: true}` in prismq.yaml does it all the same",
+        );
+    }
+    failure
+}
+
+/// Somebody else is the host.
+pub(super) fn owned_failure(workspace: &Workspace) -> Failure {
+    let owner = ownership::owner(workspace).map_or_else(String::new, |pid| format!(" by process {pid}"));
+    Failure::new(Exit::NotOwner, format!("{} is owned{owner} already", workspace.root().display()))
+}
+
 fn not_reached(workspace: &Workspace) -> Failure {
-    let owner = ownership::announced(workspace).map_or_else(String::new, |address| format!(" (process {})", address.pid));
+    let owner = ownership::owner(workspace).map_or_else(String::new, |pid| format!(" (process {pid})"));
     Failure::new(Exit::NotOwner, format!("another host{owner} owns {} and cannot be reached", workspace.root().display()))
         .with_help("its log is `.prismq/log/host.log`; when it hangs, end that process and try again")
 }
@@ -315,7 +337,6 @@ pub(super) fn attach_or_start(workspace: &Workspace) -> Result<Client, Failure> 
 fn did_not_start(workspace: &Workspace, status: ExitStatus) -> Failure {
     match Snapshot::read(workspace) {
         Err(error) => journal_failure(&error),
-        Ok(Snapshot { damage: Some(damage), .. }) => Failure::new(Exit::JournalDamaged, damage),
         Ok(_) => {
             Failure::ours(format!("the host in the background ended at once: {status}")).with_help("its log is `.prismq/log/host.log`")
         }

@@ -103,6 +103,15 @@ impl Turn {
         }
     }
 
+    /// Has files written again that could not be, whatever their pause: there may be room now, or it is the last chance.
+    pub(super) fn file_again_now(&mut self) {
+        let now = self.clock.now().mono;
+        for unfiled in self.filing_runs.values_mut().filter(|unfiled| unfiled.again.is_some()) {
+            unfiled.again = Some(now);
+        }
+        self.file_again();
+    }
+
     /// Has files written again whose pause is over.
     pub(super) fn file_again(&mut self) {
         if self.filing_runs.is_empty() {

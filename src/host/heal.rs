@@ -97,6 +97,9 @@ impl Turn {
             tracing::info!(status = ?shown.status, reason = shown.reason, "health");
             self.fanout.tell_all(&Update::Host(shown.clone()));
             self.board.show(shown);
+            if self.health.starts() {
+                self.file_again_now();
+            }
         }
         if let Health::Broken(reason) = &self.health {
             let reason = reason.clone();

@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod clock;
 mod defined;
 mod fanout;
+mod filesystem;
 mod filing;
 mod handle;
 mod heal;

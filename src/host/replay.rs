@@ -73,11 +73,22 @@ pub(super) fn snapshot_lines<'a>(finished: &Finished, world: &'a World, unfiled:
 /// # Errors
 /// A record that cannot be read.
 pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: impl Fn(&RunId) -> bool) -> Result<Replayed, Damage> {
+    let (replayed, damage) = replay_to_damage(workspace, history, file_missing);
+    damage.map_or(Ok(replayed), Err)
+}
+
+/// The same up to the first record that cannot be read, and that.
+pub(super) fn replay_to_damage(
+    workspace: &Workspace,
+    history: &History,
+    file_missing: impl Fn(&RunId) -> bool,
+) -> (Replayed, Option<Damage>) {
     let mut replayed = Replayed::default();
+    let mut damage = None;
     read_snapshot(workspace, history, &mut replayed);
-    let ended = read_ends(history, &file_missing, &mut replayed)?;
+    let ended = read_ends(history, &file_missing, &mut replayed, &mut damage);
     for record in history.records_where(|_, run| run.is_some_and(|run| !ended.contains(run))) {
-        let record = record?;
+        let Some(record) = whole(record, &mut damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         if !replayed.unreadable.contains_key(&run) {
             replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
@@ -92,7 +103,12 @@ pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: imp
     for run in over {
         replayed.unfiled.extend(replayed.runs.remove_entry(&run));
     }
-    Ok(replayed)
+    (replayed, damage)
+}
+
+/// A record, or the end of what can be told.
+fn whole<'a>(record: Result<Record<'a>, Damage>, damage: &mut Option<Damage>) -> Option<Record<'a>> {
+    record.map_err(|found| *damage = damage.take().filter(|known| known.seq <= found.seq).or(Some(found))).ok()
 }
 
 fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replayed) {
@@ -122,10 +138,15 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
 }
 
 /// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written.
-fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed: &mut Replayed) -> Result<HashSet<RunId>, Damage> {
+fn read_ends(
+    history: &History,
+    file_missing: &impl Fn(&RunId) -> bool,
+    replayed: &mut Replayed,
+    damage: &mut Option<Damage>,
+) -> HashSet<RunId> {
     let mut ended = HashSet::new();
     for record in history.records_where(|kind, _| kind == "run.end") {
-        let record = record?;
+        let Some(record) = whole(record, damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         let end: Option<RunEnd<'_>> = record.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
         let Some((row, learned)) = end.and_then(|end| Some((end.row?, end.learned?))) else { continue };
@@ -140,7 +161,7 @@ fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed
         replayed.unreadable.remove(&run);
         ended.insert(run);
     }
-    Ok(ended)
+    ended
 }
 
 /// One record of a run that is told again.

@@ -270,6 +270,7 @@ impl Turn {
                 self.closed = !hand_over;
                 self.world.set_accepting(false);
                 self.health.hurry(self.clock.now().mono);
+                self.file_again_now();
                 drop(reply.send(Ok(())));
             }
         }

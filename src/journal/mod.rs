@@ -28,18 +28,22 @@ mod heal;
 mod history;
 mod record;
 mod recover;
+mod repair;
 mod reserve;
 mod scan;
 mod segment;
 mod snapshot;
 mod thread;
+mod verify;
 mod write;
 
 pub use boot::boot_id;
 pub use error::{AppendError, Damage, FailureKind, JournalFailure, OpenError};
 pub use history::{History, Trimmed};
 pub use record::Record;
-pub use recover::{Opened, open, open_read_only};
+pub use recover::{Opened, open, open_from_oldest, open_read_only};
+pub use repair::{RepairError, Repaired, repair};
+pub use verify::{SegmentEnd, SegmentReport, SnapshotReport, Verified, verify};
 pub use write::{Progress, Writer};
 
 use serde_json::value::RawValue;

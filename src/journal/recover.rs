@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde_json::value::to_raw_value;
 
 use super::boot::random_hex;
-use super::history::{Head, Loaded, load, load_while_written};
+use super::history::{Base, Head, Loaded, load, load_while_written};
 use super::record::{KIND_TRIM, encode_segment_head};
 use super::segment::{DiskSegment, Medium};
 use super::write::{Begin, Retained};
@@ -38,7 +38,7 @@ pub struct Opened {
 /// See [`OpenError`]. After a damage or a newer format nothing on disk was changed.
 pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     files::make_folder(dir).map_err(OpenError::io("cannot make", dir))?;
-    let mut loaded = load(dir)?;
+    let mut loaded = load(dir, Base::Newest)?;
     if let Some(damage) = loaded.history.damage.take() {
         return Err(damage.into());
     }
@@ -62,7 +62,15 @@ pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
 /// # Errors
 /// See [`OpenError`]; never [`OpenError::Damaged`].
 pub fn open_read_only(dir: &Path) -> Result<History, OpenError> {
-    load_while_written(dir).map(|loaded| loaded.history)
+    load_while_written(dir, Base::Newest).map(|loaded| loaded.history)
+}
+
+/// The same, but with as many records as there are: from the begin, or from the oldest snapshot where segments were deleted.
+///
+/// # Errors
+/// See [`OpenError`]; never [`OpenError::Damaged`].
+pub fn open_from_oldest(dir: &Path) -> Result<History, OpenError> {
+    load_while_written(dir, Base::Oldest).map(|loaded| loaded.history)
 }
 
 /// Removes what a crash left half written. None of it was ever part of the journal.

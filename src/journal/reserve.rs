@@ -8,7 +8,7 @@ use super::files;
 
 /// Its size: some thousands of records, or the snapshot of a workspace with as many finished runs.
 pub(super) const BYTES: u64 = 1 << 20;
-const NAME: &str = "ballast";
+pub(super) const NAME: &str = "ballast";
 
 fn path_of(journal: &Path) -> PathBuf {
     journal.join(NAME)
