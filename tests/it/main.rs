@@ -4,6 +4,7 @@
 
 mod again;
 mod crash;
+mod damage;
 mod disk;
 mod engine;
 mod exec;
