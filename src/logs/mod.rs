@@ -11,7 +11,11 @@
 //!
 //! Knows nothing of runs, nodes or processes: a folder is all it is told. `engine` and `attempt` write, `host` reads.
 
+mod append;
+mod cap;
+mod hold;
 mod index;
+mod layout;
 mod lines;
 mod printable;
 mod read;
@@ -23,7 +27,7 @@ mod write;
 pub use lines::{LINE_MAX, Line};
 pub use printable::printable;
 pub use read::{Cursor, Lines, LogReader, Query};
-pub use write::LogWriter;
+pub use write::{Kept, LogWriter, Written};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
