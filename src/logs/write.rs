@@ -126,11 +126,7 @@ impl LogWriter {
         self.index.insist();
         self.flush();
         let capped = self.cap.as_ref().map_or([0, 0], Cap::dropped);
-        let kept = |stream: usize| Kept {
-            written: self.now.ends[stream],
-            capped: capped[stream],
-            failed: self.streams[stream].failed,
-        };
+        let kept = |stream: usize| Kept { written: self.now.ends[stream], capped: capped[stream], failed: self.streams[stream].failed };
         Written { stdout: kept(0), stderr: kept(1), error: self.error.take() }
     }
 
