@@ -43,6 +43,9 @@ pub struct HostFile {
     /// Where the folders of runs lie, on shared storage perhaps. Lock and journal stay in the state folder.
     #[schemars(extend("default" = ".prismq/runs"))]
     pub runs_dir: Option<String>,
+    /// How long a killed process may take to go before it is shown as unkillable. What it holds stays held in any case.
+    #[schemars(extend("default" = "1m"))]
+    pub unkillable_after: Option<DurationMs>,
 }
 
 /// What may be handed out. Besides these keys, any counted resource with its amount, such as `youtube-api: 4`.
