@@ -7,21 +7,9 @@ use std::io;
 use super::flat::{self, Object, Writer};
 use super::identity::ProcessIdentity;
 use super::spec::{FOLDER_FORMAT, check_format, named};
-
 use crate::units::{Bytes, DurationMs, Timestamp};
 
-/// What keeps an attempt within its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemoryGuard {
-    /// A control group of version 2.
-    CgroupV2,
-    /// A control group of version 1.
-    CgroupV1,
-    /// A job object.
-    JobObject,
-    /// The wrapper looks at the sum of its processes a few times a second.
-    Polling,
-}
+pub use crate::request::MemoryGuard;
 
 /// `start.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +138,27 @@ impl StartRecord {
 }
 
 impl ExitRecord {
+    /// Of an attempt whose program never ran.
+    #[must_use]
+    pub fn never_started(how: ExitHow, at: Timestamp) -> Self {
+        Self {
+            how,
+            started: at,
+            ended: at,
+            duration: DurationMs(0),
+            user_us: 0,
+            system_us: 0,
+            peak_memory: None,
+            memory: None,
+            oom: false,
+            signals: Vec::new(),
+            escalated: false,
+            leaked: Vec::new(),
+            streams: [StreamTotals::default(); 2],
+            log_error: None,
+        }
+    }
+
     /// As JSON, one line.
     #[must_use]
     pub fn encode(&self) -> String {

@@ -313,6 +313,7 @@ mod tests {
                     outputs: None,
                     duration_ms: DurationMs(12),
                     peak_memory: None,
+                    memory: None,
                     signals: vec![StopSignal::Term, StopSignal::Kill],
                     escalated: true,
                     leaked: true,

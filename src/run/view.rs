@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::event::{FailureCause, RunStatus, SkipReason, StopReason, StopSignal};
 use crate::ids::{NodeIndex, RunId};
 use crate::pipeline::definition::Work;
-use crate::request::{Isolation, Leaks};
+use crate::request::{Isolation, Leaks, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 use super::record::AttemptEnd;
@@ -129,6 +129,9 @@ pub struct NodeRow {
     /// Most memory that its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// The memory limit of its last attempt, and what held it to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
     /// What was sent to its last attempt to stop it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<StopSignal>,
@@ -274,6 +277,7 @@ impl RunState {
             script_hash: script_hash.map(ToOwned::to_owned),
             mixed_code: script_hash.is_some() && script_hash != first_hash,
             peak_memory: end.and_then(|end| end.peak_memory),
+            memory: end.and_then(|end| end.memory),
             signals: end.map(|end| end.signals.clone()).unwrap_or_default(),
             escalated: end.is_some_and(|end| end.escalated),
             leaked: end.and_then(|end| leaked(end, last.map(|last| last.isolation), def.settings.leaks)),

@@ -37,6 +37,16 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
     effects
 }
 
+/// What follows for one run from what is known of it, apart from starts and stops: for a new host, before it goes on with the run.
+#[must_use]
+pub fn records_of(run: &RunState) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if !run.status().is_terminal() {
+        records(run, &mut effects);
+    }
+    effects
+}
+
 /// Attempts whose time is up, and nodes whose pause is over.
 fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>) {
     for (run, node, due) in timers.due(now.mono) {
@@ -47,7 +57,6 @@ fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>
                 effects.push(record(run, Event::AttemptStopping { node, attempt, reason: StopReason::Timeout }));
                 effects.push(stop(run, node, attempt, StopHow::Polite));
             }
-            Due::Stop(attempt) if is_stopping(state, attempt) => effects.push(stop(run, node, attempt, StopHow::Polite)),
             Due::Grace(attempt) if is_stopping(state, attempt) => effects.push(stop(run, node, attempt, StopHow::Kill)),
             Due::Stuck(attempt) if is_stopping(state, attempt) && !state.is_stuck() => {
                 effects.push(record(run, Event::AttemptStuck { node, attempt, waited: timers.stuck_after() }));
@@ -55,7 +64,7 @@ fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>
             Due::Retry if matches!(state, NodeState::Retrying { .. }) && !run.facts().held && !run.is_swept(node) => {
                 effects.push(record(run, Event::NodeReady { node }));
             }
-            Due::Timeout(_) | Due::Stop(_) | Due::Grace(_) | Due::Stuck(_) | Due::Retry => {}
+            Due::Timeout(_) | Due::Grace(_) | Due::Stuck(_) | Due::Retry => {}
         }
     }
 }

@@ -217,6 +217,7 @@ pub(super) fn end_facts() -> EndFacts {
         outputs: None,
         duration_ms: DurationMs(10),
         peak_memory: None,
+        memory: None,
         signals: Vec::new(),
         escalated: false,
         leaked: false,
