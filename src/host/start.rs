@@ -182,7 +182,7 @@ fn make_turn(
         workspace: workspace.clone(),
         clock: Clock::start(),
         world: World::new(capacity, durations),
-        timers: Timers::default(),
+        timers: Timers::new(settings.unkillable_after),
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
