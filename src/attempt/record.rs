@@ -7,21 +7,9 @@ use std::io;
 use super::flat::{self, Object, Writer};
 use super::identity::ProcessIdentity;
 use super::spec::{FOLDER_FORMAT, check_format, named};
-
 use crate::units::{Bytes, DurationMs, Timestamp};
 
-/// What keeps an attempt within its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemoryGuard {
-    /// A control group of version 2.
-    CgroupV2,
-    /// A control group of version 1.
-    CgroupV1,
-    /// A job object.
-    JobObject,
-    /// The wrapper looks at the sum of its processes a few times a second.
-    Polling,
-}
+pub use crate::request::MemoryGuard;
 
 /// `start.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +111,7 @@ impl StartRecord {
         json.text("boot", &self.boot);
         json.text("machine", &self.machine);
         json.number("at_us", self.at.micros());
-        json.optional_text("memory_guard", self.memory_guard.map(guard_name));
+        json.optional_text("memory_guard", self.memory_guard.map(MemoryGuard::as_str));
         json.finish()
     }
 
@@ -184,7 +172,7 @@ impl ExitRecord {
         json.number("system_us", self.system_us);
         json.optional_number("peak_memory", self.peak_memory.map(|bytes| bytes.0));
         json.optional_number("memory_limit", self.memory.map(|(limit, _)| limit.0));
-        json.optional_text("memory_guard", self.memory.map(|(_, guard)| guard_name(guard)));
+        json.optional_text("memory_guard", self.memory.map(|(_, guard)| guard.as_str()));
         json.flag("oom", self.oom);
         json.texts("signals", self.signals.iter().map(String::as_str));
         json.flag("escalated", self.escalated);
@@ -265,17 +253,8 @@ impl ExitHow {
 fn guard(json: &Object) -> io::Result<Option<MemoryGuard>> {
     const ALL: [MemoryGuard; 4] = [MemoryGuard::CgroupV2, MemoryGuard::CgroupV1, MemoryGuard::JobObject, MemoryGuard::Polling];
     match json.optional_text("memory_guard")? {
-        Some(_) => named(json, "memory_guard", &ALL, guard_name).map(Some),
+        Some(_) => named(json, "memory_guard", &ALL, MemoryGuard::as_str).map(Some),
         None => Ok(None),
-    }
-}
-
-fn guard_name(guard: MemoryGuard) -> &'static str {
-    match guard {
-        MemoryGuard::CgroupV2 => "cgroup-v2",
-        MemoryGuard::CgroupV1 => "cgroup-v1",
-        MemoryGuard::JobObject => "job-object",
-        MemoryGuard::Polling => "polling",
     }
 }
 

