@@ -15,6 +15,7 @@ mod modules;
 mod output;
 mod plan;
 mod progress;
+mod prune;
 mod resume;
 mod retry;
 mod run;
@@ -93,6 +94,8 @@ enum Verb {
     Resume(resume::Arguments),
     /// Wait for a run's end
     Wait(wait::Arguments),
+    /// Remove finished runs, the oldest first
+    Prune(prune::Arguments),
     /// Print a JSON Schema for editors
     Schema(schema::Arguments),
     /// Be the host until it is told to stop
@@ -170,6 +173,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Retry(arguments) => retry::run(&arguments, context),
         Verb::Resume(arguments) => resume::run(&arguments, context),
         Verb::Wait(arguments) => wait::run(&arguments, context),
+        Verb::Prune(arguments) => prune::run(&arguments, context),
         Verb::Schema(arguments) => schema::run(&arguments, context),
         Verb::Serve(arguments) => serve::run(&arguments, context),
     }

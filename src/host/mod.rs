@@ -24,6 +24,7 @@ mod launch;
 pub mod offline;
 pub mod ownership;
 pub mod prepare;
+pub mod prune;
 mod record;
 mod recover;
 pub mod render;

@@ -13,6 +13,7 @@ use crate::journal;
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
 use crate::run::RunState;
+use crate::units::Timestamp;
 use std::collections::BTreeMap;
 
 /// What the journal says at this moment.
@@ -21,6 +22,7 @@ pub struct Snapshot {
     finished: Finished,
     live: BTreeMap<RunId, (RunState, RunHead)>,
     unreadable: BTreeMap<RunId, String>,
+    pruned: BTreeMap<RunId, Timestamp>,
     /// Whether a host owns the workspace.
     pub hosted: bool,
     /// Why the journal could not be read to its end, if it is damaged.
@@ -41,6 +43,14 @@ pub enum SelectError {
     /// Nothing fits.
     #[error("there is no run `{0}`")]
     None(String),
+    /// It was pruned.
+    #[error("run {run} was pruned at {}: nothing is left of it", .at.local())]
+    Pruned {
+        /// Its id.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
     /// Several fit.
     #[error("`{selector}` fits several runs: {}", .candidates.join(", "))]
     Several {
@@ -65,6 +75,7 @@ impl Snapshot {
             finished: replayed.finished,
             live: replayed.runs,
             unreadable: replayed.unreadable,
+            pruned: replayed.pruned,
             hosted,
             damage: history.damage().map(ToString::to_string),
         })
@@ -97,6 +108,18 @@ impl Snapshot {
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<RunId, String> {
         &self.unreadable
+    }
+
+    /// Rows of the finished runs, and of the others what each repeats.
+    pub(super) fn prunable(&self) -> (&Finished, impl Iterator<Item = (&RunId, &RunId)>) {
+        (&self.finished, self.live.iter().filter_map(|(run, (_, head))| Some((run, head.retry_of.as_ref()?))))
+    }
+
+    /// What fits a selector among the runs that were pruned lately.
+    fn pruned(&self, selector: &str) -> Option<SelectError> {
+        let mut fits = self.pruned.iter().filter(|(run, _)| run.as_str().starts_with(selector) || run.as_str().ends_with(selector));
+        let (run, at) = fits.next()?;
+        fits.next().is_none().then(|| SelectError::Pruned { run: run.clone(), at: *at })
     }
 
     /// A run that nobody works on: its host is gone.
@@ -164,7 +187,7 @@ impl Snapshot {
         let fits: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(selector) || id.ends_with(selector)).collect();
         match fits.as_slice() {
             _ if selector.is_empty() => Err(none()),
-            [] => Err(none()),
+            [] => Err(self.pruned(selector).unwrap_or_else(none)),
             [one] => RunId::parse(one).map_err(|_| none()),
             several => Err(SelectError::Several {
                 selector: selector.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! Everything here runs on one thread. `select` is the receive; `decide` is [`crate::scheduler::decide`]; `act` is in `act.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use super::clock::Clock;
@@ -12,6 +12,7 @@ use super::handle::{Command, CommandError, Reply};
 use super::index::{Finished, RunRow};
 use super::launch::Launcher;
 use super::prepare::{Prepared, Refused, RunHead};
+use super::prune::Tidying;
 use super::retry::Reuse;
 use super::runfile;
 use super::update::{NodeChange, Update};
@@ -50,6 +51,8 @@ pub(super) enum After {
     Answer(Reply<()>),
     /// Answer a resume.
     Resumed(Reply<Vec<RunId>>, Vec<RunId>),
+    /// Answer a prune: these runs are forgotten.
+    Pruned(Reply<BTreeSet<RunId>>, BTreeSet<RunId>),
     /// File the run that ended.
     File(RunId),
 }
@@ -71,6 +74,9 @@ pub(super) struct Turn {
     pub(super) after: BTreeMap<Seq, Vec<After>>,
     /// Runs that have ended and whose file is being written.
     pub(super) filing_runs: BTreeMap<RunId, RunRow>,
+    /// Forgotten runs whose folders may still be there.
+    pub(super) pruning: BTreeSet<RunId>,
+    pub(super) tidying: Tidying,
     /// Set when the journal failed: nothing is started or accepted any more.
     pub(super) failed: Option<String>,
     /// Nothing new is started; the loop ends with the last attempt.
@@ -97,6 +103,7 @@ impl Turn {
             }
             self.settle();
             self.snapshot_if_due();
+            self.tidy();
         }
         self.fanout.end_all(&Update::Leaving);
         let remaining = self.remaining();
@@ -107,13 +114,13 @@ impl Turn {
     }
 
     /// Runs that go on; held ones do not.
-    fn remaining(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         self.world.runs().filter(|run| !run.facts().held).count()
     }
 
     /// The next message; `None` when a deadline came first.
     fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
-        match self.timers.next(self.clock.now().mono) {
+        match self.timers.next(self.clock.now().mono).into_iter().chain(self.tidy_due()).min() {
             // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
             None => inbox.recv().ok(),
             Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
@@ -180,6 +187,7 @@ impl Turn {
             // Whoever asked may have gone away meanwhile.
             After::Answer(reply) => drop(reply.send(Ok(()))),
             After::Resumed(reply, runs) => drop(reply.send(Ok(runs))),
+            After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
         }
     }
@@ -189,6 +197,7 @@ impl Turn {
         match after {
             After::Answer(reply) => drop(reply.send(Err(CommandError::Journal(reason)))),
             After::Resumed(reply, _) => drop(reply.send(Err(CommandError::Journal(reason)))),
+            After::Pruned(reply, _) => drop(reply.send(Err(CommandError::Journal(reason)))),
             After::File(_) => {}
         }
     }
@@ -216,7 +225,7 @@ impl Turn {
         let nodes: u64 = self.world.runs().map(|run| run.len() as u64).sum();
         let due = self.writer.needs_snapshot() && self.writer.records_since_snapshot() >= nodes * 2;
         if due && self.failed.is_none() && self.filing_runs.is_empty() {
-            let lines = super::replay::snapshot_lines(&self.finished, &self.world);
+            let lines = super::replay::snapshot_lines(&self.finished, &self.pruning, &self.world);
             self.writer.snapshot(lines, self.writer.last_seq());
         }
     }
@@ -238,6 +247,11 @@ impl Turn {
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
             }
+            Command::Prunable { reply } => drop(reply.send(Ok(self.prunable()))),
+            Command::Prune { runs, reply } => self.prune(&runs, reply),
+            Command::Pruned { runs } => self.pruned(&runs),
+            Command::Tidy { reply } => self.tidy_now(reply),
+            Command::Tidied { finished } => self.tidied(finished),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -290,6 +304,10 @@ impl Turn {
             let reason = format!("{} runs are waiting or running already (host.queue in prismq.yaml)", self.queue_max);
             return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
         }
+        // What it repeats may have been pruned while it was prepared.
+        if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
+            return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
+        }
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
@@ -302,6 +320,10 @@ impl Turn {
         if let Some(reuse) = reuse {
             self.take_over(&run, reuse);
         }
+    }
+
+    fn is_finished(&self, run: &RunId) -> bool {
+        self.filing_runs.contains_key(run) || self.finished.get(run).is_some()
     }
 
     fn cancel(&mut self, run: &RunId, kill: bool, reply: Reply<()>) {
