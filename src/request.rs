@@ -111,6 +111,42 @@ pub enum Leaks {
     Allow,
 }
 
+/// What keeps a wrapped attempt within its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryGuard {
+    /// A control group of version 2.
+    CgroupV2,
+    /// A control group of version 1.
+    CgroupV1,
+    /// A job object.
+    JobObject,
+    /// The wrapper looks at the sum of its processes a few times a second.
+    Polling,
+}
+
+impl MemoryGuard {
+    /// As in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CgroupV2 => "cgroup-v2",
+            Self::CgroupV1 => "cgroup-v1",
+            Self::JobObject => "job-object",
+            Self::Polling => "polling",
+        }
+    }
+}
+
+/// The memory limit that an attempt ran under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryLimit {
+    /// How much.
+    pub limit: Bytes,
+    /// What held it to that.
+    pub guard: MemoryGuard,
+}
+
 /// The folder in which a module runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -7,21 +7,9 @@ use std::io;
 use super::flat::{self, Object, Writer};
 use super::identity::ProcessIdentity;
 use super::spec::{FOLDER_FORMAT, check_format, named};
-
 use crate::units::{Bytes, DurationMs, Timestamp};
 
-/// What keeps an attempt within its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemoryGuard {
-    /// A control group of version 2.
-    CgroupV2,
-    /// A control group of version 1.
-    CgroupV1,
-    /// A job object.
-    JobObject,
-    /// The wrapper looks at the sum of its processes a few times a second.
-    Polling,
-}
+pub use crate::request::MemoryGuard;
 
 /// `start.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,7 @@ pub const FOLDER_FORMAT: u32 = 1;
 
 /// Name of the file.
 const FILE_NAME: &str = "spec.json";
+const ASIDE: &str = "spec.json.tmp";
 
 /// What is to be executed, and within which limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl AttemptSpec {
         Self::decode(&std::fs::read_to_string(folder.join(FILE_NAME))?)
     }
 
-    /// Writes the spec into a folder, which must exist and have none.
+    /// Writes the spec into a folder, which must exist. One that is there is replaced as a whole: a wrapper that comes late may be reading.
     ///
     /// `durable`: it is on the disk when this returns, name and all. That matters only where a start is repeated from the folder alone:
     /// who repeats it from his own records writes it anew.
@@ -114,13 +115,22 @@ impl AttemptSpec {
     /// # Errors
     /// What the system said.
     pub fn write(&self, folder: &Path, durable: bool) -> io::Result<()> {
-        let mut file = open_private(std::fs::OpenOptions::new().write(true).create(true).truncate(true), &folder.join(FILE_NAME))?;
+        let (path, aside) = (folder.join(FILE_NAME), folder.join(ASIDE));
+        let created = open_private(std::fs::OpenOptions::new().write(true).create_new(true), &path);
+        let replaces = created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+        let mut file = match created {
+            Err(_) if replaces => open_private(std::fs::OpenOptions::new().write(true).create(true).truncate(true), &aside)?,
+            created => created?,
+        };
         file.write_all(self.encode().as_bytes())?;
         if durable {
             file.sync_data()?;
-            sync_folder(folder)?;
         }
-        Ok(())
+        drop(file);
+        if replaces {
+            std::fs::rename(&aside, &path)?;
+        }
+        if durable { sync_folder(folder) } else { Ok(()) }
     }
 }
 

@@ -71,8 +71,9 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::InputOutput, "journal", words_and!()),
     row(Layer::InputOutput, "logs", words_and!()),
     row(Layer::InputOutput, "attempt", words_and!()),
-    row(Layer::InputOutput, "engine", words_and!("logs", "attempt")),
     row(Layer::InputOutput, "wrapper", words_and!("logs", "attempt")),
+    // It starts the wrapper's program.
+    row(Layer::InputOutput, "engine", words_and!("logs", "attempt", "wrapper")),
     // The host: where all meet.
     row(
         Layer::Host,
