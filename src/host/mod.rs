@@ -32,6 +32,7 @@ mod retry;
 pub mod runfile;
 mod start;
 pub mod submission;
+mod sweep;
 mod turn;
 pub mod update;
 pub mod views;

@@ -1,5 +1,6 @@
 //! Becoming the host of a workspace: lock, journal, recovery, threads.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use super::handle::Handle;
 use super::launch::Launcher;
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::replay::{Replayed, replay};
+use super::sweep;
 use super::turn::{Message, Turn};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
@@ -89,6 +91,7 @@ impl Host {
         }
         let last = opened.history.last_seq();
         drop(opened.history);
+        sweep_after(workspace, &replayed);
         let capacity = capacity(&settings);
         let durations = replayed.durations.clone();
         let mut turn = make_turn(workspace, &settings, capacity.clone(), durations, opened.writer, &inbox)?;
@@ -194,6 +197,13 @@ fn make_turn(
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })
+}
+
+/// Removes what earlier hosts left half made.
+fn sweep_after(workspace: &Workspace, replayed: &Replayed) {
+    let open = || replayed.runs.keys().chain(replayed.unfiled.keys());
+    let known = open().chain(replayed.unreadable.keys()).map(RunId::as_str).chain(replayed.finished.ids()).collect();
+    sweep::sweep(workspace, open(), &known);
 }
 
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.

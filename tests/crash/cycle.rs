@@ -104,8 +104,7 @@ impl Cycle {
 
     fn act(&mut self, kind: Kind) -> Result<(), String> {
         let role = self.role()?;
-        let shell = std::fs::canonicalize("/bin/sh").unwrap_or_else(|_| "/bin/sh".into());
-        let fault = Fault::draw(kind, &mut self.dice, &self.space.segment(), &shell);
+        let fault = Fault::draw(kind, &mut self.dice, &self.space.segment());
         let trace = self.space.folder().join(format!("trace.{}", self.found.acts.len()));
         let args = self.args_of(&role)?;
         self.space.write_down("story", &format!("--- {}: prismq {}\n", fault.describe(), args.join(" ")));

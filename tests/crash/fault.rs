@@ -66,6 +66,9 @@ pub(crate) const KINDS: [Kind; 16] = [
     Kind::Writer,
 ];
 
+/// The program that all modules of the harness begin with.
+const SHELL: &str = "/bin/sh";
+
 const WRITES: &[&str] = &["write", "pwrite64", "writev"];
 const SYNCS: &[&str] = &["fdatasync", "fsync"];
 const RENAMES: &[&str] = &["rename", "renameat", "renameat2"];
@@ -140,8 +143,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// A fault of this kind. `journal` is the segment that is being written, `shell` the program that modules begin with.
-    pub(crate) fn draw(kind: Kind, dice: &mut Dice, journal: &Path, shell: &Path) -> Self {
+    /// A fault of this kind. `journal` is the segment that is being written.
+    pub(crate) fn draw(kind: Kind, dice: &mut Dice, journal: &Path) -> Self {
         let on_journal = dice.percent(50).then_some(journal);
         match kind {
             Kind::KillWrite => {
@@ -160,7 +163,7 @@ impl Fault {
             Kind::KillOpen if dice.percent(40) => Self::inject(kind, FOLDERS, "signal=KILL", &dice.within(1..=8).to_string(), None),
             Kind::KillOpen => Self::inject(kind, OPENS, "signal=KILL", &dice.within(8..=62).to_string(), None),
             Kind::KillStart => {
-                let fault = Self::inject(kind, STARTS, "signal=KILL", "1", Some(shell));
+                let fault = Self::inject(kind, STARTS, "signal=KILL", "1", Some(Path::new(SHELL)));
                 Self { kill_after: Some(dice.within(100..=400)), ..fault }
             }
             Kind::KillMoment => Self { kind, calls: "(moment)", rules: Vec::new(), kill_after: Some(dice.within(1..=160)) },

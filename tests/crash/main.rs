@@ -30,6 +30,7 @@ mod space;
 mod story;
 mod writer;
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,7 +65,8 @@ fn main() -> ExitCode {
         Ok(Asked::Writer(folder)) => match writer::write(&folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => {
-                eprintln!("{reason}");
+                // Also this may be refused, under a fault.
+                let _ = writeln!(std::io::stderr(), "{reason}");
                 ExitCode::FAILURE
             }
         },

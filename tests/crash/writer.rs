@@ -78,7 +78,7 @@ pub(crate) fn play(mut dice: Dice, folder: &Path) -> Result<Found, String> {
     let mut found = Found::default();
     let mut acked = 0;
     for generation in 0..dice.within(1..=4) {
-        let fault = Fault::draw(Kind::Writer, &mut dice, &journal, Path::new("/bin/sh"));
+        let fault = Fault::draw(Kind::Writer, &mut dice, &journal);
         let trace = folder.join(format!("trace.{generation}"));
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let args = ["--writer".as_ref(), journal.as_os_str()];
