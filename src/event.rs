@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
-use crate::request::{Isolation, Request, RetryOn};
+use crate::request::{Isolation, MemoryLimit, Request, RetryOn};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 /// Where and when an event stands in the journal.
@@ -266,13 +266,16 @@ pub struct EndFacts {
     pub outputs: Option<Arc<Value>>,
     /// Run time by a monotonic clock.
     pub duration_ms: DurationMs,
-    /// Most memory that one of its processes used, where known.
+    /// Most memory that it used, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// The memory limit that really held it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
     /// The kill was needed after the polite stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
-    /// Processes of it were left after its end, and were ended.
+    /// Processes of it were left after its end. They were ended, unless `leaks: allow` let them live.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaked: bool,
 }
@@ -289,6 +292,7 @@ impl EndFacts {
             outputs: None,
             duration_ms: DurationMs(0),
             peak_memory: None,
+            memory: None,
             escalated: false,
             leaked: false,
         }

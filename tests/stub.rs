@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         "exit" => return ExitCode::from(u8::try_from(number(0)).unwrap_or(255)),
         "say" => print!("{}", text(0)),
         "say-both" => say_both(),
+        "count-until" => count_until(text(0), number(1), text(2)),
         "sleep" => wait_for(|| false),
         "wait-for" => {
             say_there(text(0));
@@ -87,6 +88,23 @@ fn say_both() {
         put(format!("out {round}\n").as_bytes());
         eprintln!("err {round}");
     }
+}
+
+/// Writes a numbered line now and then until a file is there; then the last one, and ends with this code. Notes each start in another file.
+fn count_until(name: &str, code: u64, starts: &str) {
+    if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(starts) {
+        let who = std::env::var("PRISMQ_NODE").unwrap_or_default();
+        let _ = file.write_all(format!("{who}\n").as_bytes());
+    }
+    let until = Instant::now() + LIFE * 3;
+    let mut line = 0;
+    while !Path::new(name).exists() && Instant::now() < until {
+        put(format!("line {line}\n").as_bytes());
+        line += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    put(format!("line {line}\nend\n").as_bytes());
+    std::process::exit(i32::try_from(code).unwrap_or(255));
 }
 
 /// Takes note of every polite stop and goes on.

@@ -164,6 +164,7 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("ended", row.ended_at.map(crate::units::Timestamp::local));
     fact("took", row.duration_ms.map(|took| took.to_string()));
     fact("peak memory", row.peak_memory.map(|peak| peak.to_string()));
+    fact("memory", row.memory.map(|memory| format!("at most {}, held by {}", memory.limit, memory.guard.as_str())));
     fact("script", row.script_hash.clone());
     fact("isolation", row.isolation.map(|isolation| format!("{isolation:?}").to_lowercase()));
     fact("parameters", row.parameters.as_ref().map(|value| value.to_string()));

@@ -12,7 +12,6 @@ use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::journal::{Entry, Urgency};
 use crate::manifest::Pin;
-use crate::request::Isolation;
 use crate::run::NodeState;
 use crate::scheduler::{Durations, Effect, StartOrder, StopHow};
 use crate::units::Now;
@@ -175,8 +174,7 @@ impl Turn {
         let mixed_before = self.world.run(&run).is_some_and(|state| state.facts().mixed_code);
         let facts = StartFacts {
             grant: order.grant,
-            // Until the wrapper is there every attempt is direct, and the record says so.
-            isolation: Isolation::Direct,
+            isolation: order.settings.isolation,
             params: order.params,
             defaulted: order.defaulted,
             script_hash,
@@ -225,7 +223,8 @@ impl Turn {
         Some((path, folder))
     }
 
-    fn ended(&mut self, id: &AttemptId, ending: Ending) {
+    /// Takes the end of an attempt: judges and records it.
+    pub(super) fn ended(&mut self, id: &AttemptId, ending: Ending) {
         let Some(state) = self.world.run(&id.run) else { return };
         let Some(node) = state.get(id.node) else { return };
         let stopping = match node.state() {

@@ -302,6 +302,7 @@ mod tests {
                     outputs: None,
                     duration_ms: DurationMs(12),
                     peak_memory: None,
+                    memory: None,
                     escalated: false,
                     leaked: true,
                 },

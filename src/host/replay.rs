@@ -34,9 +34,13 @@ pub(super) struct Replayed {
     pub(super) durations: Durations,
     /// Runs that cannot be read, with the reason.
     pub(super) unreadable: BTreeMap<RunId, String>,
-    /// Boot of the machine that wrote the last record of each live run, to tell a crash from a restart.
+    /// Boot of the machine on which the last attempt of each live run was intended, to tell a crash from a restart. Of what a later boot
+    /// wrote about the run, its recovery may be a part that was cut short.
     pub(super) boots: HashMap<RunId, String>,
 }
+
+/// Kind of the record after which an attempt may start.
+const INTENT: &str = "att.intent";
 
 /// A line of a snapshot that is no row of a finished run.
 #[derive(Serialize, Deserialize)]
@@ -50,6 +54,9 @@ enum SnapshotLine<'a> {
 #[derive(Serialize, Deserialize)]
 struct LiveLine<'a> {
     run: RunId,
+    /// Boot of the machine on which its attempts are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
     #[serde(borrow)]
     state: &'a RawValue,
 }
@@ -60,9 +67,11 @@ pub(super) fn snapshot_lines(finished: &Finished, world: &World) -> Vec<String> 
     lines.extend(finished.texts().map(str::to_owned));
     // Our own words with string keys: writing them cannot fail.
     lines.extend(serde_json::to_string(&SnapshotLine::Durations(world.durations().clone())).ok());
+    // What another boot had left was dealt with before this one went on.
+    let boot = Some(crate::journal::boot_id().to_owned());
     for state in world.runs() {
         let Ok(frozen) = serde_json::value::to_raw_value(&state.freeze()) else { continue };
-        lines.extend(serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), state: &frozen })).ok());
+        lines.extend(serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), boot: boot.clone(), state: &frozen })).ok());
     }
     lines
 }
@@ -79,7 +88,9 @@ pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: imp
         let record = record?;
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         if !replayed.unreadable.contains_key(&run) {
-            replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
+            if record.kind == INTENT || !replayed.boots.contains_key(&run) {
+                replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
+            }
             if let Err(reason) = tell(workspace, &record, &run, &mut replayed.runs) {
                 replayed.runs.remove(&run);
                 replayed.unreadable.insert(run, reason);
@@ -103,7 +114,10 @@ fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replay
         match serde_json::from_str::<SnapshotLine<'_>>(line) {
             Ok(SnapshotLine::Durations(durations)) => replayed.durations = durations,
             Ok(SnapshotLine::Live(live)) => match thaw(workspace, &live) {
-                Ok(found) => drop(replayed.runs.insert(live.run, found)),
+                Ok(found) => {
+                    replayed.boots.extend(live.boot.map(|boot| (live.run.clone(), boot)));
+                    replayed.runs.insert(live.run, found);
+                }
                 Err(reason) => drop(replayed.unreadable.insert(live.run, reason)),
             },
             Err(error) => tracing::error!(%error, "a line of the snapshot is not understood"),

@@ -20,6 +20,7 @@ use crate::engine::{Engine, Fact};
 use crate::event::Event;
 use crate::ids::{RunId, Seq};
 use crate::journal;
+use crate::request::Isolation;
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
 
@@ -98,6 +99,8 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
         }
+        // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
+        self.engine.release();
         self.fanout.end_all(&Update::Leaving);
         let remaining = self.remaining();
         if let Err(error) = self.writer.close() {
@@ -121,8 +124,17 @@ impl Turn {
     }
 
     fn is_drained(&self) -> bool {
-        let idle = self.world.held().attempts == 0 && self.filing_runs.is_empty();
-        self.draining && idle && (self.after.is_empty() || self.failed.is_some())
+        let idle = || self.direct_attempts() == 0 && self.filing_runs.is_empty();
+        self.draining && idle() && (self.after.is_empty() || self.failed.is_some())
+    }
+
+    /// Attempts that die with this process. Wrapped ones go on, and the next host adopts them.
+    fn direct_attempts(&self) -> usize {
+        let is_direct = |run: &RunState, node| {
+            let last = run.node(node).record().and_then(|record| record.attempts().last());
+            last.is_some_and(|last| last.isolation == Isolation::Direct)
+        };
+        self.world.runs().map(|run| run.active().filter(|node| is_direct(run, *node)).count()).sum()
     }
 
     fn handle(&mut self, message: Message) {

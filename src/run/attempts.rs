@@ -12,6 +12,9 @@ use super::record::{AttemptEnd, AttemptRecord};
 use super::retry::{Verdict, verdict};
 use super::state::{Body, NodeState, Outcome, RunState};
 
+/// How often an attempt that never started is simply started again. Where that does not help, something is wrong with the machine.
+const FORGIVEN_MAX: u32 = 20;
+
 impl RunState {
     /// Number of the attempt of a node that comes next.
     #[must_use]
@@ -121,6 +124,13 @@ impl RunState {
         if self.facts.held && self.facts.cancel.is_none() && goes_on_after_resume(&cause) {
             return self.interrupt(node, cause);
         }
+        let record = self.nodes[node.at()].record.get_or_insert_default();
+        if matches!(&*cause, FailureCause::Lost { reason: LostReason::NeverStarted }) && record.forgiven < FORGIVEN_MAX {
+            // Nothing was done: it starts once more as if nothing had happened, and does not count against the policy.
+            record.forgiven += 1;
+            self.set(node, NodeState::Ready { since: at });
+            return self.refresh(node);
+        }
         let policy = &self.node_def(node).settings.retry;
         let (last, forgiven) = self.node(node).record().map_or((0, 0), |record| (record.last, record.forgiven));
         // Nothing is tried again in a run that is coming to its end.
@@ -180,6 +190,7 @@ impl RunState {
                 signal: facts.signal,
                 duration: facts.duration_ms,
                 peak_memory: facts.peak_memory,
+                memory: facts.memory,
                 escalated: facts.escalated,
                 leaked: facts.leaked,
             });

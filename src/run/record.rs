@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::event::{FailureCause, RunStatus, StopReason};
 use crate::ids::{AttemptNumber, Seq};
-use crate::request::Isolation;
+use crate::request::{Isolation, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 /// What a node has once an attempt of it was intended.
@@ -91,9 +91,12 @@ pub struct AttemptEnd {
     pub signal: Option<i32>,
     /// Run time.
     pub duration: DurationMs,
-    /// Most memory of one of its processes.
+    /// Most memory that it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// Its memory limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
     /// A kill was needed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,

@@ -81,6 +81,7 @@ fn done(outputs: Value) -> EndFacts {
         outputs: Some(Arc::new(outputs)),
         duration_ms: DurationMs(5),
         peak_memory: None,
+        memory: None,
         escalated: false,
         leaked: false,
     }

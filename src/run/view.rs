@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::event::{FailureCause, RunStatus, SkipReason, StopReason};
 use crate::ids::{NodeIndex, RunId};
 use crate::pipeline::definition::Work;
-use crate::request::Isolation;
+use crate::request::{Isolation, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 use super::state::{Body, NodeState, NodeStatus, Outcome, RunState};
@@ -122,6 +122,12 @@ pub struct NodeRow {
     /// Most memory that its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// The memory limit of its last attempt, and what held it to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
+    /// Its last attempt left processes behind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaked: bool,
 }
 
 impl RunState {
@@ -214,6 +220,8 @@ impl RunState {
             script_hash: script_hash.map(ToOwned::to_owned),
             mixed_code: script_hash.is_some() && script_hash != first_hash,
             peak_memory: end.and_then(|end| end.peak_memory),
+            memory: end.and_then(|end| end.memory),
+            leaked: end.is_some_and(|end| end.leaked),
         }
     }
 }

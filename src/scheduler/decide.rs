@@ -33,6 +33,16 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
     effects
 }
 
+/// What follows for one run from what is known of it, apart from starts and stops: for a new host, before it goes on with the run.
+#[must_use]
+pub fn records_of(run: &RunState) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if !run.status().is_terminal() {
+        records(run, &mut effects);
+    }
+    effects
+}
+
 /// Attempts whose time is up, and nodes whose pause is over.
 fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>) {
     for (run, node, due) in timers.due(now.mono) {

@@ -28,7 +28,7 @@ mod timers;
 mod world;
 
 pub use admit::impossible;
-pub use decide::decide;
+pub use decide::{decide, records_of};
 pub use durations::Durations;
 pub use effect::{Effect, StartOrder, StopHow};
 pub use explain::{Blocker, Holder, LISTED_MAX, explain};

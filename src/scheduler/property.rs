@@ -133,7 +133,7 @@ fn restart(sim: &mut Sim, dice: &mut Dice) {
         let thawed = thawed.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(thawed.freeze(), run.freeze());
         assert_eq!(thawed.sanity_check(), Ok(()));
-        sim.timers.recover(&thawed, sim.now);
+        sim.timers.recover(&thawed, sim.now, |_| DurationMs(0));
         let (id, open) = (thawed.id().clone(), thawed.facts().ended.is_none());
         sim.world.insert(thawed);
         if open && dice.hit(2) {

@@ -206,6 +206,7 @@ pub(super) fn end_facts() -> EndFacts {
         outputs: None,
         duration_ms: DurationMs(10),
         peak_memory: None,
+        memory: None,
         escalated: false,
         leaked: false,
     }

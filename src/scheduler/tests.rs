@@ -268,7 +268,7 @@ fn an_adopted_attempt_has_its_whole_timeout_again() {
     sim.pass(900);
     sim.timers = Timers::new();
     let run = sim.run().clone();
-    sim.timers.recover(&run, sim.now);
+    sim.timers.recover(&run, sim.now, |_| DurationMs(0));
     sim.pass(900);
     assert!(sim.stops.is_empty());
     sim.pass(100);

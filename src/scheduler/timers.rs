@@ -66,13 +66,15 @@ impl Timers {
         }
     }
 
-    /// Sets the deadlines of a run that was read from the journal. An adopted attempt has its whole timeout (or grace) again, since
-    /// nobody knows by a monotonic clock how long it has run.
-    pub fn recover(&mut self, run: &RunState, now: Now) {
+    /// Sets the deadlines of a run that was read from the journal. `ran` says how long a running attempt has run at least, by a clock that
+    /// never jumps: so much is taken off its timeout, and nothing where nobody knows. A wall clock is not asked: one that was put
+    /// forward would kill what has just begun. The grace of an attempt that was asked to stop begins anew.
+    pub fn recover(&mut self, run: &RunState, now: Now, ran: impl Fn(NodeIndex) -> DurationMs) {
         self.forget(run.id());
         for (node, at) in run.nodes() {
             match at.state() {
-                NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Retrying { .. } => self.set_for(run, node, now),
+                NodeState::Running { .. } => self.set_with(run, node, now, ran(node)),
+                NodeState::Stopping { .. } | NodeState::Retrying { .. } => self.set_for(run, node, now),
                 NodeState::Waiting { .. }
                 | NodeState::Ready { .. }
                 | NodeState::Interrupted { .. }
@@ -123,8 +125,12 @@ impl Timers {
 
     /// Makes a node's deadline what its state asks for.
     fn set_for(&mut self, run: &RunState, node: NodeIndex, now: Now) {
+        self.set_with(run, node, now, DurationMs(0));
+    }
+
+    fn set_with(&mut self, run: &RunState, node: NodeIndex, now: Now, ran: DurationMs) {
         let key = (run.id().clone(), node);
-        let wanted = deadline(run.node(node).state(), &run.node_def(node).settings, now);
+        let wanted = deadline(run.node(node).state(), &run.node_def(node).settings, now, ran);
         self.clear(&key);
         if run.node(node).state().holding().is_none() {
             self.killed.remove(&key);
@@ -142,9 +148,12 @@ impl Timers {
     }
 }
 
-fn deadline(state: &NodeState, settings: &NodeSettings, now: Now) -> Option<(Mono, Due)> {
+fn deadline(state: &NodeState, settings: &NodeSettings, now: Now, ran: DurationMs) -> Option<(Mono, Due)> {
     match state {
-        NodeState::Running { attempt, .. } => settings.timeout.map(|limit| (now.mono.plus(limit), Due::Timeout(*attempt))),
+        NodeState::Running { attempt, .. } => {
+            let left = |limit: DurationMs| DurationMs(limit.0.saturating_sub(ran.0));
+            settings.timeout.map(|limit| (now.mono.plus(left(limit)), Due::Timeout(*attempt)))
+        }
         NodeState::Stopping { attempt, .. } => Some((now.mono.plus(settings.grace), Due::Grace(*attempt))),
         NodeState::Retrying { until, .. } => Some((now.mono.plus(pause(*until, now.wall, settings.retry.max_backoff)), Due::Retry)),
         NodeState::Waiting { .. }

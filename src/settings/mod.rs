@@ -261,7 +261,7 @@ host:
   runs_dir: ../shared/runs
 roots: [../tools, modules]
 pipelines: ['flows/*.yaml']
-defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}}
+defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}, leaks: allow, log_cap: 10GB}
 ";
         let settings = settings(text).expect("good");
         let folder = Path::new(FOLDER);
@@ -273,6 +273,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         let defaults = &settings.defaults;
         assert_eq!((defaults.settings.timeout, defaults.settings.request.cpus), (Some(DurationMs(3_600_000)), CpuMillis(500)));
         assert_eq!((defaults.concurrency, defaults.pass_env.len()), (Some(2), 1));
+        assert_eq!((defaults.settings.leaks, defaults.settings.log_cap), (crate::request::Leaks::Allow, Some(Bytes(10_000_000_000))));
         assert_eq!(defaults.python, PythonChoice::Venv(folder.join(".venv").to_string_lossy().into_owned()));
     }
 
@@ -288,7 +289,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
     #[test]
     fn mistakes_come_at_once_and_later_keys_by_name() {
         let found = settings(
-            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], capture: raw, foreach: x}\n",
+            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], priority: 1, foreach: x}\n",
         )
         .expect_err("mistakes");
         for part in [
@@ -302,8 +303,8 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
             "4:9: `~` is not expanded",
             "5:13: ",
             "6:12: `dependencies` has no default",
-            "6:31: `capture` is not built yet",
-            "6:45: unknown field `foreach`",
+            "6:31: `priority` is not built yet",
+            "6:44: unknown field `foreach`",
         ] {
             assert!(found.iter().any(|line| line.starts_with(&format!("prismq.yaml:{part}"))), "{part} is missing in {found:#?}");
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use crate::manifest::schema::{FormatVersion, PinWord, RequiresFile, Resources, Retry, Timeout, file_schema};
-use crate::request::{ArgumentStyle, Isolation, WorkDir};
+use crate::manifest::schema::{FormatVersion, LogCap, PinWord, RequiresFile, Resources, Retry, Timeout, file_schema};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// Settings of a workspace. All of them may be left out.
@@ -87,6 +87,12 @@ pub struct DefaultsFile {
     pub isolation: Option<Isolation>,
     /// How parameters reach the program.
     pub arguments: Option<ArgumentStyle>,
+    /// Who writes the log files.
+    pub capture: Option<Capture>,
+    /// What happens to processes that modules leave behind.
+    pub leaks: Option<Leaks>,
+    /// Most bytes of output of an attempt that are kept; `null` for all.
+    pub log_cap: Option<LogCap>,
     /// Attempts of one module at once.
     #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,

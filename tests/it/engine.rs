@@ -11,7 +11,8 @@ use prismq::attempt::{AttemptFolder, Environment, HostEnvironment, ParamsFile};
 use prismq::engine::{Ending, Engine, Exit, Fact, LocalEngine, Spec, Stdin, StopHow, WorkIn, read_claims, reap_strangers};
 use prismq::event::{SpawnFailure, SpawnFailureKind};
 use prismq::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
-use prismq::units::{Bytes, CpuMillis};
+use prismq::request::{Capture, Isolation, Leaks};
+use prismq::units::{Bytes, CpuMillis, DurationMs};
 use serde_json::json;
 
 /// Longest time that a test waits for anything.
@@ -68,6 +69,11 @@ impl Bench {
             stdin: Stdin::Nothing,
             cpus: CpuMillis(1000),
             memory: Bytes(0),
+            isolation: Isolation::Direct,
+            grace: DurationMs(10_000),
+            capture: Capture::Pump,
+            leaks: Leaks::End,
+            log_cap: None,
             token: format!("{}-{node}-{}", std::process::id(), self.folder.path().display()),
         }
     }

@@ -71,7 +71,9 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::InputOutput, "journal", words_and!()),
     row(Layer::InputOutput, "logs", words_and!()),
     row(Layer::InputOutput, "attempt", words_and!()),
-    row(Layer::InputOutput, "engine", words_and!("logs", "attempt")),
+    row(Layer::InputOutput, "wrapper", words_and!("logs", "attempt")),
+    // It starts the wrapper's program.
+    row(Layer::InputOutput, "engine", words_and!("logs", "attempt", "wrapper")),
     // The host: where all meet.
     row(
         Layer::Host,
@@ -100,7 +102,8 @@ pub(crate) const TABLE: &[Row] = &[
     // is named through `host::views`: a wider row here would let a verb reach for `run::apply` or an engine without anybody noticing.
     row(Layer::Surfaces, "api", words_and!("host")),
     row(Layer::Surfaces, "cli", words_and!("host", "api")),
-    row(Layer::Surfaces, "main", &["cli"]),
+    row(Layer::Surfaces, "main", &["cli", "wrapper"]),
+    row(Layer::Surfaces, "bin", &["wrapper"]),
 ];
 
 /// Crates that reach the outside world.
