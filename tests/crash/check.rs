@@ -130,7 +130,9 @@ fn nothing_left(cycle: &Cycle, story: &Story, wrong: &mut Vec<String>) {
     for path in cycle.space.state() {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let shown = path.strip_prefix(&state).unwrap_or(&path).display();
-        if name.ends_with(".tmp") || name.contains("aside") {
+        // A looker seals an attempt that never began, so that a late wrapper refuses itself.
+        let is_seal = name == "start.json.tmp" && story.is_lost(path.parent().unwrap_or(&path));
+        if (name.ends_with(".tmp") || name.contains("aside")) && !is_seal {
             wrong.push(format!("I6: a temporary file is left: {shown}"));
         }
         if path.parent() == Some(&state.join("runs")) && !story.runs.contains_key(&name) {
@@ -192,7 +194,7 @@ fn as_planned(cycle: &Cycle, run: &str, wrong: &mut Vec<String>) {
     if !free && status != pipeline.status() {
         wrong.push(format!("I1: run {run} must be {} and is {status}", pipeline.status()));
     }
-    if status == "completed" && shown["outputs"] != pipeline.outputs() {
+    if status == "completed" && !pipeline.endless && shown["outputs"] != pipeline.outputs() {
         wrong.push(format!("I1: run {run} reports {}", shown["outputs"]));
     }
     let planned: BTreeMap<&str, &str> = pipeline.nodes.iter().map(|node| (node.name.as_str(), pipeline.must(node).status())).collect();

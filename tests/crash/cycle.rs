@@ -184,7 +184,8 @@ impl Cycle {
         let look = self.dice.percent(30);
         if count > 0 || look {
             let begun = Instant::now();
-            while host.is_running() && self.space.host() != Some(host.pid()) && begun.elapsed() < STUCK {
+            let hosts = |pid: u32| pid == host.pid() || Path::new(&format!("/proc/{pid}")).exists();
+            while begun.elapsed() < STUCK && !self.space.host().is_some_and(hosts) && host.is_running() {
                 std::thread::sleep(LOOK);
             }
         }

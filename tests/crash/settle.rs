@@ -97,18 +97,25 @@ fn quieten(cycle: &mut Cycle) {
     }
 }
 
-/// Children of a process, zombies too, that do not go away within a second.
+/// Children of a process, zombies too, that do not go away within a second. What hatches wrappers lives as long as its host.
 fn children_that_stay(pid: u32) -> Option<String> {
     let begun = Instant::now();
     loop {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let children: String = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok()).collect();
-        if children.trim().is_empty() {
+        let stay: Vec<String> = children.split_whitespace().map(line_of).filter(|line| !line.contains("--nursery")).collect();
+        if stay.is_empty() {
             return None;
         }
         if begun.elapsed() > Duration::from_secs(1) {
-            return Some(children);
+            return Some(stay.join(", "));
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// A process with its command line; a zombie has none.
+fn line_of(pid: &str) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    format!("{pid} {}", String::from_utf8_lossy(&line).replace('\0', " "))
 }

@@ -22,6 +22,8 @@ pub(crate) struct Attempt {
     pub(crate) ends: u32,
     /// Its exit code.
     pub(crate) code: Option<i64>,
+    /// Nobody knows how it ended.
+    lost: bool,
 }
 
 /// Everything.
@@ -55,6 +57,14 @@ impl Story {
         let open = story.attempts.iter().filter(|(_, attempt)| attempt.starts > attempt.ends).map(|(id, _)| format!("I4: {id} has no end"));
         story.contradictions.extend(open.collect::<Vec<_>>());
         Ok(story)
+    }
+
+    /// Whether the attempt of a folder, `run/node.attempt`, counts as lost.
+    pub(crate) fn is_lost(&self, folder: &Path) -> bool {
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let run = folder.parent().map(name).unwrap_or_default();
+        let attempt = name(folder).rsplit_once('.').map(|(node, number)| format!("{run}/{node}/{number}"));
+        attempt.and_then(|id| self.attempts.get(&id)).is_some_and(|attempt| attempt.lost)
     }
 
     fn tell(&mut self, record: &Record<'_>) {
@@ -92,6 +102,7 @@ impl Story {
             "att.exit" => {
                 attempt.ends += 1;
                 attempt.code = data["code"].as_i64();
+                attempt.lost = data["failure"]["cause"] == "lost";
                 if data["failure"].is_null() && attempt.code == Some(0) {
                     self.done.insert(node.to_owned(), seq);
                 }
