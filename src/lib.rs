@@ -60,7 +60,7 @@
 //!                 break;
 //!             }
 //!             Update::Failed { reason } => return Err(reason.into()),
-//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Leaving => {}
+//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Host(_) | Update::Leaving => {}
 //!         }
 //!     }
 //!     host.handle().drain(false)?;

@@ -195,10 +195,12 @@ fn failure_of(reply: ErrorReply) -> Failure {
         "invalid" => Exit::Invalid,
         "never_fits" => Exit::NeverFits,
         "conflict" => Exit::Usage,
+        "disk_full" => Exit::RunFailed,
         _ => Exit::HostUnreachable,
     };
     let rendered = reply.rendered;
     let message = if rendered.is_some() { String::new() } else { reply.detail };
     let leaving = reply.error_code == "leaving";
-    Failure { rendered, leaving, help: reply.help, ..Failure::new(exit, message) }
+    let unwritable = matches!(reply.error_code.as_str(), "disk_full" | "read_only");
+    Failure { rendered, leaving, unwritable, help: reply.help, ..Failure::new(exit, message) }
 }

@@ -51,6 +51,14 @@ impl Fanout {
         self.followers.remove(run);
     }
 
+    /// Tells everybody who follows any run.
+    pub(super) fn tell_all(&mut self, update: &Update) {
+        self.followers.retain(|_, sinks| {
+            sinks.retain(|sink| sink(update.clone()));
+            !sinks.is_empty()
+        });
+    }
+
     /// Tells everybody the last thing there is to tell of any run.
     pub(super) fn end_all(&mut self, update: &Update) {
         for followers in std::mem::take(&mut self.followers).into_values() {

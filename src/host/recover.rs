@@ -251,7 +251,7 @@ impl Turn {
     fn settle_records(&mut self, run: &RunId) {
         loop {
             let effects = self.world.run(run).map(records_of).unwrap_or_default();
-            if effects.is_empty() || self.failed.is_some() {
+            if effects.is_empty() || !self.health.records() {
                 return;
             }
             effects.into_iter().for_each(|effect| self.act(effect));
@@ -300,7 +300,7 @@ impl Turn {
             self.record_start(run, trace, lost.isolation);
         }
         let facts = EndFacts::failed(FailureCause::Lost { reason: lost.reason });
-        self.commit(run, Event::AttemptEnded { node: trace.node, attempt: trace.attempt, facts });
+        self.commit_or_keep(run, Event::AttemptEnded { node: trace.node, attempt: trace.attempt, facts });
     }
 }
 

@@ -14,7 +14,7 @@ use super::launch::Launcher;
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::replay::{Replayed, replay};
 use super::sweep;
-use super::turn::{Message, Turn};
+use super::turn::{Ended, Message, Turn};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::engine::{Fact, LocalEngine};
@@ -62,7 +62,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Host {
     handle: Handle,
-    thread: Option<JoinHandle<usize>>,
+    thread: Option<JoinHandle<Ended>>,
     ownership: Ownership,
     settings: Arc<Settings>,
     held: Vec<RunId>,
@@ -74,6 +74,7 @@ impl Host {
     /// # Errors
     /// See [`StartError`]. The lock is free again then.
     pub fn start(workspace: &Workspace, ownership: Ownership, options: StartOptions) -> Result<Self, StartError> {
+        super::limits::survive_file_size_limit();
         let settings = Arc::new(catalog::settings_of(workspace).map_err(StartError::Settings)?);
         let (inbox, messages) = mpsc::channel::<Message>();
         let progress = inbox.clone();
@@ -92,6 +93,9 @@ impl Host {
         let last = opened.history.last_seq();
         drop(opened.history);
         sweep_after(workspace, &replayed);
+        if !opened.reserve {
+            tracing::warn!("there is no room for the ballast: should the disk be full, nothing more can be written down");
+        }
         let capacity = capacity(&settings);
         let durations = replayed.durations.clone();
         let mut turn = make_turn(workspace, &settings, capacity.clone(), durations, opened.writer, &inbox)?;
@@ -99,9 +103,10 @@ impl Host {
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
+        let board = turn.board.clone();
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
         let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
-        let handle = Handle::new(workspace.clone(), capacity, inbox);
+        let handle = Handle::new(workspace.clone(), capacity, inbox, board);
         Ok(Self { handle, thread: Some(thread), ownership, settings, held })
     }
 
@@ -138,14 +143,13 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Gives the number of runs that are left for a
-    /// successor.
-    pub fn join(mut self) -> usize {
+    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Tells what is left for a successor.
+    pub fn join(mut self) -> Ended {
         let ended = self.thread.take().map(JoinHandle::join);
-        ended.map_or(0, |ended| {
+        ended.map_or_else(Ended::default, |ended| {
             ended.unwrap_or_else(|_| {
                 tracing::error!("the host's thread panicked");
-                0
+                Ended { remaining: 0, unwritten: Some("the host's thread ended by a mistake of ours".to_owned()) }
             })
         })
     }
@@ -192,7 +196,10 @@ fn make_turn(
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
-        failed: None,
+        health: super::health::Health::default(),
+        board: super::health::Board::default(),
+        backlog: Vec::new(),
+        parked: Vec::new(),
         draining: false,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
@@ -214,8 +221,7 @@ fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<R
         turn.heads.insert(run, head);
     }
     for (run, (state, head)) in replayed.unfiled {
-        turn.filing_runs.insert(run, super::runfile::row(&state, &head));
-        turn.filing.file(state, head);
+        turn.file_run(&run, state, head);
     }
     replayed.boots
 }

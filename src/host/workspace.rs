@@ -20,6 +20,10 @@ pub struct Workspace {
     root: PathBuf,
     /// Where the settings put the runs' folders, if not into the state.
     runs: Option<PathBuf>,
+    /// Only to be looked at, even where its journal is damaged.
+    look_only: bool,
+    /// The state may lie on shared storage.
+    shared_allowed: bool,
 }
 
 impl Workspace {
@@ -29,25 +33,60 @@ impl Workspace {
     /// When the folder does not exist.
     pub fn at(folder: &Path) -> io::Result<Self> {
         let root = plain(std::fs::canonicalize(folder)?);
-        if root.is_dir() { Ok(Self { root, runs: None }) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+        if root.is_dir() {
+            Ok(Self { root, runs: None, look_only: false, shared_allowed: false })
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotADirectory))
+        }
     }
 
     /// The nearest folder from `start` upward that holds `prismq.yaml`, `.prismq` or `manifests`.
     #[must_use]
     pub fn find(start: &Path) -> Option<Self> {
         let start = plain(std::fs::canonicalize(start).ok()?);
-        start
-            .ancestors()
-            .find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists()))
-            .map(|root| Self { root: root.to_owned(), runs: None })
+        start.ancestors().find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists())).map(|root| Self {
+            root: root.to_owned(),
+            runs: None,
+            look_only: false,
+            shared_allowed: false,
+        })
     }
 
     /// The same, with the runs' folders where `host.runs_dir` of the settings puts them. Settings that cannot be read change nothing here:
     /// whoever needs them says what is wrong with them.
     #[must_use]
     pub fn located(mut self) -> Self {
-        self.runs = super::catalog::settings_of(&self).ok().and_then(|settings| settings.runs_dir);
+        if let Ok(settings) = super::catalog::settings_of(&self) {
+            self.runs = settings.runs_dir;
+            self.shared_allowed |= settings.shared_state;
+        }
         self
+    }
+
+    /// The same, whatever kind of file system the state lies on. Whoever says so knows what its locks and renames are worth.
+    #[must_use]
+    pub fn on_any_file_system(mut self) -> Self {
+        self.shared_allowed = true;
+        self
+    }
+
+    /// Whether the state may lie on shared storage.
+    #[must_use]
+    pub fn is_shared_allowed(&self) -> bool {
+        self.shared_allowed
+    }
+
+    /// The same, to be looked at only: what stands before the damage of a journal is shown, where others refuse it.
+    #[must_use]
+    pub fn looked_at(mut self) -> Self {
+        self.look_only = true;
+        self
+    }
+
+    /// Whether it is only to be looked at.
+    #[must_use]
+    pub fn is_look_only(&self) -> bool {
+        self.look_only
     }
 
     /// Its folder, absolute.

@@ -19,6 +19,11 @@ pub(super) fn snapshot_name(number: u32) -> String {
     format!("{SNAPSHOT_HEAD}{number:06}{SEGMENT_END}")
 }
 
+/// Whether a file of the folder is a snapshot, by its name.
+pub(super) fn is_snapshot(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(SNAPSHOT_HEAD))
+}
+
 /// Numbers of the segments and snapshots in a folder, each ascending.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Listing {

@@ -41,7 +41,7 @@ const RESERVE_MEMORY_SHARE: u64 = 20;
 pub const SETTINGS_KEYS: [&str; 5] = ["format", "host", "roots", "pipelines", "defaults"];
 
 /// Keys under `host:`.
-pub const HOST_KEYS: [&str; 5] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir"];
+pub const HOST_KEYS: [&str; 6] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state"];
 
 /// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
 pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
@@ -83,6 +83,8 @@ pub struct Settings {
     pub reserve_memory: Option<Bytes>,
     /// Where the folders of runs lie, absolute; none: in the state folder.
     pub runs_dir: Option<PathBuf>,
+    /// The state may lie on storage that other machines share, although its locks and renames may not hold.
+    pub shared_state: bool,
     /// Folders outside the workspace whose scripts may run, absolute.
     pub roots: Vec<PathBuf>,
     /// Which files are pipelines that can be listed and started by name, relative to the workspace.
@@ -100,6 +102,7 @@ impl Default for Settings {
             capacity: Capacity::default(),
             reserve_memory: None,
             runs_dir: None,
+            shared_state: false,
             roots: Vec::new(),
             pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
             defaults: Defaults::default(),
@@ -164,6 +167,7 @@ impl Settings {
         if let (Some(path), Some(node)) = (host.filled_text("runs_dir", diagnostics), host.raw("runs_dir")) {
             self.runs_dir = read_path(path, node, folder, diagnostics);
         }
+        self.shared_state = host.boolean("shared_state", diagnostics).unwrap_or(self.shared_state);
     }
 
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -259,6 +263,7 @@ host:
   capacity: {cpus: 6, memory: auto, youtube-api: 4}
   reserve: {memory: 2GiB}
   runs_dir: ../shared/runs
+  shared_state: true
 roots: [../tools, modules]
 pipelines: ['flows/*.yaml']
 defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}, leaks: allow, log_cap: 10GB}
@@ -269,6 +274,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
         assert_eq!(settings.roots, [lexically_joined(folder, Path::new("../tools")), folder.join("modules")]);
         assert_eq!(settings.runs_dir, Some(lexically_joined(folder, Path::new("../shared/runs"))));
+        assert!(settings.shared_state);
         assert!(settings.pipelines[0].matches("flows/a.yaml") && settings.pipelines.len() == 1);
         let defaults = &settings.defaults;
         assert_eq!((defaults.settings.timeout, defaults.settings.request.cpus), (Some(DurationMs(3_600_000)), CpuMillis(500)));

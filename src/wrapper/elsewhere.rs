@@ -10,6 +10,8 @@ use crate::units::Bytes;
 
 pub(super) fn settle_in(_: Option<u64>) {}
 
+pub(super) fn offer_to_oom(_: u32) {}
+
 /// Signals to the wrapper.
 #[derive(Debug)]
 pub(super) struct Signals;

@@ -5,6 +5,8 @@
 mod adopt;
 mod again;
 mod crash;
+mod damage;
+mod disk;
 mod engine;
 mod exec;
 mod hosts;
