@@ -1,6 +1,5 @@
 //! Becoming the host of a workspace: lock, journal, recovery, threads.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;

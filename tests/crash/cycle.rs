@@ -184,7 +184,7 @@ impl Cycle {
         let look = self.dice.percent(30);
         if count > 0 || look {
             let begun = Instant::now();
-            let hosts = |pid: u32| pid == host.pid() || Path::new(&format!("/proc/{pid}")).exists();
+            let hosts = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
             while begun.elapsed() < STUCK && !self.space.host().is_some_and(hosts) && host.is_running() {
                 std::thread::sleep(LOOK);
             }
