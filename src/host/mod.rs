@@ -37,6 +37,7 @@ mod retry;
 pub mod runfile;
 mod start;
 pub mod submission;
+mod sweep;
 mod turn;
 pub mod update;
 pub mod views;

@@ -14,6 +14,7 @@ use super::launch::Launcher;
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::prune::Tidying;
 use super::replay::{Replayed, replay};
+use super::sweep;
 use super::turn::{Ended, Message, Turn};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
@@ -92,6 +93,7 @@ impl Host {
         }
         let last = opened.history.last_seq();
         drop(opened.history);
+        sweep_after(workspace, &replayed);
         if !opened.reserve {
             tracing::warn!("there is no room for the ballast: should the disk be full, nothing more can be written down");
         }
@@ -205,6 +207,13 @@ fn make_turn(
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })
+}
+
+/// Removes what earlier hosts left half made.
+fn sweep_after(workspace: &Workspace, replayed: &Replayed) {
+    let open = || replayed.runs.keys().chain(replayed.unfiled.keys());
+    let known = open().chain(replayed.unreadable.keys()).map(RunId::as_str).chain(replayed.finished.ids()).collect();
+    sweep::sweep(workspace, open(), &known);
 }
 
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
