@@ -18,37 +18,43 @@ impl ProcessIdentity {
     /// The process that has this number now. The caller makes sure that it cannot be another one yet: it is its parent, or itself.
     #[must_use]
     pub fn of(pid: u32) -> Self {
-        Self { pid, started: started(pid).unwrap_or(0) }
+        Self { pid, started: look(pid).map_or(0, |seen| seen.started) }
     }
 
     /// Whether it still lives, and is not only waiting for its parent to notice its death. Where starts are not known, whether any
     /// process has its number.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        started(self.pid).is_some_and(|started| self.started == 0 || self.started == started)
+        look(self.pid).is_some_and(|seen| !seen.dead && (self.started == 0 || self.started == seen.started))
     }
 }
 
-/// When the process with this number was started; `None` where there is none.
+struct Seen {
+    started: u64,
+    /// It only waits for its parent to notice its death.
+    dead: bool,
+}
+
+/// The process with this number; `None` where there is none.
 #[cfg(target_os = "linux")]
-fn started(pid: u32) -> Option<u64> {
+fn look(pid: u32) -> Option<Seen> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, also parentheses and spaces.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
     let started = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X" | "x")).then_some(started)
+    Some(Seen { started, dead: matches!(state, "Z" | "X" | "x") })
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-fn started(pid: u32) -> Option<u64> {
+fn look(pid: u32) -> Option<Seen> {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
-    rustix::process::test_kill_process(pid).is_ok().then_some(0)
+    rustix::process::test_kill_process(pid).is_ok().then_some(Seen { started: 0, dead: false })
 }
 
 #[cfg(not(unix))]
-fn started(_: u32) -> Option<u64> {
+fn look(_: u32) -> Option<Seen> {
     None
 }
 

@@ -138,6 +138,27 @@ impl StartRecord {
 }
 
 impl ExitRecord {
+    /// Of an attempt whose program never ran.
+    #[must_use]
+    pub fn never_started(how: ExitHow, at: Timestamp) -> Self {
+        Self {
+            how,
+            started: at,
+            ended: at,
+            duration: DurationMs(0),
+            user_us: 0,
+            system_us: 0,
+            peak_memory: None,
+            memory: None,
+            oom: false,
+            signals: Vec::new(),
+            escalated: false,
+            leaked: Vec::new(),
+            streams: [StreamTotals::default(); 2],
+            log_error: None,
+        }
+    }
+
     /// As JSON, one line.
     #[must_use]
     pub fn encode(&self) -> String {
