@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// A wrapper of our nursery is gone, which is as it should be once it has written down how its module ended.
-    fn gone(self: &Arc<Self>, number: u64) {
+    pub(super) fn gone(self: &Arc<Self>, number: u64) {
         let mut book = self.lock();
         if book.leaving.remove(&number) {
             drop(book);
@@ -251,7 +251,10 @@ impl Shared {
 
 /// What the logs of an attempt hold.
 fn logged_so_far(folder: &Path) -> u64 {
-    [Stream::Stdout, Stream::Stderr].iter().map(|stream| std::fs::metadata(folder.join(stream.file_name())).map_or(0, |data| data.len())).sum()
+    [Stream::Stdout, Stream::Stderr]
+        .iter()
+        .map(|stream| std::fs::metadata(folder.join(stream.file_name())).map_or(0, |data| data.len()))
+        .sum()
 }
 
 /// Ticks of the monitor.
