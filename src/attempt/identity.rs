@@ -38,13 +38,35 @@ struct Seen {
 /// The process with this number; `None` where there is none.
 #[cfg(target_os = "linux")]
 fn look(pid: u32) -> Option<Seen> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, also parentheses and spaces.
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Seen { started, dead: matches!(state, "Z" | "X" | "x") })
+    let stat = ProcessStat::read(pid)?;
+    Some(Seen { started: stat.started, dead: stat.dead })
+}
+
+/// What Linux tells about a process.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessStat {
+    /// It only waits for its parent to notice its death.
+    pub(crate) dead: bool,
+    /// Its parent; an orphan's is whoever adopted it.
+    pub(crate) parent: u32,
+    /// In ticks since the boot.
+    pub(crate) started: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl ProcessStat {
+    /// Of the process with this number; `None` where there is none.
+    pub(crate) fn read(pid: u32) -> Option<Self> {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything, also parentheses and spaces.
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
+        let dead = matches!(fields.next()?, "Z" | "X" | "x");
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Self { dead, parent, started })
+    }
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
@@ -108,6 +130,7 @@ mod tests {
     fn a_process_is_known_by_number_and_start() {
         let me = ProcessIdentity::of(std::process::id());
         assert!(me.started > 0 && me.is_alive());
+        assert_eq!(ProcessStat::read(me.pid).unwrap().parent, std::os::unix::process::parent_id());
         assert!(!ProcessIdentity { started: me.started + 1, ..me }.is_alive(), "another one with the same number");
         let mut child = std::process::Command::new(if cfg!(windows) { "hostname" } else { "/bin/true" }).spawn().unwrap();
         let identity = ProcessIdentity::of(child.id());

@@ -128,7 +128,7 @@ impl Turn {
                     more |= self.adopt(recovery, &trace, left, ran);
                 }
                 Ok(Found::Ended(ending)) if self.is_in_turn(&recovery.run, &trace) => {
-                    more |= self.record_start(&recovery.run, &trace, Isolation::Wrapped);
+                    self.record_start(&recovery.run, &trace, Isolation::Wrapped);
                     self.note_stop(&left);
                     self.ended(&left.id, *ending);
                     recovery.done.insert((trace.node, trace.attempt));

@@ -94,6 +94,7 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
     let spawned = Process::spawn(command, signals, &guard);
     guard.leave();
     let process = spawned.map_err(|error| ExitHow::SpawnFailed { errno: error.raw_os_error().unwrap_or(0), message: error.to_string() })?;
+    system::offer_to_oom(process.id());
     record.child = Some(ProcessIdentity::of(process.id()));
     // The module runs, whatever happens to its record: the one written before is enough to find it.
     let _ = claim.started(&record);

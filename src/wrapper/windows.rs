@@ -40,6 +40,9 @@ pub(super) fn settle_in(_open_files: Option<u64>) {
     win32::keep_streams_private();
 }
 
+/// Nobody is chosen to be killed for memory here.
+pub(super) fn offer_to_oom(_: u32) {}
+
 /// Nothing here is told to a process by a signal.
 #[derive(Debug)]
 pub(super) struct Signals;

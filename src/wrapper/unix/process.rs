@@ -159,7 +159,7 @@ impl Process {
 
     /// Ends everything that is there by force. What is not dead after it needs another round.
     pub(in crate::wrapper) fn kill(&mut self) {
-        tree::kill((self.end.is_none()).then_some(self.pid));
+        tree::kill(self.pid, self.end.is_some());
         self.reap();
     }
 

@@ -5,7 +5,6 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,8 +123,9 @@ impl Nursery {
     fn start(number: u64, program: &Program) -> io::Result<(Self, Nest)> {
         let mut command = Command::new(&program.path);
         command.args(program.verb).arg("--nursery");
-        // Signals of the terminal are for the host, and nobody else may hold its standard error open.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // Not in a group of its own: the leader of one could not make a session of its own, which it does first of all. Its standard error
+        // is nobody's, or it would hold open what the host's caller reads.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let made = pipes.ok_or_else(|| io::Error::other("it has no pipes")).and_then(|(feed, reports)| {
@@ -314,8 +314,7 @@ fn attend(
 
 /// A nursery is gone. Those of its wrappers that live are adopted; what it had not hatched yet is sent for once more.
 fn orphaned(shared: &Arc<Shared>, nest: u64) {
-    let mut book = shared.lock();
-    book.leaving.clear();
+    let book = shared.lock();
     let of_it = |phase: &Phase| match phase {
         Phase::Hatched { nest: of, .. } | Phase::Running { nest: of } => *of == nest,
         Phase::Queued(_) | Phase::Adopted(_) | Phase::Found | Phase::Ending => false,
