@@ -3,6 +3,8 @@
 //! What the files of an attempt need of the system. A number of a process alone says nothing: it may belong to another one by now.
 
 use std::io;
+#[cfg(target_os = "linux")]
+use std::{fs::File, io::Read};
 use std::path::Path;
 
 /// A process that cannot be mistaken for another one with the same number.
@@ -58,7 +60,10 @@ pub(crate) struct ProcessStat {
 impl ProcessStat {
     /// Of the process with this number; `None` where there is none.
     pub(crate) fn read(pid: u32) -> Option<Self> {
-        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // Read at once: it is a few hundred bytes, made anew for each process that is started.
+        let mut stat = [0; 1024];
+        let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+        let stat = &stat[..length];
         // The name in parentheses may hold anything, also parentheses and spaces.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
