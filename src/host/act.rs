@@ -12,7 +12,6 @@ use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::journal::{AppendError, Entry, Urgency};
 use crate::manifest::Pin;
-use crate::request::Isolation;
 use crate::run::NodeState;
 use crate::scheduler::{Durations, Effect, StartOrder, StopHow};
 use crate::units::Now;
@@ -148,6 +147,7 @@ impl Turn {
             | Event::NodeReused { node, .. }
             | Event::AttemptStarted { node, .. }
             | Event::AttemptStopping { node, .. }
+            | Event::AttemptStuck { node, .. }
             | Event::AttemptEnded { node, .. } => {
                 let row = state.row(*node);
                 let ended = matches!(event, Event::AttemptEnded { .. });
@@ -175,7 +175,6 @@ impl Turn {
 
     /// Carries out one effect.
     pub(super) fn act(&mut self, effect: Effect) {
-        self.timers.carried_out(&effect);
         match effect {
             Effect::Record { run, event } => {
                 let ends = matches!(event, Event::RunEnded { .. });
@@ -189,6 +188,9 @@ impl Turn {
             }
             Effect::Start(order) => self.start(*order),
             Effect::Stop { id, how } => {
+                if let Some(state) = self.world.run(&id.run) {
+                    self.timers.stopped(&id, how, state.node_def(id.node).settings.grace, self.clock.now().mono);
+                }
                 let how = match how {
                     StopHow::Polite => crate::engine::StopHow::Polite,
                     StopHow::Kill => crate::engine::StopHow::Kill,
@@ -205,8 +207,7 @@ impl Turn {
         let mixed_before = self.world.run(&run).is_some_and(|state| state.facts().mixed_code);
         let facts = StartFacts {
             grant: order.grant,
-            // Until the wrapper is there every attempt is direct, and the record says so.
-            isolation: Isolation::Direct,
+            isolation: order.settings.isolation,
             params: order.params,
             defaulted: order.defaulted,
             script_hash,
@@ -255,7 +256,8 @@ impl Turn {
         Some((path, folder))
     }
 
-    fn ended(&mut self, id: &AttemptId, ending: Ending) {
+    /// Takes the end of an attempt: judges and records it.
+    pub(super) fn ended(&mut self, id: &AttemptId, ending: Ending) {
         let Some(state) = self.world.run(&id.run) else { return };
         let Some(node) = state.get(id.node) else { return };
         let stopping = match node.state() {

@@ -10,7 +10,7 @@ use super::replay::snapshot_lines;
 use super::turn::{After, Turn};
 use super::update::Update;
 use crate::event::Event;
-use crate::ids::{RunId, Seq};
+use crate::ids::{NodeIndex, RunId, Seq};
 use crate::journal::JournalFailure;
 
 impl Turn {
@@ -35,7 +35,7 @@ impl Turn {
                     drop(reply.send(Err(refusal())));
                 }
                 // They are in the state already, and answered when that is on the disk.
-                After::Answer(_) | After::Resumed(..) | After::File(_) => kept.entry(seq).or_default().push(after),
+                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) => kept.entry(seq).or_default().push(after),
             }
         }
         self.after = kept;
@@ -110,8 +110,8 @@ impl Turn {
         match chore {
             None => {}
             Some(Chore::Heal) => {
-                let Self { writer, finished, world, filing_runs, .. } = self;
-                writer.heal(|| snapshot_lines(finished, world, filing_runs.values()));
+                let Self { writer, finished, pruning, world, filing_runs, .. } = self;
+                writer.heal(|| snapshot_lines(finished, pruning, world, filing_runs.values()));
             }
             Some(Chore::Reserve) => self.writer.restore_reserve(),
         }
@@ -131,6 +131,7 @@ impl Turn {
                 }
                 After::Answer(reply) => drop(reply.send(Err(self.refusal()))),
                 After::Resumed(reply, _) => drop(reply.send(Err(self.refusal()))),
+                After::Pruned(reply, _) => drop(reply.send(Err(self.refusal()))),
             }
         }
     }
@@ -157,9 +158,8 @@ impl Turn {
         }
     }
 
-    /// Attempts whose end is known and could not be written down yet.
-    pub(super) fn ended_unwritten(&self) -> u32 {
-        let ends = self.backlog.iter().filter(|(_, event)| matches!(event, Event::AttemptEnded { .. }));
-        u32::try_from(ends.count()).unwrap_or(u32::MAX)
+    /// Whether the end of a node's attempt is known and could not be written down yet.
+    pub(super) fn has_ended_unwritten(&self, run: &RunId, node: NodeIndex) -> bool {
+        self.backlog.iter().any(|(of, event)| of == run && matches!(event, Event::AttemptEnded { node: ended, .. } if *ended == node))
     }
 }

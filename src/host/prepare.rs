@@ -260,7 +260,6 @@ fn exec_module(script: &Path, folder: &Path) -> Result<Arc<Module>, Refused> {
         "id": "exec",
         "name": script.file_name().map(|name| name.to_string_lossy()),
         "script": script,
-        "isolation": "direct",
         "params": {"properties": {"arguments": {"type": "array", "items": {"type": "string"}}}},
     });
     let source = Source::new(EXEC_SOURCE, text.to_string());

@@ -6,10 +6,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::attempt::patiently;
 use crate::ids::RunId;
 
 /// What makes a folder a workspace: any one of these in it.
 const MARKERS: [&str; 3] = ["prismq.yaml", ".prismq", "manifests"];
+
+/// What the names of files begin with while they are written aside.
+pub(super) const ASIDE: &str = ".aside-";
 
 /// A workspace's folder. Nothing in it needs to exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,10 +177,18 @@ pub fn write_synced(file: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let folder = file.parent().unwrap_or(Path::new("."));
     // tempfile makes it 0600 and with a name nobody can guess.
-    let mut aside = tempfile::Builder::new().prefix(".aside-").tempfile_in(folder)?;
+    let mut aside = tempfile::Builder::new().prefix(ASIDE).tempfile_in(folder)?;
     aside.write_all(bytes)?;
     aside.as_file().sync_data()?;
-    aside.persist(file).map_err(|error| error.error)?;
+    let mut aside = Some(aside.into_temp_path());
+    patiently(|| {
+        // It comes back with the error.
+        let path = aside.take().ok_or(io::ErrorKind::NotFound)?;
+        path.persist(file).map_err(|failed| {
+            aside = Some(failed.path);
+            failed.error
+        })
+    })?;
     sync_folder(folder)
 }
 

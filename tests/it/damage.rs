@@ -48,7 +48,11 @@ fn damage(space: &TestSpace, run: &str) -> (usize, u64) {
 /// All files of the journal with their content.
 fn contents(space: &TestSpace) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(space.at(".prismq/journal")).expect("a folder");
-    let mut all: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).expect("a file"))).collect();
+    let mut all: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), fs::read(path).expect("a file")))
+        .collect();
     all.sort();
     all
 }
@@ -58,7 +62,15 @@ fn f06_a_damaged_journal_is_refused_with_its_place_and_the_three_choices() {
     let (space, ids) = with_runs();
     let (offset, seq) = damage(&space, &ids[1]);
     let before = contents(&space);
-    for args in [&["run", "quick"][..], &["runs"], &["show", &ids[0]], &["logs", &ids[0]], &["wait", &ids[0]], &["serve"], &["run", "quick", "--detach"]] {
+    for args in [
+        &["run", "quick"][..],
+        &["runs"],
+        &["show", &ids[0]],
+        &["logs", &ids[0]],
+        &["wait", &ids[0]],
+        &["serve"],
+        &["run", "quick", "--detach"],
+    ] {
         let ran = space.prismq(args).ends(78).complains("000001.jsonl").complains(&format!("byte {offset} (record {seq})"));
         for choice in ["journal verify", "--read-only", &format!("journal repair --cut-at {offset}")] {
             assert!(ran.stderr.contains(choice), "{args:?}: {choice} is not in\n{}", ran.stderr);
@@ -112,7 +124,10 @@ fn f06_repair_copies_cuts_and_tells_what_was_given_up() {
     let told = space.prismq(&["journal", "repair", "--cut-at", &offset.to_string(), "--json"]).ends(0).json();
     assert_eq!((&told["last"], &told["runs"]), (&json!(seq - 1), &json!([ids[1], ids[2]])));
     let copy = space.at(told["copy"].as_str().expect("a path"));
-    assert_eq!(&fs::read(copy.join("000001.jsonl")).expect("the copy"), &before.iter().find(|(path, _)| path.ends_with("000001.jsonl")).expect("it was there").1);
+    assert_eq!(
+        &fs::read(copy.join("000001.jsonl")).expect("the copy"),
+        &before.iter().find(|(path, _)| path.ends_with("000001.jsonl")).expect("it was there").1
+    );
     let rows = space.prismq(&["runs", "--json"]).ends(0).json();
     assert_eq!((rows.as_array().map(Vec::len), &rows[0]["run_id"]), (Some(1), &json!(ids[0])));
     space.prismq(&["run", "quick"]).ends(0);
@@ -186,7 +201,15 @@ fn f19_the_state_of_a_newer_version_is_refused_and_nothing_is_changed() {
     let text = space.read(SEGMENT);
     fs::write(space.at(SEGMENT), text.replace("\"fmt\":1", "\"fmt\":2")).expect("it is written");
     let before = contents(&space);
-    for args in [&["run", "quick"][..], &["runs"], &["--read-only", "runs"], &["serve"], &["journal", "verify"], &["journal", "export"], &["journal", "repair", "--cut-at", "0"]] {
+    for args in [
+        &["run", "quick"][..],
+        &["runs"],
+        &["--read-only", "runs"],
+        &["serve"],
+        &["journal", "verify"],
+        &["journal", "export"],
+        &["journal", "repair", "--cut-at", "0"],
+    ] {
         space.prismq(args).ends(78).complains("format 2").complains("newer program");
     }
     assert_eq!(contents(&space), before);
@@ -208,7 +231,13 @@ fn f19_states_of_all_earlier_versions_are_read_and_gone_on_with() {
         assert_eq!(whole["whole"], true);
         let rows = space.prismq(&["runs", "--json"]).ends(0).json();
         for row in rows.as_array().expect("rows") {
-            told.push(format!("{} {} {} held={}", text(&row["run_id"]), text(&row["status"]), text(&row["module_id"]), row["held"] == true));
+            told.push(format!(
+                "{} {} {} held={}",
+                text(&row["run_id"]),
+                text(&row["status"]),
+                text(&row["module_id"]),
+                row["held"] == true
+            ));
         }
         let held = rows.as_array().expect("rows").iter().find(|row| row["held"] == true).expect("one is held");
         let held = held["run_id"].as_str().expect("an id");

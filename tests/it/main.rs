@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests start programs, read files and look at the clock")]
 #![expect(clippy::panic, reason = "helpers of tests fail the test")]
 
+mod adopt;
 mod again;
 mod crash;
 mod damage;
@@ -13,6 +14,7 @@ mod kills;
 mod look;
 mod module;
 mod nodes;
+mod prune;
 mod run;
 mod stop;
 mod support;
