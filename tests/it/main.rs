@@ -10,6 +10,7 @@ mod disk;
 mod engine;
 mod exec;
 mod hosts;
+mod kills;
 mod look;
 mod module;
 mod nodes;
