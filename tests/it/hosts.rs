@@ -213,7 +213,12 @@ fn f17_of_twenty_hosts_at_once_one_wins_and_each_other_names_it() {
     let mut all: Vec<Running> = (0..20).map(|_| space.start(&["serve"])).collect();
     space.wait_until("one is left", || host(&space).is_some());
     let owner = until(|| {
-        all.iter_mut().filter_map(|running| running.is_running().then(|| running.pid())).collect::<Vec<_>>().try_into().ok().map(|[one]: [u32; 1]| one)
+        all.iter_mut()
+            .filter_map(|running| running.is_running().then(|| running.pid()))
+            .collect::<Vec<_>>()
+            .try_into()
+            .ok()
+            .map(|[one]: [u32; 1]| one)
     });
     let owner = owner.expect("exactly one goes on");
     assert_eq!(host(&space), Some(u64::from(owner)));

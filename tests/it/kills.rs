@@ -20,7 +20,11 @@ const SEGMENT_1: &str = ".prismq/journal/000001.jsonl";
 
 fn space() -> TestSpace {
     let space = TestSpace::new();
-    space.module("quick", "resources: {cpus: 0}\nretry: {attempts: 20, on: [lost], backoff: 10ms}", "mark('quick', os.environ['PRISMQ_RUN_ID'] + '/' + str(ATTEMPT))");
+    space.module(
+        "quick",
+        "resources: {cpus: 0}\nretry: {attempts: 20, on: [lost], backoff: 10ms}",
+        "mark('quick', os.environ['PRISMQ_RUN_ID'] + '/' + str(ATTEMPT))",
+    );
     space
 }
 

@@ -19,3 +19,4 @@ mod run;
 mod stop;
 mod support;
 mod validate;
+mod wrapper;
