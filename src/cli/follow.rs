@@ -135,7 +135,7 @@ fn end(row: Box<RunRow>, interrupted: bool, progress: &mut Progress<'_>) -> Endi
 }
 
 /// What the journal says of a run whose host is gone, if it ended before that.
-fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
+pub(super) fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
     let snapshot = Snapshot::read(workspace).ok()?;
     snapshot.row(run).filter(|row| row.status.is_terminal()).map(Box::new)
 }
