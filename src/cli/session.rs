@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::ending::{self, Who};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
@@ -190,20 +191,22 @@ impl Hosting {
         &self.host
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
     fn leave(self, output: &Output) -> Result<(), Failure> {
         let remaining = self.host.handle().remaining().unwrap_or(0);
         if remaining > 0 {
             output.note(&format!("{remaining} other run(s) go on: handing over to a host in the background"));
         }
-        self.drain(true)
+        ending::end(self, Who::Run, true, output).map(drop)
     }
 
-    /// Starts nothing new, waits for the last direct attempt, gives the workspace free. Where it hands over it still accepts runs, and
-    /// if any are left at the end a successor goes on with them.
-    pub(super) fn drain(self, hand_over: bool) -> Result<(), Failure> {
+    /// Waits until the host, which was told to leave, has left, and gives the workspace free. Where it hands over it still accepts runs,
+    /// and if any are left at the end a successor goes on with them.
+    pub(super) fn finish(self, hand_over: bool) -> Result<(), Failure> {
         let Self { host, server, workspace } = self;
-        // A host that is gone already has drained.
-        let _ = host.handle().drain(hand_over);
         let remaining = host.join();
         drop(server);
         if hand_over && remaining > 0 { start_background(&workspace).map(drop) } else { Ok(()) }
@@ -215,7 +218,7 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
     let failed = |error: io::Error| Failure::ours(format!("a host in the background could not be started: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
     Command::new(program)
-        .args(["serve", "--until-idle", "--workspace"])
+        .args(["serve", "--until-idle", "--background", "--workspace"])
         .arg(workspace.root())
         .current_dir(workspace.root())
         .stdin(Stdio::null())
@@ -225,7 +228,8 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
         .map_err(failed)
 }
 
-fn reach(workspace: &Workspace) -> Option<Client> {
+/// The owner, if it answers.
+pub(super) fn reach(workspace: &Workspace) -> Option<Client> {
     let address = ownership::announced(workspace)?;
     let token = ownership::token(workspace).ok()?;
     Client::connect(address.port, token).ok()

@@ -21,6 +21,7 @@ pub mod hostlog;
 pub mod index;
 mod judge;
 mod launch;
+mod leave;
 pub mod offline;
 pub mod ownership;
 pub mod prepare;
@@ -38,5 +39,6 @@ pub mod views;
 pub mod workspace;
 
 pub use handle::{Accepted, CommandError, FollowSink, Handle};
+pub use leave::{Attempts, OnExit};
 pub use prepare::Refused;
 pub use start::{Host, HostMode, StartError, StartOptions};

@@ -135,7 +135,7 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Gives the number of runs that are left for a
+    /// Waits until the loop has ended (see [`Handle::leave`]) and gives the workspace free. Gives the number of runs that are left for a
     /// successor.
     pub fn join(mut self) -> usize {
         let ended = self.thread.take().map(JoinHandle::join);
@@ -190,7 +190,7 @@ fn make_turn(
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
         failed: None,
-        draining: false,
+        on_exit: None,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })

@@ -11,6 +11,7 @@ use super::filing::Filing;
 use super::handle::{Command, CommandError, Reply};
 use super::index::{Finished, RunRow};
 use super::launch::Launcher;
+use super::leave::OnExit;
 use super::prepare::{Prepared, Refused, RunHead};
 use super::retry::Reuse;
 use super::runfile;
@@ -20,7 +21,6 @@ use crate::engine::{Engine, Fact};
 use crate::event::Event;
 use crate::ids::{RunId, Seq};
 use crate::journal;
-use crate::request::Isolation;
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
 
@@ -74,8 +74,8 @@ pub(super) struct Turn {
     pub(super) filing_runs: BTreeMap<RunId, RunRow>,
     /// Set when the journal failed: nothing is started or accepted any more.
     pub(super) failed: Option<String>,
-    /// Nothing new is started; the loop ends with the last attempt.
-    pub(super) draining: bool,
+    /// Nothing new is started; the loop ends when this has nothing to wait for.
+    pub(super) on_exit: Option<OnExit>,
     /// Nothing new is accepted either.
     pub(super) closed: bool,
     pub(super) queue_max: usize,
@@ -115,26 +115,28 @@ impl Turn {
     }
 
     /// The next message; `None` when a deadline came first.
-    fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
-        match self.timers.next(self.clock.now().mono) {
-            // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
-            None => inbox.recv().ok(),
-            Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
+    fn receive(&mut self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
+        // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
+        let Some(due) = self.timers.next(self.clock.now().mono) else {
+            let message = inbox.recv().ok();
+            self.clock.woke(None);
+            return message;
+        };
+        loop {
+            let nap = self.clock.nap(due);
+            let message = inbox.recv_timeout(nap.to_std()).ok();
+            if let Some(away) = self.clock.woke(Some(nap)) {
+                tracing::warn!(away_ms = away.0, "this process was stopped, or the machine slept: all deadlines are later by that");
+            }
+            if message.is_some() || self.clock.now().mono >= due {
+                return message;
+            }
         }
     }
 
     fn is_drained(&self) -> bool {
-        let idle = || self.direct_attempts() == 0 && self.filing_runs.is_empty();
-        self.draining && idle() && (self.after.is_empty() || self.failed.is_some())
-    }
-
-    /// Attempts that die with this process. Wrapped ones go on, and the next host adopts them.
-    fn direct_attempts(&self) -> usize {
-        let is_direct = |run: &RunState, node| {
-            let last = run.node(node).record().and_then(|record| record.attempts().last());
-            last.is_some_and(|last| last.isolation == Isolation::Direct)
-        };
-        self.world.runs().map(|run| run.active().filter(|node| is_direct(run, *node)).count()).sum()
+        let settled = || self.filing_runs.is_empty() && (self.after.is_empty() || self.failed.is_some());
+        self.on_exit == Some(OnExit::Now) || self.awaited() == Some(0) && settled()
     }
 
     fn handle(&mut self, message: Message) {
@@ -253,11 +255,9 @@ impl Turn {
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
-            Command::Drain { hand_over, reply } => {
-                self.draining = true;
-                self.closed = !hand_over;
-                self.world.set_accepting(false);
-                drop(reply.send(Ok(())));
+            Command::Leave { on_exit, hand_over, reply } => {
+                let attempts = self.leave(on_exit, hand_over);
+                drop(reply.send(Ok(attempts)));
             }
         }
     }

@@ -105,14 +105,14 @@ impl RunState {
             (holding.is_some(), &mut derived.active),
         ];
         for (_, set) in marked.into_iter().filter(|(marked, _)| *marked) {
-            if plus { set.insert(node) } else { set.remove(&node) };
+            if plus {
+                set.insert(node)
+            } else {
+                set.remove(&node)
+            };
         }
         if let Some(grant) = &holding {
-            if plus {
-                derived.held.take(grant)
-            } else {
-                derived.held.give_back(grant)
-            }
+            if plus { derived.held.take(grant) } else { derived.held.give_back(grant) }
         }
         let tally = match at.ordinal() {
             Some(_) => {

@@ -18,13 +18,7 @@ const GRACE: u64 = 10_000;
 
 /// How an attempt ends that had to be killed.
 fn killed(reason: StopReason) -> EndFacts {
-    EndFacts {
-        stopped: Some(reason),
-        signal: Some(9),
-        signals: vec![StopSignal::Term, StopSignal::Kill],
-        escalated: true,
-        ..end_facts()
-    }
+    EndFacts { stopped: Some(reason), signal: Some(9), signals: vec![StopSignal::Term, StopSignal::Kill], escalated: true, ..end_facts() }
 }
 
 fn cancel(sim: &mut Sim, kill: bool) {

@@ -293,9 +293,10 @@ fn f66_ten_thousand_attempts_leave_nothing_held() {
         ("starts", |event| matches!(event, Event::AttemptStarted { .. })),
         ("cancels", |event| matches!(event, Event::RunCancelRequested { .. })),
         ("kills without effect", |event| matches!(event, Event::AttemptStuck { .. })),
-        ("attempts without room", |event| {
-            matches!(event, Event::AttemptEnded { facts, .. } if facts.failure.as_ref().is_some_and(FailureCause::is_resource_busy))
-        }),
+        (
+            "attempts without room",
+            |event| matches!(event, Event::AttemptEnded { facts, .. } if facts.failure.as_ref().is_some_and(FailureCause::is_resource_busy)),
+        ),
         ("ends by a leaving host", |event| matches!(event, Event::AttemptStopping { reason: StopReason::HostLeaves, .. })),
         ("holds", |event| matches!(event, Event::RunHeld)),
     ];

@@ -29,7 +29,10 @@ fn with_counters() -> TestSpace {
 /// A pipeline of so many counters; every third ends with 3.
 fn counters(space: &TestSpace, count: usize) {
     let codes: Vec<usize> = (0..count).map(|n| if n % 3 == 2 { 3 } else { 0 }).collect();
-    space.write("p.yaml", format!("nodes:\n  n: {{module: counter, foreach: \"${{{{ {codes:?} }}}}\", with: {{code: \"${{{{ item }}}}\"}}}}\n"));
+    space.write(
+        "p.yaml",
+        format!("nodes:\n  n: {{module: counter, foreach: \"${{{{ {codes:?} }}}}\", with: {{code: \"${{{{ item }}}}\"}}}}\n"),
+    );
 }
 
 fn attempt(space: &TestSpace, run: &str, node: &str) -> PathBuf {

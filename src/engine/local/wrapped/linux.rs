@@ -263,12 +263,9 @@ pub(super) fn monitor(shared: &Arc<Shared>, sleeper: &OwnedFd) {
 fn watches(book: &Book) -> Vec<(u64, Arc<OwnedFd>)> {
     let watched = |(number, entry): (&u64, &super::book::Entry)| match &entry.phase {
         Phase::Adopted(Watch(Some(handle))) => Some((*number, Arc::clone(handle))),
-        Phase::Adopted(Watch(None))
-        | Phase::Queued(_)
-        | Phase::Hatched { .. }
-        | Phase::Running { .. }
-        | Phase::Found
-        | Phase::Ending => None,
+        Phase::Adopted(Watch(None)) | Phase::Queued(_) | Phase::Hatched { .. } | Phase::Running { .. } | Phase::Found | Phase::Ending => {
+            None
+        }
     };
     book.entries.iter().filter_map(watched).collect()
 }

@@ -251,7 +251,10 @@ impl Shared {
 
 /// What the logs of an attempt hold.
 fn logged_so_far(folder: &Path) -> u64 {
-    [Stream::Stdout, Stream::Stderr].iter().map(|stream| std::fs::metadata(folder.join(stream.file_name())).map_or(0, |data| data.len())).sum()
+    [Stream::Stdout, Stream::Stderr]
+        .iter()
+        .map(|stream| std::fs::metadata(folder.join(stream.file_name())).map_or(0, |data| data.len()))
+        .sum()
 }
 
 /// Ticks of the monitor.

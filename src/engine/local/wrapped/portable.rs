@@ -156,7 +156,8 @@ fn has_ended(shared: &Arc<Shared>, nest: &mut Nest) -> bool {
     if matches!(nest.child.try_wait(), Ok(None)) {
         return false;
     }
-    let ours = shared.lock().entries.get(&nest.number).is_some_and(|entry| matches!(entry.phase, Phase::Hatched { .. } | Phase::Running { .. }));
+    let ours =
+        shared.lock().entries.get(&nest.number).is_some_and(|entry| matches!(entry.phase, Phase::Hatched { .. } | Phase::Running { .. }));
     if ours {
         shared.resolve(nest.number);
     }

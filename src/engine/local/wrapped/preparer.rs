@@ -66,8 +66,7 @@ fn take_spec(shared: &Shared, number: u64) -> Option<(Box<Spec>, super::super::c
 }
 
 fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut Hatchery) -> Result<(), SpawnFailure> {
-    let program: &Program =
-        shared.program.as_ref().map_err(|reason| failure::lasting(SpawnFailureKind::Other, reason.clone()))?;
+    let program: &Program = shared.program.as_ref().map_err(|reason| failure::lasting(SpawnFailureKind::Other, reason.clone()))?;
     let folder = AttemptFolder::new(&spec.run_folder, &spec.node, spec.id.attempt);
     let (_, ready) = prepare(&spec, &folder, &shared.runs)?;
     let longest_variable = ready.longest_variable().filter(|(_, length)| *length > LONG_VARIABLE_BYTES);
