@@ -16,6 +16,9 @@ pub struct Health {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// It starts nothing new and ends as soon as it can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Answer to an accepted submission.

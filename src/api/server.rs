@@ -119,7 +119,8 @@ fn router(shared: Shared) -> Router {
 }
 
 async fn health(State(shared): State<Shared>) -> Json<Health> {
-    Json(Health { health: shared.handle.health(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
+    let leaving = shared.handle.is_leaving();
+    Json(Health { health: shared.handle.health(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id(), leaving })
 }
 
 /// A page on another name that resolves to this address (DNS rebinding) sends that name.

@@ -51,7 +51,7 @@ pub(super) struct Progress<'a> {
     show: Show,
     /// State and attempt of each node as it was last told: whoever follows is told again how nodes are when it begins, and when the
     /// run goes over to another host.
-    told: HashMap<String, (String, Option<AttemptNumber>)>,
+    told: HashMap<String, (String, bool, Option<AttemptNumber>)>,
     logs: HashMap<PathBuf, (LogReader, Cursor)>,
     /// It was told that the host cannot write everything down.
     unwell: bool,
@@ -99,13 +99,13 @@ impl<'a> Progress<'a> {
 
     fn run(&self, row: &RunRow) {
         if row.held && self.show != Show::Quiet {
-            self.output.note(&format!("run {} is held: its host died; `prismq resume {}` goes on", row.run_id, row.run_id));
+            self.output.note(&format!("run {} is held: its host is gone; `prismq resume {}` goes on", row.run_id, row.run_id));
         }
     }
 
     fn node_once(&mut self, change: &NodeChange) {
         if change.total <= COMPARED_MAX {
-            let now = (change.status.clone(), change.attempt);
+            let now = (change.status.clone(), change.unkillable, change.attempt);
             if self.told.insert(change.node.clone(), now.clone()) == Some(now) {
                 return;
             }
@@ -133,13 +133,19 @@ impl<'a> Progress<'a> {
         if let Some(folder) = change.folder.as_deref().filter(|_| over) {
             self.new_lines(&change.node, folder, true);
         }
-        if matches!(self.show, Show::Nodes | Show::Lines) {
-            self.node_line(change);
+        match self.show {
+            Show::Nodes | Show::Lines => self.node_line(change),
+            // Whoever waits for nothing but the end has to know why it does not come.
+            Show::Quiet | Show::Output if change.unkillable => {
+                self.output.note(&format!("{}: {}", change.node, printable(change.reason.as_deref().unwrap_or("unkillable"))));
+            }
+            Show::Quiet | Show::Output => {}
         }
     }
 
     fn node_line(&self, change: &NodeChange) {
         let (word, style) = match change.status.as_str() {
+            _ if change.unkillable => ("unkillable", Style::Bad),
             "completed" | "reused" => (change.status.as_str(), Style::Good),
             "failed" => ("failed", Style::Bad),
             "cancelled" => ("cancelled", Style::Warn),

@@ -52,7 +52,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             return Err(nobody(&run));
         };
         let (inputs, receiver) = mpsc::channel();
-        signals::listen(inputs.clone());
+        let signalled = inputs.clone();
+        signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
         client.follow(&run, inputs)?;
         match wait(&receiver, deadline, &context.output) {
             Waited::Ended(exit) => return Ok(exit),

@@ -24,6 +24,7 @@ pub mod hostlog;
 pub mod index;
 mod judge;
 mod launch;
+mod leave;
 mod limits;
 pub mod offline;
 pub mod ownership;
@@ -45,6 +46,7 @@ pub mod workspace;
 
 pub use handle::{Accepted, CommandError, FollowSink, Handle};
 pub use health::{HealthStatus, HostHealth};
+pub use leave::{Attempts, OnExit};
 pub use prepare::Refused;
 pub use start::{Host, HostMode, StartError, StartOptions};
 pub use turn::Ended;

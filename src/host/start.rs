@@ -143,7 +143,7 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Tells what is left for a successor.
+    /// Waits until the loop has ended (see [`Handle::leave`]) and gives the workspace free. Tells what is left for a successor.
     pub fn join(mut self) -> Ended {
         let ended = self.thread.take().map(JoinHandle::join);
         ended.map_or_else(Ended::default, |ended| {
@@ -203,7 +203,7 @@ fn make_turn(
         parked: Vec::new(),
         pruning: std::collections::BTreeSet::new(),
         tidying: Tidying::new(settings.retention.into(), handle.clone()),
-        draining: false,
+        on_exit: None,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })

@@ -62,6 +62,9 @@ pub struct NodeChange {
     pub node: String,
     /// Its state now.
     pub status: String,
+    /// Its attempt was killed and does not go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unkillable: bool,
     /// Attempt, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptNumber>,
@@ -98,6 +101,7 @@ impl NodeChange {
             at: row.ended_at.or(row.started_at).unwrap_or_default(),
             node: row.node.clone(),
             status: row.status.as_str().to_owned(),
+            unkillable: row.unkillable,
             attempt,
             reason: row.reason.clone(),
             exit_code: row.exit_code.filter(|_| over),
