@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::views::DiskLevel;
 use crate::ids::RunId;
 use crate::units::Timestamp;
 
@@ -10,6 +11,9 @@ use crate::units::Timestamp;
 pub struct Health {
     /// `ok`.
     pub status: String,
+    /// How the disks stand that runs write to; below `enough` there is little space, and at `short` nothing new starts.
+    #[serde(default)]
+    pub disk: DiskLevel,
     /// Version of the host.
     pub version: String,
     /// Its process.

@@ -118,8 +118,13 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
+async fn health(State(shared): State<Shared>) -> Json<Health> {
+    Json(Health {
+        status: "ok".into(),
+        disk: shared.handle.disk_level(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+    })
 }
 
 /// A page on another name that resolves to this address (DNS rebinding) sends that name.

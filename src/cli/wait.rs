@@ -72,7 +72,7 @@ fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>) -> Waited {
             Ok(Input::Update(Update::Ended(row))) => return Waited::Ended(Exit::of_status(row.status)),
             Ok(Input::Update(Update::Leaving | Update::Failed { .. }) | Input::Lost) => return Waited::Again,
             Ok(Input::Signal(_)) => return Waited::Ended(Exit::Interrupted),
-            Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. })) => {}
+            Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. } | Update::Disk(_))) => {}
             Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                 return Waited::Ended(Exit::TimedOut);
             }

@@ -56,6 +56,14 @@ impl Fanout {
         self.followers.remove(run);
     }
 
+    /// Tells everybody something that is in no record.
+    pub(super) fn tell_all(&mut self, update: &Update) {
+        let runs: Vec<RunId> = self.followers.keys().cloned().collect();
+        for run in runs {
+            self.send(&run, update);
+        }
+    }
+
     /// Tells everybody the last thing there is to tell of any run.
     pub(super) fn end_all(&mut self, update: &Update) {
         for followers in std::mem::take(&mut self.followers).into_values() {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::disk::Known;
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
 use super::retry;
@@ -90,6 +91,8 @@ pub(super) enum Command {
     Tidy { reply: Reply<bool> },
     /// The thread that did it has ended.
     Tidied { finished: bool },
+    /// Look how the disks stand.
+    LookAtDisks,
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when no direct attempt is left. Runs are still accepted where a successor goes on with them.
@@ -102,11 +105,12 @@ pub struct Handle {
     workspace: Workspace,
     capacity: Capacity,
     inbox: mpsc::Sender<Message>,
+    disk: Known,
 }
 
 impl Handle {
     pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>) -> Self {
-        Self { workspace, capacity, inbox }
+        Self { workspace, capacity, inbox, disk: Known::default() }
     }
 
     /// Reads the files, checks and pins them, and has the run accepted.
@@ -179,8 +183,17 @@ impl Handle {
         &self.workspace
     }
 
+    pub(super) fn known_disk_level(&self) -> &Known {
+        &self.disk
+    }
+
     pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {
         &self.inbox
+    }
+
+    /// Tells the loop something that needs no answer. A loop that has ended needs to know nothing.
+    pub(super) fn tell(&self, command: Command) {
+        let _ = self.inbox.send(Message::Command(command));
     }
 
     pub(super) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

@@ -80,7 +80,9 @@ pub(super) fn snapshot_lines(finished: &Finished, pruning: &BTreeSet<RunId>, wor
     let boot = Some(crate::journal::boot_id().to_owned());
     for state in world.runs() {
         let Ok(frozen) = serde_json::value::to_raw_value(&state.freeze()) else { continue };
-        lines.extend(serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), boot: boot.clone(), state: &frozen })).ok());
+        lines.extend(
+            serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), boot: boot.clone(), state: &frozen })).ok(),
+        );
     }
     lines
 }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use super::catalog;
 use super::clock::{self, Clock};
+use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::Handle;
@@ -95,6 +96,8 @@ impl Host {
         let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone());
         let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
+        let disks = turn.watch.first();
+        turn.disks(disks);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
@@ -192,6 +195,7 @@ fn make_turn(
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
         pruning: std::collections::BTreeSet::new(),
+        watch: Watch::new(handle, settings.clone()),
         tidying: Tidying::new(settings.retention.into(), handle.clone()),
         failed: None,
         draining: false,

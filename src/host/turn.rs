@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use super::clock::Clock;
+use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::{Command, CommandError, Reply};
@@ -22,6 +23,7 @@ use crate::event::Event;
 use crate::ids::{RunId, Seq};
 use crate::journal;
 use crate::request::Isolation;
+use crate::resources::{Disk, DiskLevel, worst_level};
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
 
@@ -33,6 +35,8 @@ pub(super) enum Message {
     Fact(Fact),
     /// The journal reports.
     Journal(journal::Progress),
+    /// How the disks stand.
+    Disks(Vec<Disk>),
     /// A finished run's file is written.
     Filed(Box<RunRow>),
 }
@@ -78,6 +82,7 @@ pub(super) struct Turn {
     /// Forgotten runs whose folders may still be there.
     pub(super) pruning: BTreeSet<RunId>,
     pub(super) tidying: Tidying,
+    pub(super) watch: Watch,
     /// Set when the journal failed: nothing is started or accepted any more.
     pub(super) failed: Option<String>,
     /// Nothing new is started; the loop ends with the last attempt.
@@ -105,6 +110,7 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
             self.tidy();
+            self.watch_disk();
         }
         // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
         self.engine.release();
@@ -123,7 +129,7 @@ impl Turn {
 
     /// The next message; `None` when a deadline came first.
     fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
-        match self.timers.next(self.clock.now().mono).into_iter().chain(self.tidy_due()).min() {
+        match self.timers.next(self.clock.now().mono).into_iter().chain(self.tidy_due()).chain(self.disk_due()).min() {
             // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
             None => inbox.recv().ok(),
             Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
@@ -149,6 +155,7 @@ impl Turn {
             Message::Command(command) => self.command(command),
             Message::Fact(fact) => self.fact(fact),
             Message::Journal(progress) => self.journal(progress),
+            Message::Disks(disks) => self.disks(disks),
             Message::Filed(row) => self.filed(*row),
         }
     }
@@ -255,6 +262,9 @@ impl Turn {
                 let known = first.is_some();
                 if let Some(first) = first {
                     self.fanout.add(run.clone(), first, sink);
+                    if worst_level(self.world.disks()) != DiskLevel::Enough {
+                        self.fanout.publish_now(&run, &Update::Disk(self.world.disks().to_vec()));
+                    }
                     self.tell_so_far(&run);
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
@@ -264,6 +274,7 @@ impl Turn {
             Command::Pruned { runs } => self.pruned(&runs),
             Command::Tidy { reply } => self.tidy_now(reply),
             Command::Tidied { finished } => self.tidied(finished),
+            Command::LookAtDisks => self.refresh_disk(),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -320,6 +331,7 @@ impl Turn {
         if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
             return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
         }
+        self.refresh_disk();
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
@@ -355,6 +367,7 @@ impl Turn {
     }
 
     fn resume(&mut self, run: Option<RunId>, reply: Reply<Vec<RunId>>) {
+        self.refresh_disk();
         let held = |state: &RunState| state.needs_resume() && !state.status().is_terminal();
         let runs: Vec<RunId> = match &run {
             None => self.world.runs().filter(|state| held(state)).map(|state| state.id().clone()).collect(),

@@ -5,6 +5,8 @@
 mod adopt;
 mod again;
 mod crash;
+#[cfg(unix)]
+mod disk;
 mod engine;
 mod exec;
 mod hosts;
