@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::disk::Known;
 use super::health::{Board, HealthStatus, HostHealth};
 use super::leave::{Attempts, OnExit};
 use super::prepare::{self, Prepared, Refused};
@@ -142,6 +143,8 @@ pub(super) enum Command {
     Tidy { reply: Reply<bool> },
     /// The thread that did it has ended.
     Tidied { finished: bool },
+    /// Look how the disks stand.
+    LookAtDisks,
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
@@ -157,11 +160,12 @@ pub struct Handle {
     inbox: mpsc::Sender<Message>,
     board: Board,
     leaving: Arc<AtomicBool>,
+    disk: Known,
 }
 
 impl Handle {
     pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
-        Self { workspace, capacity, inbox, board, leaving: Arc::default() }
+        Self { workspace, capacity, inbox, board, leaving: Arc::default(), disk: Known::default() }
     }
 
     /// Where the host's loop says what it can do.
@@ -266,8 +270,17 @@ impl Handle {
         &self.workspace
     }
 
+    pub(super) fn known_disk_level(&self) -> &Known {
+        &self.disk
+    }
+
     pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {
         &self.inbox
+    }
+
+    /// Tells the loop something that needs no answer. A loop that has ended needs to know nothing.
+    pub(super) fn tell(&self, command: Command) {
+        let _ = self.inbox.send(Message::Command(command));
     }
 
     pub(super) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

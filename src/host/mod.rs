@@ -14,6 +14,7 @@ mod act;
 pub mod catalog;
 pub mod clock;
 mod defined;
+pub mod disk;
 mod fanout;
 mod filesystem;
 mod filing;

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use super::catalog;
 use super::clock::{self, Clock};
+use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::Handle;
@@ -102,6 +103,8 @@ impl Host {
         let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
         let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
+        let disks = turn.watch.first();
+        turn.disks(disks);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
@@ -202,6 +205,7 @@ fn make_turn(
         backlog: Vec::new(),
         parked: Vec::new(),
         pruning: std::collections::BTreeSet::new(),
+        watch: Watch::new(handle, settings.clone()),
         tidying: Tidying::new(settings.retention.into(), handle.clone()),
         on_exit: None,
         closed: false,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use super::clock::Clock;
+use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::{Filing, Unfiled};
 use super::handle::{Command, CommandError, Reply};
@@ -23,6 +24,7 @@ use crate::engine::{Engine, Fact};
 use crate::event::Event;
 use crate::ids::{RunId, Seq};
 use crate::journal;
+use crate::resources::{Disk, DiskLevel, worst_level};
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
 use crate::units::Mono;
@@ -35,6 +37,8 @@ pub(super) enum Message {
     Fact(Fact),
     /// The journal reports.
     Journal(journal::Progress),
+    /// How the disks stand.
+    Disks(Vec<Disk>),
     /// A finished run's file was written, or could not be.
     Filed(RunId, Result<(), std::io::Error>),
 }
@@ -98,6 +102,7 @@ pub(super) struct Turn {
     /// Forgotten runs whose folders may still be there.
     pub(super) pruning: BTreeSet<RunId>,
     pub(super) tidying: Tidying,
+    pub(super) watch: Watch,
     /// Nothing new is started; the loop ends when this has nothing to wait for.
     pub(super) on_exit: Option<OnExit>,
     /// Nothing new is accepted either.
@@ -125,6 +130,7 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
             self.tidy();
+            self.watch_disk();
         }
         // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
         self.engine.release();
@@ -168,7 +174,7 @@ impl Turn {
     fn due(&self) -> Option<Mono> {
         let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
         let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
-        [timers, self.health.next(), filing, self.tidy_due()].into_iter().flatten().min()
+        [timers, self.health.next(), filing, self.tidy_due(), self.disk_due()].into_iter().flatten().min()
     }
 
     fn is_drained(&self) -> bool {
@@ -183,6 +189,7 @@ impl Turn {
             Message::Command(command) => self.command(command),
             Message::Fact(fact) => self.fact(fact),
             Message::Journal(progress) => self.journal(progress),
+            Message::Disks(disks) => self.disks(disks),
             Message::Filed(run, written) => self.filed(&run, written),
         }
     }
@@ -266,6 +273,7 @@ impl Turn {
             | Command::Pruned { .. }
             | Command::Tidy { .. }
             | Command::Tidied { .. }
+            | Command::LookAtDisks
             | Command::Remaining { .. }
             | Command::Leave { .. } => Intake::Takes,
         };
@@ -282,6 +290,7 @@ impl Turn {
                 | Command::Pruned { .. }
                 | Command::Tidy { .. }
                 | Command::Tidied { .. }
+                | Command::LookAtDisks
                 | Command::Remaining { .. }
                 | Command::Leave { .. }),
             ) => self.carry_out(command),
@@ -302,6 +311,9 @@ impl Turn {
                     if !self.health.starts() {
                         self.fanout.publish_now(&run, &Update::Host(self.health.shown()));
                     }
+                    if worst_level(self.world.disks()) != DiskLevel::Enough {
+                        self.fanout.publish_now(&run, &Update::Disk(self.world.disks().to_vec()));
+                    }
                     self.tell_so_far(&run);
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
@@ -311,6 +323,7 @@ impl Turn {
             Command::Pruned { runs } => self.pruned(&runs),
             Command::Tidy { reply } => self.tidy_now(reply),
             Command::Tidied { finished } => self.tidied(finished),
+            Command::LookAtDisks => self.refresh_disk(),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -362,6 +375,7 @@ impl Turn {
         if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
             return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
         }
+        self.refresh_disk();
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
@@ -398,6 +412,7 @@ impl Turn {
     }
 
     fn resume(&mut self, run: Option<RunId>, reply: Reply<Vec<RunId>>) {
+        self.refresh_disk();
         let held = |state: &RunState| state.needs_resume() && !state.status().is_terminal();
         let runs: Vec<RunId> = match &run {
             None => self.world.runs().filter(|state| held(state)).map(|state| state.id().clone()).collect(),

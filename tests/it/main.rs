@@ -15,6 +15,8 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
+#[cfg(unix)]
+mod room;
 mod run;
 mod stop;
 mod support;
