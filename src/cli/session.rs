@@ -225,7 +225,8 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
         .map_err(failed)
 }
 
-fn reach(workspace: &Workspace) -> Option<Client> {
+/// A way to the owner, if it answers now.
+pub(super) fn reach(workspace: &Workspace) -> Option<Client> {
     let address = ownership::announced(workspace)?;
     let token = ownership::token(workspace).ok()?;
     Client::connect(address.port, token).ok()

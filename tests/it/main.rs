@@ -7,6 +7,7 @@ mod crash;
 mod engine;
 mod exec;
 mod hosts;
+mod logs;
 mod look;
 mod module;
 mod nodes;
