@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+#[cfg(target_os = "linux")]
+use crate::support::until;
 use crate::support::{TestSpace, json_lines};
 
 /// A run of one module that wrote a hundred lines, every tenth to standard error.
@@ -229,4 +231,52 @@ fn f10_a_full_disk_costs_log_lines_and_nothing_else() {
     let count = lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("after "))).count() as u64;
     let first_after = first_after.expect("what came after is kept");
     assert_eq!(last["line"], 4000 + first_after + count + 1, "numbers are those of what the module wrote");
+}
+
+/// F-47: the disk takes one node's output slowly. Its module waits, the others do not, and nothing is lost.
+#[cfg(target_os = "linux")]
+#[test]
+fn f47_a_slow_disk_slows_only_the_module_that_writes() {
+    let space = TestSpace::new();
+    space.module(
+        "flood",
+        "",
+        "mark('began', NODE)\ngate('go')\nfor n in range(40000):\n    print(f'{n:>99}')\nsys.stdout.flush()\nmark('wrote')",
+    );
+    space.module("quick", "", "mark('began', NODE)\ngate('go')\nprint('quick')");
+    space.write("p.yaml", "nodes:\n  a: {module: flood}\n  b: {module: quick}\n  c: {module: quick, needs: [b]}\n");
+    let run = space.prismq(&["run", "p.yaml", "--detach"]).ends(0).stdout.trim().to_owned();
+    space.wait_for_marks("began", 2);
+    let log = space.at(format!(".prismq/runs/{run}/a.1/stdout.log"));
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-q", "-e", "trace=write", "-e", "inject=write:delay_enter=200000", "-P"]).arg(&log);
+    let processes = space.processes();
+    for (pid, _) in &processes {
+        command.args(["-p", &pid.to_string()]);
+    }
+    let mut slowed = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn();
+    let traced = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.contains("TracerPid:\t0\n")
+    };
+    let looks = until(|| match &mut slowed {
+        Ok(strace) if strace.try_wait().is_ok_and(|ended| ended.is_none()) => processes.iter().all(|(pid, _)| traced(*pid)).then_some(true),
+        Ok(_) | Err(_) => Some(false),
+    });
+    let Some((true, Ok(mut strace))) = looks.map(|looks| (looks, slowed)) else {
+        eprintln!("skipped: there is no strace here, or it may not look at other processes");
+        space.open("go");
+        space.prismq(&["wait", &run]).ends(0);
+        return;
+    };
+    space.open("go");
+    space.wait_until("the others are through", || {
+        let statuses = space.statuses(&run);
+        statuses.contains(&"b=completed".to_owned()) && statuses.contains(&"c=completed".to_owned())
+    });
+    assert_eq!(space.marks("wrote").len(), 0, "its pipe is full, and it waits");
+    strace.kill().and_then(|()| strace.wait()).expect("it ends");
+    space.prismq(&["wait", &run]).ends(0);
+    let expected: String = (0..40_000).map(|n| format!("{n:>99}\n")).collect();
+    assert!(std::fs::read_to_string(&log).is_ok_and(|kept| kept == expected), "every byte is there");
 }
