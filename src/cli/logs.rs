@@ -121,9 +121,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let (selector, node) = split(&arguments.run);
     let (snapshot, run) = select(&workspace, selector)?;
     let file = read(&snapshot, &run)?;
-    let rows = chosen(&file, &run, node)?;
-    let printer = Printer::new(arguments, context, rows.len() > 1);
-    if arguments.follow && !file.run.status.is_terminal() {
+    let follows = arguments.follow && !file.run.status.is_terminal();
+    let rows = chosen(&file, &run, node, follows)?;
+    // A group or a sub-pipeline may yet become several.
+    let printer = Printer::new(arguments, context, rows.len() > 1 || rows.iter().any(|row| is_container(row)));
+    if follows {
         let wanted = follow::Wanted { node, query: arguments.query(), needle };
         return follow::follow(&run, &workspace, wanted, &rows, &printer);
     }
@@ -138,13 +140,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// The nodes that are meant, started or not.
-fn chosen<'a>(file: &'a RunFile, run: &RunId, node: Option<&str>) -> Result<Vec<&'a NodeRow>, Failure> {
+/// The nodes that are meant, started or not. Instances and inner nodes that are not there yet may be followed.
+fn chosen<'a>(file: &'a RunFile, run: &RunId, node: Option<&str>, follows: bool) -> Result<Vec<&'a NodeRow>, Failure> {
     let rows: Vec<&NodeRow> = file.nodes.iter().filter(|row| is_meant(&row.node, node)).collect();
+    let may_come = |path: &str| follows && file.nodes.iter().any(|row| is_container(row) && is_meant(path, Some(&row.node)));
     match node {
-        Some(path) if rows.is_empty() => Err(no_node(run, path, file)),
+        Some(path) if rows.is_empty() && !may_come(path) => Err(no_node(run, path, file)),
         Some(_) | None => Ok(rows),
     }
+}
+
+/// Whether a node may hold further ones.
+fn is_container(row: &NodeRow) -> bool {
+    row.instances.is_some() || row.pipeline.is_some()
 }
 
 /// Whether a node is the one that was named, an instance of it, or a node in it.

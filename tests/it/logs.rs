@@ -104,6 +104,28 @@ fn follow_goes_over_nodes_and_retries_until_the_run_ends() {
     assert_eq!(again, "a | one begins\na | one ends\nb | two begins 2\nb | two ends\n", "of an ended run: as without -f");
 }
 
+#[test]
+fn follow_takes_instances_as_they_come() {
+    let space = TestSpace::new();
+    space.module("list", "outputs: {properties: {items: {type: array}}}", "mark('began')\ngate('list')\nout(items=['x', 'y'])");
+    space.module("each", "params: {properties: {item: {type: string}}}", "print('has', P['item'])");
+    space.write(
+        "p.yaml",
+        "nodes:\n  l: {module: list}\n  e: {module: each, foreach: \"${{ nodes.l.outputs.items }}\", with: {item: \"${{ item }}\"}}\n",
+    );
+    let run = space.prismq(&["run", "p.yaml", "--detach"]).ends(0).stdout.trim().to_owned();
+    space.wait_for_marks("began", 1);
+    space.prismq(&["logs", &format!("{run}/f[1]"), "-f"]).ends(4);
+    let all = space.start(&["logs", &format!("{run}/e"), "-f"]);
+    let one = space.start(&["logs", &format!("{run}/e[1]"), "-f"]);
+    space.open("list");
+    let told = all.end().ends(0).stdout;
+    let mut lines: Vec<&str> = told.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["e[0] | has x", "e[1] | has y"]);
+    assert_eq!(one.end().ends(0).stdout, "has y\n");
+}
+
 /// Promise 2 for those who look: the host dies, another one goes on, and the follower stays.
 #[cfg(unix)]
 #[test]
@@ -259,9 +281,10 @@ fn f47_a_slow_disk_slows_only_the_module_that_writes() {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         !status.contains("TracerPid:\t0\n")
     };
-    let looks = until(|| match &mut slowed {
-        Ok(strace) if strace.try_wait().is_ok_and(|ended| ended.is_none()) => processes.iter().all(|(pid, _)| traced(*pid)).then_some(true),
-        Ok(_) | Err(_) => Some(false),
+    let looks = until(|| {
+        let ended = slowed.as_mut().map_or(true, |strace| !matches!(strace.try_wait(), Ok(None)));
+        let looks = processes.iter().all(|(pid, _)| traced(*pid));
+        (ended || looks).then_some(looks && !ended)
     });
     let Some((true, Ok(mut strace))) = looks.map(|looks| (looks, slowed)) else {
         eprintln!("skipped: there is no strace here, or it may not look at other processes");
