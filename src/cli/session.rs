@@ -250,7 +250,7 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
         .map_err(failed)
 }
 
-/// The owner, if it answers.
+/// A way to the owner, if it answers now.
 pub(super) fn reach(workspace: &Workspace) -> Option<Client> {
     let address = ownership::announced(workspace)?;
     let token = ownership::token(workspace).ok()?;

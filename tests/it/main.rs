@@ -11,6 +11,7 @@ mod engine;
 mod exec;
 mod hosts;
 mod kills;
+mod logs;
 mod look;
 mod module;
 mod nodes;
