@@ -105,6 +105,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/local/runs", post(local::submit))
         .route("/api/local/retry", post(local::retry))
         .route("/api/local/resume", post(local::resume))
+        .route("/api/local/prune", post(local::prune))
         .route("/api/local/runs/{run}/cancel", post(local::cancel))
         .route("/api/local/runs/{run}/follow", get(local::follow))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such route") })

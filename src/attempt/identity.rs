@@ -75,9 +75,10 @@ fn look(pid: u32) -> Option<Seen> {
     rustix::process::test_kill_process(pid).is_ok().then_some(Seen { started: 0, dead: false })
 }
 
-#[cfg(not(unix))]
-fn look(_: u32) -> Option<Seen> {
-    None
+/// There is no process here that is dead and still has its number for others.
+#[cfg(windows)]
+fn look(pid: u32) -> Option<Seen> {
+    crate::win32::started(pid).map(|started| Seen { started, dead: false })
 }
 
 /// The machine as it runs now.
@@ -93,12 +94,18 @@ impl Machine {
     /// This one.
     #[must_use]
     pub fn this() -> Self {
+        #[cfg(target_os = "linux")]
         let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        if cfg!(target_os = "linux") {
-            Self { name: read("/proc/sys/kernel/hostname"), boot: read("/proc/sys/kernel/random/boot_id") }
-        } else {
-            Self::default()
-        }
+        #[cfg(target_os = "linux")]
+        let this = Self { name: read("/proc/sys/kernel/hostname"), boot: read("/proc/sys/kernel/random/boot_id") };
+        #[cfg(windows)]
+        let this = Self {
+            name: crate::win32::computer_name().unwrap_or_default(),
+            boot: crate::win32::boot().map(|boot| format!("{boot:016x}")).unwrap_or_default(),
+        };
+        #[cfg(not(any(target_os = "linux", windows)))]
+        let this = Self::default();
+        this
     }
 }
 
@@ -115,7 +122,7 @@ pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, any(target_os = "linux", windows)))]
 mod tests {
     use super::*;
 
@@ -125,7 +132,7 @@ mod tests {
         assert!(me.started > 0 && me.is_alive());
         assert_eq!(ProcessStat::read(me.pid).unwrap().parent, std::os::unix::process::parent_id());
         assert!(!ProcessIdentity { started: me.started + 1, ..me }.is_alive(), "another one with the same number");
-        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let mut child = std::process::Command::new(if cfg!(windows) { "hostname" } else { "/bin/true" }).spawn().unwrap();
         let identity = ProcessIdentity::of(child.id());
         child.wait().unwrap();
         assert!(!identity.is_alive());
@@ -135,6 +142,7 @@ mod tests {
     fn the_machine_is_known() {
         let machine = Machine::this();
         assert_eq!(machine, Machine::this());
-        assert_eq!(machine.boot.len(), 36, "{machine:?}");
+        assert_eq!(machine.boot.len(), if cfg!(windows) { 16 } else { 36 }, "{machine:?}");
+        assert!(!machine.name.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 //! executes attempts) and `host` (which shows what they left).
 
 mod environment;
+mod files;
 mod flat;
 mod folder;
 mod identity;
@@ -16,6 +17,7 @@ mod standing;
 mod stop;
 
 pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
+pub(crate) use files::{lock_for_life, patiently, rename};
 pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
 pub(crate) use folder::{create_private_all, open_private};
 #[cfg(target_os = "linux")]

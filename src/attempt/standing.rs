@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use super::files::look_at_lock;
 use super::folder::open_private;
 use super::record::{ExitRecord, StartRecord};
 
@@ -72,7 +73,7 @@ fn look(folder: &Path) -> io::Result<Option<Standing>> {
     let Some((mut file, name)) = open_start(folder)? else {
         return if folder.join(CLAIM).try_exists()? { seal_claim(folder) } else { Ok(Some(Standing::Unclaimed)) };
     };
-    match file.try_lock_shared() {
+    match look_at_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = Vec::new();
@@ -135,6 +136,7 @@ fn read_exit(folder: &Path) -> io::Result<Option<Box<ExitRecord>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::lock_for_life;
     use super::super::record::tests::{exit, start};
     use super::*;
 
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "looking at what may still start leaves no trace");
         put(folder, CLAIM, "");
         let file = put(folder, START_ASIDE, "");
-        file.try_lock().unwrap();
+        lock_for_life(&file).unwrap();
         assert_eq!(standing(folder).unwrap(), Standing::Alive(None));
         let before = StartRecord { child: None, ..start() };
         put(folder, START_ASIDE, &before.encode());
@@ -217,7 +219,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), CLAIM, "");
         let other = put(folder.path(), START, &start().encode());
-        other.try_lock_shared().unwrap();
+        look_at_lock(&other).unwrap();
         assert_eq!(standing(folder.path()).unwrap(), Standing::Dead(Some(start())));
     }
 }

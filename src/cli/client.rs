@@ -16,6 +16,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
 use crate::api::{Accepted, CancelRequest, ErrorReply, Health, ResumeReply, ResumeRequest};
+use crate::host::prune::{Keep, Report};
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::ids::RunId;
@@ -63,6 +64,11 @@ impl Client {
     pub(super) fn resume(&self, run: Option<&RunId>) -> Result<Vec<RunId>, Failure> {
         let reply: ResumeReply = self.call(Method::POST, "/api/local/resume", &ResumeRequest { run_id: run.cloned() })?;
         Ok(reply.resumed)
+    }
+
+    /// Removes finished runs.
+    pub(super) fn prune(&self, keep: Keep) -> Result<Report, Failure> {
+        self.call(Method::POST, "/api/local/prune", &keep)
     }
 
     /// Follows a run: updates go to `inputs` from a thread of its own, and [`Input::Lost`] when the connection breaks.

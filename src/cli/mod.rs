@@ -16,6 +16,7 @@ mod modules;
 mod output;
 mod plan;
 mod progress;
+mod prune;
 mod resume;
 mod retry;
 mod run;
@@ -104,6 +105,8 @@ enum Verb {
     Wait(wait::Arguments),
     /// Check the journal, write it out, or give up its damaged end
     Journal(journal::Arguments),
+    /// Remove finished runs, the oldest first
+    Prune(prune::Arguments),
     /// Print a JSON Schema for editors
     Schema(schema::Arguments),
     /// Be the host until it is told to stop
@@ -202,6 +205,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Resume(arguments) => resume::run(&arguments, context),
         Verb::Wait(arguments) => wait::run(&arguments, context),
         Verb::Journal(arguments) => journal::run(&arguments, context),
+        Verb::Prune(arguments) => prune::run(&arguments, context),
         Verb::Schema(arguments) => schema::run(&arguments, context),
         Verb::Serve(arguments) => serve::run(&arguments, context),
     }
@@ -210,7 +214,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
 /// Whether a verb may change the state of a workspace.
 fn changes(verb: &Verb) -> bool {
     match verb {
-        Verb::Run(_) | Verb::Exec(_) | Verb::Cancel(_) | Verb::Retry(_) | Verb::Resume(_) | Verb::Serve(_) => true,
+        Verb::Run(_) | Verb::Exec(_) | Verb::Cancel(_) | Verb::Retry(_) | Verb::Resume(_) | Verb::Prune(_) | Verb::Serve(_) => true,
         Verb::Journal(arguments) => arguments.changes(),
         Verb::Validate(_)
         | Verb::Plan(_)

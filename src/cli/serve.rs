@@ -48,7 +48,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 let busy = hosting.host().handle().remaining().unwrap_or(0) > 0;
                 idle_looks = if busy { 0 } else { idle_looks + 1 };
-                if arguments.until_idle && idle_looks >= 2 {
+                // Where old runs are being removed, that is waited for: nobody else may do it for long.
+                if arguments.until_idle && idle_looks >= 2 && hosting.host().handle().tidy(IDLE_LOOK).unwrap_or(true) {
                     break true;
                 }
             }

@@ -15,6 +15,7 @@ use crate::host::HostMode;
 use crate::host::offline::{OpenError, Snapshot};
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
+use crate::host::prune::{Keep, Report};
 use crate::host::submission::{Retry, Submit};
 use crate::host::workspace::Workspace;
 use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};
@@ -24,6 +25,8 @@ use crate::ids::RunId;
 const REACH_LIMIT: Duration = Duration::from_secs(10);
 /// Pause between two looks at the lock.
 const REACH_PAUSE: Duration = Duration::from_millis(20);
+/// How long a terminal whose run is over waits for old runs to be removed.
+const TIDY_LIMIT: Duration = Duration::from_millis(300);
 
 /// A way to the host of a workspace.
 pub(super) enum Session {
@@ -154,6 +157,13 @@ impl Session {
         }
     }
 
+    pub(super) fn prune(&self, keep: Keep, output: &Output) -> Result<Report, Failure> {
+        match self {
+            Self::Hosting(hosting) => hosting.host.handle().prune(keep).map_err(|error| command_failure(error, output)),
+            Self::Attached(client) => client.prune(keep),
+        }
+    }
+
     /// Has updates of a run sent to `inputs`.
     pub(super) fn follow(&self, run: &RunId, inputs: mpsc::Sender<Input>, output: &Output) -> Result<(), Failure> {
         match self {
@@ -195,7 +205,11 @@ impl Hosting {
         if remaining > 0 {
             output.note(&format!("{remaining} other run(s) go on: handing over to a host in the background"));
         }
-        self.drain(true)
+        // What `retention:` asks for: a moment of it here, and what takes longer in the background.
+        let tidy = remaining > 0 || self.host.handle().tidy(TIDY_LIMIT).unwrap_or(true);
+        let workspace = self.workspace.clone();
+        self.drain(true)?;
+        if tidy { Ok(()) } else { start_background(&workspace).map(drop) }
     }
 
     /// Starts nothing new, waits for the last direct attempt, gives the workspace free. Where it hands over it still accepts runs, and

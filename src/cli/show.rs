@@ -69,7 +69,7 @@ pub(super) fn select(workspace: &Workspace, selector: &str) -> Result<(Snapshot,
     let snapshot = Snapshot::read(workspace).map_err(|error| session::journal_failure(&error))?;
     let run = snapshot.select(selector).map_err(|error| {
         let help = match &error {
-            SelectError::None(_) => "`prismq runs` lists them",
+            SelectError::None(_) | SelectError::Pruned { .. } => "`prismq runs` lists them",
             SelectError::Several { .. } => "write more of its id",
         };
         Failure::not_found(error.to_string()).with_help(help)

@@ -147,6 +147,7 @@ impl Turn {
             | Event::NodeReused { node, .. }
             | Event::AttemptStarted { node, .. }
             | Event::AttemptStopping { node, .. }
+            | Event::AttemptStuck { node, .. }
             | Event::AttemptEnded { node, .. } => {
                 let row = state.row(*node);
                 let ended = matches!(event, Event::AttemptEnded { .. });
@@ -174,7 +175,6 @@ impl Turn {
 
     /// Carries out one effect.
     pub(super) fn act(&mut self, effect: Effect) {
-        self.timers.carried_out(&effect);
         match effect {
             Effect::Record { run, event } => {
                 let ends = matches!(event, Event::RunEnded { .. });
@@ -188,6 +188,9 @@ impl Turn {
             }
             Effect::Start(order) => self.start(*order),
             Effect::Stop { id, how } => {
+                if let Some(state) = self.world.run(&id.run) {
+                    self.timers.stopped(&id, how, state.node_def(id.node).settings.grace, self.clock.now().mono);
+                }
                 let how = match how {
                     StopHow::Polite => crate::engine::StopHow::Polite,
                     StopHow::Kill => crate::engine::StopHow::Kill,

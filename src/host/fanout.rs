@@ -26,6 +26,11 @@ impl Fanout {
         self.followers.contains_key(run)
     }
 
+    /// Runs that somebody follows.
+    pub(super) fn followed(&self) -> impl Iterator<Item = &RunId> {
+        self.followers.keys()
+    }
+
     /// Tells the run's followers once everything up to `seq` is durable.
     pub(super) fn publish(&mut self, seq: Seq, run: &RunId, update: Update) {
         self.pending.push_back((seq, run.clone(), update));

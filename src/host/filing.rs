@@ -45,6 +45,11 @@ impl Unfiled {
         &self.run.0
     }
 
+    /// The run that it repeats.
+    pub(super) fn retry_of(&self) -> Option<&RunId> {
+        self.row.retry_of.as_ref()
+    }
+
     /// Of a run that is being filed the end is told when the file is there, or cannot be.
     pub(super) fn describe(&self) -> Update {
         let row = Box::new(self.row.clone());

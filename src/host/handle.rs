@@ -2,10 +2,13 @@
 //!
 //! Every method may be called from any thread and blocks until the host answered; an answer to a change means that it is on the disk.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::health::{Board, HealthStatus, HostHealth};
 use super::prepare::{self, Prepared, Refused};
+use super::prune::Prunable;
 use super::retry;
 use super::submission::{Retry, Submit};
 use super::turn::Message;
@@ -127,6 +130,16 @@ pub(super) enum Command {
     Resume { run: Option<RunId>, reply: Reply<Vec<RunId>> },
     /// Tell about a run.
     Follow { run: RunId, sink: FollowSink, reply: Reply<()> },
+    /// Which runs have finished, and which of them must stay.
+    Prunable { reply: Reply<Prunable> },
+    /// Forget finished runs; answers with those that were forgotten.
+    Prune { runs: BTreeSet<RunId>, reply: Reply<BTreeSet<RunId>> },
+    /// The folders of forgotten runs are gone.
+    Pruned { runs: BTreeSet<RunId> },
+    /// Do what `retention:` asks for, if it is time; answers at its end, whether that came by itself.
+    Tidy { reply: Reply<bool> },
+    /// The thread that did it has ended.
+    Tidied { finished: bool },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when no direct attempt is left. Runs are still accepted where a successor goes on with them.
@@ -145,6 +158,11 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
         Self { workspace, capacity, inbox, board }
+    }
+
+    /// Where the host's loop says what it can do.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
     }
 
     /// What the host can do at this moment. Never waits for it.
@@ -232,9 +250,28 @@ impl Handle {
         self.ask(|reply| Command::Drain { hand_over, reply })
     }
 
-    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
+    pub(super) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {
+        &self.inbox
+    }
+
+    pub(super) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.inbox.send(Message::Command(command(reply))).map_err(|_| CommandError::Gone)?;
         answer.recv().unwrap_or(Err(CommandError::Gone))
+    }
+
+    /// The same, waiting at most so long; `None` where no answer came within that time.
+    pub(super) fn ask_within<T>(&self, limit: Duration, command: impl FnOnce(Reply<T>) -> Command) -> Result<Option<T>, CommandError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.inbox.send(Message::Command(command(reply))).map_err(|_| CommandError::Gone)?;
+        match answer.recv_timeout(limit) {
+            Ok(answer) => answer.map(Some),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(CommandError::Gone),
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Turn {
                     drop(reply.send(Err(refusal())));
                 }
                 // They are in the state already, and answered when that is on the disk.
-                After::Answer(_) | After::Resumed(..) | After::File(_) => kept.entry(seq).or_default().push(after),
+                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) => kept.entry(seq).or_default().push(after),
             }
         }
         self.after = kept;
@@ -110,8 +110,8 @@ impl Turn {
         match chore {
             None => {}
             Some(Chore::Heal) => {
-                let Self { writer, finished, world, filing_runs, .. } = self;
-                writer.heal(|| snapshot_lines(finished, world, filing_runs.values()));
+                let Self { writer, finished, pruning, world, filing_runs, .. } = self;
+                writer.heal(|| snapshot_lines(finished, pruning, world, filing_runs.values()));
             }
             Some(Chore::Reserve) => self.writer.restore_reserve(),
         }
@@ -131,6 +131,7 @@ impl Turn {
                 }
                 After::Answer(reply) => drop(reply.send(Err(self.refusal()))),
                 After::Resumed(reply, _) => drop(reply.send(Err(self.refusal()))),
+                After::Pruned(reply, _) => drop(reply.send(Err(self.refusal()))),
             }
         }
     }

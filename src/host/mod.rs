@@ -28,6 +28,7 @@ mod limits;
 pub mod offline;
 pub mod ownership;
 pub mod prepare;
+pub mod prune;
 mod record;
 mod recover;
 pub mod render;

@@ -15,6 +15,7 @@ use crate::ids::{NodeIndex, RunId};
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
 use crate::run::RunState;
+use crate::units::Timestamp;
 use std::collections::BTreeMap;
 
 /// What the journal says at this moment.
@@ -23,6 +24,7 @@ pub struct Snapshot {
     finished: Finished,
     live: BTreeMap<RunId, (RunState, RunHead)>,
     unreadable: BTreeMap<RunId, String>,
+    pruned: BTreeMap<RunId, Timestamp>,
     /// Whether a host owns the workspace.
     pub hosted: bool,
     /// Why the journal could not be read to its end, if it is damaged.
@@ -43,6 +45,14 @@ pub enum SelectError {
     /// Nothing fits.
     #[error("there is no run `{0}`")]
     None(String),
+    /// It was pruned.
+    #[error("run {run} was pruned at {}: nothing is left of it", .at.local())]
+    Pruned {
+        /// Its id.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
     /// Several fit.
     #[error("`{selector}` fits several runs: {}", .candidates.join(", "))]
     Several {
@@ -73,6 +83,7 @@ impl Snapshot {
             // A run that has ended and whose file is not written is as much as the journal knows of it.
             live: replayed.runs.into_iter().chain(replayed.unfiled).collect(),
             unreadable: replayed.unreadable,
+            pruned: replayed.pruned,
             hosted,
             damage: damage.map(|damage| damage.to_string()),
         })
@@ -105,6 +116,18 @@ impl Snapshot {
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<RunId, String> {
         &self.unreadable
+    }
+
+    /// Rows of the finished runs, and of the others what each repeats.
+    pub(super) fn prunable(&self) -> (&Finished, impl Iterator<Item = (&RunId, &RunId)>) {
+        (&self.finished, self.live.iter().filter_map(|(run, (_, head))| Some((run, head.retry_of.as_ref()?))))
+    }
+
+    /// What fits a selector among the runs that were pruned lately.
+    fn pruned(&self, selector: &str) -> Option<SelectError> {
+        let mut fits = self.pruned.iter().filter(|(run, _)| run.as_str().starts_with(selector) || run.as_str().ends_with(selector));
+        let (run, at) = fits.next()?;
+        fits.next().is_none().then(|| SelectError::Pruned { run: run.clone(), at: *at })
     }
 
     /// A run that nobody works on: its host is gone.
@@ -182,7 +205,7 @@ impl Snapshot {
         let fits: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(selector) || id.ends_with(selector)).collect();
         match fits.as_slice() {
             _ if selector.is_empty() => Err(none()),
-            [] => Err(none()),
+            [] => Err(self.pruned(selector).unwrap_or_else(none)),
             [one] => RunId::parse(one).map_err(|_| none()),
             several => Err(SelectError::Several {
                 selector: selector.to_owned(),

@@ -3,7 +3,7 @@
 //! Runs that have ended are not replayed: their `run.end` carries the row of the index. A run whose records cannot be applied is set
 //! aside with the reason; all others load.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::ids::{RunId, Seq};
 use crate::journal::{Damage, History, Record};
 use crate::run::{Frozen, RunState};
 use crate::scheduler::{Durations, World};
+use crate::units::Timestamp;
 
 /// What the journal tells.
 #[derive(Default)]
@@ -31,6 +32,10 @@ pub(super) struct Replayed {
     pub(super) unfiled: BTreeMap<RunId, (RunState, RunHead)>,
     /// Rows of runs that have ended.
     pub(super) finished: Finished,
+    /// Runs that were pruned since the snapshot, and when.
+    pub(super) pruned: BTreeMap<RunId, Timestamp>,
+    /// Runs that were pruned before it, and whose folders were still there.
+    pub(super) pruning: BTreeSet<RunId>,
     /// What was learned of durations.
     pub(super) durations: Durations,
     /// Runs that cannot be read, with the reason.
@@ -48,6 +53,7 @@ const INTENT: &str = "att.intent";
 #[serde(rename_all = "snake_case")]
 enum SnapshotLine<'a> {
     Durations(Durations),
+    Pruning(BTreeSet<RunId>),
     #[serde(borrow)]
     Live(LiveLine<'a>),
 }
@@ -63,11 +69,19 @@ struct LiveLine<'a> {
 }
 
 /// The state as lines of a snapshot. Runs whose file is not written yet are in it whole: it can only be made of them.
-pub(super) fn snapshot_lines<'a>(finished: &Finished, world: &'a World, unfiled: impl Iterator<Item = &'a Unfiled>) -> Vec<String> {
+pub(super) fn snapshot_lines<'a>(
+    finished: &Finished,
+    pruning: &BTreeSet<RunId>,
+    world: &'a World,
+    unfiled: impl Iterator<Item = &'a Unfiled>,
+) -> Vec<String> {
     let mut lines: Vec<String> = Vec::with_capacity(finished.len() + 8);
     lines.extend(finished.texts().map(str::to_owned));
     // Our own words with string keys: writing them cannot fail.
     lines.extend(serde_json::to_string(&SnapshotLine::Durations(world.durations().clone())).ok());
+    if !pruning.is_empty() {
+        lines.extend(serde_json::to_string(&SnapshotLine::Pruning(pruning.clone())).ok());
+    }
     // What another boot had left was dealt with before this one went on.
     let boot = Some(crate::journal::boot_id().to_owned());
     for state in world.runs().chain(unfiled.map(Unfiled::state)) {
@@ -132,6 +146,7 @@ fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replay
         }
         match serde_json::from_str::<SnapshotLine<'_>>(line) {
             Ok(SnapshotLine::Durations(durations)) => replayed.durations = durations,
+            Ok(SnapshotLine::Pruning(runs)) => replayed.pruning = runs,
             Ok(SnapshotLine::Live(live)) => match thaw(workspace, &live) {
                 Ok(found) => {
                     replayed.boots.extend(live.boot.map(|boot| (live.run.clone(), boot)));
@@ -153,7 +168,8 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
     Ok((state, head))
 }
 
-/// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written.
+/// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written; those that were pruned are
+/// not told at all.
 fn read_ends(
     history: &History,
     file_missing: &impl Fn(&RunId) -> bool,
@@ -161,15 +177,28 @@ fn read_ends(
     damage: &mut Option<Damage>,
 ) -> HashSet<RunId> {
     let mut ended = HashSet::new();
-    for record in history.records_where(|kind, _| kind == "run.end") {
+    let mut ends = Vec::new();
+    for record in history.records_where(|kind, _| kind == "run.end" || kind == record::RUN_PRUNE) {
         let Some(record) = whole(record, damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
+        if record.kind == record::RUN_PRUNE {
+            replayed.pruned.insert(run, record.at);
+        } else {
+            ends.push((run, record));
+        }
+    }
+    ended.extend(replayed.pruned.keys().cloned());
+    replayed.finished.remove(&replayed.pruned.keys().cloned().collect());
+    // One that was live when the snapshot was made: its folder is gone, so that it could not even be read.
+    replayed.runs.retain(|run, _| !ended.contains(run));
+    replayed.unreadable.retain(|run, _| !ended.contains(run));
+    for (run, record) in ends {
         let end: Option<RunEnd<'_>> = record.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
         let Some((row, learned)) = end.and_then(|end| Some((end.row?, end.learned?))) else { continue };
         if let Ok(learned) = serde_json::from_str::<Durations>(learned.get()) {
             replayed.durations.merge(&learned);
         }
-        if file_missing(&run) {
+        if ended.contains(&run) || file_missing(&run) {
             continue;
         }
         replayed.finished.push_text(row.get());

@@ -86,6 +86,13 @@ fn repeated(definition: &Definition, request: &Retry) -> Result<BTreeSet<String>
     Ok(found.into_iter().filter_map(|at| definition.nodes.get(at as usize)).map(|node| node.id.to_string()).collect())
 }
 
+impl Reuse {
+    /// The run that it takes results of.
+    pub(super) fn from(&self) -> &RunId {
+        &self.from
+    }
+}
+
 impl Turn {
     /// Records what a new run takes over from the one that it repeats.
     pub(super) fn take_over(&mut self, run: &RunId, reuse: Reuse) {

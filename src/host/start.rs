@@ -9,8 +9,10 @@ use super::clock::{self, Clock};
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::Handle;
+use super::health::Board;
 use super::launch::Launcher;
 use super::ownership::{HostAddress, HostKind, Ownership};
+use super::prune::Tidying;
 use super::replay::{Replayed, replay};
 use super::sweep;
 use super::turn::{Ended, Message, Turn};
@@ -97,15 +99,14 @@ impl Host {
         }
         let capacity = capacity(&settings);
         let durations = replayed.durations.clone();
-        let mut turn = make_turn(workspace, &settings, capacity.clone(), durations, opened.writer, &inbox)?;
+        let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
+        let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
-        let board = turn.board.clone();
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
         let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
-        let handle = Handle::new(workspace.clone(), capacity, inbox, board);
         Ok(Self { handle, thread: Some(thread), ownership, settings, held })
     }
 
@@ -170,8 +171,9 @@ fn make_turn(
     capacity: Capacity,
     durations: Durations,
     writer: journal::Writer,
-    inbox: &mpsc::Sender<Message>,
+    handle: &Handle,
 ) -> io::Result<Turn> {
+    let inbox = handle.inbox();
     let facts = inbox.clone();
     let sink = Arc::new(move |fact: Fact| {
         // That it runs was recorded before it was handed over: waking the loop for it would cost a thread switch for each node.
@@ -184,7 +186,7 @@ fn make_turn(
         workspace: workspace.clone(),
         clock: Clock::start(),
         world: World::new(capacity, durations),
-        timers: Timers::default(),
+        timers: Timers::new(settings.unkillable_after),
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
@@ -196,9 +198,11 @@ fn make_turn(
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
         health: super::health::Health::default(),
-        board: super::health::Board::default(),
+        board: handle.board().clone(),
         backlog: Vec::new(),
         parked: Vec::new(),
+        pruning: std::collections::BTreeSet::new(),
+        tidying: Tidying::new(settings.retention.into(), handle.clone()),
         draining: false,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
@@ -215,6 +219,9 @@ fn sweep_after(workspace: &Workspace, replayed: &Replayed) {
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
 fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<RunId, String> {
     turn.finished = replayed.finished;
+    // Records say that they went; a host that died meanwhile may have left some of their folders.
+    let pruned = replayed.pruning.into_iter().chain(replayed.pruned.into_keys());
+    turn.pruning = pruned.filter(|run| turn.workspace.run(run).exists()).collect();
     for (run, (state, head)) in replayed.runs {
         turn.world.insert(state);
         turn.heads.insert(run, head);

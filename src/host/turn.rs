@@ -2,7 +2,7 @@
 //!
 //! Everything here runs on one thread. `select` is the receive; `decide` is [`crate::scheduler::decide`]; `act` is in `act.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use super::clock::Clock;
@@ -13,6 +13,7 @@ use super::health::{Board, Health, Intake};
 use super::index::Finished;
 use super::launch::Launcher;
 use super::prepare::{Prepared, Refused, RunHead};
+use super::prune::Tidying;
 use super::retry::Reuse;
 use super::runfile;
 use super::update::{NodeChange, Update};
@@ -54,6 +55,8 @@ pub(super) enum After {
     Answer(Reply<()>),
     /// Answer a resume.
     Resumed(Reply<Vec<RunId>>, Vec<RunId>),
+    /// Answer a prune: these runs are forgotten.
+    Pruned(Reply<BTreeSet<RunId>>, BTreeSet<RunId>),
     /// File the run that ended.
     File(RunId),
 }
@@ -91,6 +94,9 @@ pub(super) struct Turn {
     pub(super) backlog: Vec<(RunId, Event)>,
     /// Requests that wait for the healing of the journal.
     pub(super) parked: Vec<Command>,
+    /// Forgotten runs whose folders may still be there.
+    pub(super) pruning: BTreeSet<RunId>,
+    pub(super) tidying: Tidying,
     /// Nothing new is started; the loop ends with the last attempt.
     pub(super) draining: bool,
     /// Nothing new is accepted either.
@@ -117,6 +123,7 @@ impl Turn {
             self.file_again();
             self.settle();
             self.snapshot_if_due();
+            self.tidy();
         }
         // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
         self.engine.release();
@@ -132,7 +139,7 @@ impl Turn {
     }
 
     /// Runs that go on; held ones do not.
-    fn remaining(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         self.world.runs().filter(|run| !run.facts().held).count()
     }
 
@@ -140,7 +147,7 @@ impl Turn {
     fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
         let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
         let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
-        match [timers, self.health.next(), filing].into_iter().flatten().min() {
+        match [timers, self.health.next(), filing, self.tidy_due()].into_iter().flatten().min() {
             // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
             None => inbox.recv().ok(),
             Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
@@ -216,6 +223,7 @@ impl Turn {
             // Whoever asked may have gone away meanwhile.
             After::Submitted(reply, _) | After::Answer(reply) => drop(reply.send(Ok(()))),
             After::Resumed(reply, runs) => drop(reply.send(Ok(runs))),
+            After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
         }
     }
@@ -234,7 +242,7 @@ impl Turn {
         let nodes: u64 = self.world.runs().map(|run| run.len() as u64).sum();
         let due = self.writer.needs_snapshot() && self.writer.records_since_snapshot() >= nodes * 2;
         if due && self.health.starts() {
-            let lines = super::replay::snapshot_lines(&self.finished, &self.world, self.filing_runs.values());
+            let lines = super::replay::snapshot_lines(&self.finished, &self.pruning, &self.world, self.filing_runs.values());
             self.writer.snapshot(lines, self.writer.last_seq());
         }
     }
@@ -242,17 +250,32 @@ impl Turn {
     pub(super) fn command(&mut self, command: Command) {
         let intake = match &command {
             Command::Accept { .. } => self.health.for_runs(),
-            Command::Cancel { .. } | Command::Resume { .. } => self.health.for_changes(),
-            Command::Follow { .. } | Command::Remaining { .. } | Command::Drain { .. } => Intake::Takes,
+            // To prune is what helps a full disk: its records fit where those of a new run do not.
+            Command::Cancel { .. } | Command::Resume { .. } | Command::Prune { .. } => self.health.for_changes(),
+            Command::Follow { .. }
+            | Command::Prunable { .. }
+            | Command::Pruned { .. }
+            | Command::Tidy { .. }
+            | Command::Tidied { .. }
+            | Command::Remaining { .. }
+            | Command::Drain { .. } => Intake::Takes,
         };
         match (intake, command) {
             (Intake::Takes, command) => self.carry_out(command),
             (Intake::Later, command) => self.parked.push(command),
             (Intake::Refuses(why), Command::Accept { reply, .. } | Command::Cancel { reply, .. }) => drop(reply.send(Err(why))),
             (Intake::Refuses(why), Command::Resume { reply, .. }) => drop(reply.send(Err(why))),
-            (Intake::Refuses(_), command @ (Command::Follow { .. } | Command::Remaining { .. } | Command::Drain { .. })) => {
-                self.carry_out(command);
-            }
+            (Intake::Refuses(why), Command::Prune { reply, .. }) => drop(reply.send(Err(why))),
+            (
+                Intake::Refuses(_),
+                command @ (Command::Follow { .. }
+                | Command::Prunable { .. }
+                | Command::Pruned { .. }
+                | Command::Tidy { .. }
+                | Command::Tidied { .. }
+                | Command::Remaining { .. }
+                | Command::Drain { .. }),
+            ) => self.carry_out(command),
         }
     }
 
@@ -274,6 +297,11 @@ impl Turn {
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
             }
+            Command::Prunable { reply } => drop(reply.send(Ok(self.prunable()))),
+            Command::Prune { runs, reply } => self.prune(&runs, reply),
+            Command::Pruned { runs } => self.pruned(&runs),
+            Command::Tidy { reply } => self.tidy_now(reply),
+            Command::Tidied { finished } => self.tidied(finished),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -325,6 +353,10 @@ impl Turn {
             let reason = format!("{} runs are waiting or running already (host.queue in prismq.yaml)", self.queue_max);
             return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
         }
+        // What it repeats may have been pruned while it was prepared.
+        if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
+            return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
+        }
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
@@ -338,6 +370,10 @@ impl Turn {
         if let Some(reuse) = reuse {
             self.take_over(&run, reuse);
         }
+    }
+
+    fn is_finished(&self, run: &RunId) -> bool {
+        self.filing_runs.contains_key(run) || self.finished.get(run).is_some()
     }
 
     fn cancel(&mut self, run: &RunId, kill: bool, reply: Reply<()>) {

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::attempt::patiently;
 use crate::ids::RunId;
 
 /// What makes a folder a workspace: any one of these in it.
@@ -179,7 +180,15 @@ pub fn write_synced(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut aside = tempfile::Builder::new().prefix(ASIDE).tempfile_in(folder)?;
     aside.write_all(bytes)?;
     aside.as_file().sync_data()?;
-    aside.persist(file).map_err(|error| error.error)?;
+    let mut aside = Some(aside.into_temp_path());
+    patiently(|| {
+        // It comes back with the error.
+        let path = aside.take().ok_or(io::ErrorKind::NotFound)?;
+        path.persist(file).map_err(|failed| {
+            aside = Some(failed.path);
+            failed.error
+        })
+    })?;
     sync_folder(folder)
 }
 

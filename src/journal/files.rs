@@ -124,13 +124,17 @@ pub(super) fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Renames. On Windows a virus scanner may hold a new file for a moment, which passes.
+/// Renames. On Windows a reader or a virus scanner may hold a file for a moment, which passes.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
     const ROUNDS: u32 = 10;
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
     for round in 1..=ROUNDS {
         match fs::rename(from, to) {
-            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => std::thread::sleep(PAUSE * round),
+            Err(error) if cfg!(windows) && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION)) => {
+                std::thread::sleep(PAUSE * round)
+            }
             other => return other,
         }
     }

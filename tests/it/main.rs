@@ -13,6 +13,7 @@ mod hosts;
 mod look;
 mod module;
 mod nodes;
+mod prune;
 mod run;
 mod stop;
 mod support;

@@ -15,8 +15,6 @@ pub(super) use memory::Guard;
 pub(super) use process::Process;
 pub(super) use signals::Signals;
 
-pub(super) use super::sys::Usage;
-
 /// Makes this process one that stands on its own, before the module starts: away from the terminal, heir to all orphans among its
 /// descendants, and with the limit of open files that the module is to have.
 pub(super) fn settle_in(open_files: Option<u64>) {

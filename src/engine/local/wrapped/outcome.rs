@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// A wrapper of our nursery is gone, which is as it should be once it has written down how its module ended.
-    fn gone(self: &Arc<Self>, number: u64) {
+    pub(super) fn gone(self: &Arc<Self>, number: u64) {
         let book = self.lock();
         // One that refused, since another one looks after the attempt, goes as well.
         let ours = book.entries.get(&number).is_some_and(|entry| matches!(entry.phase, Phase::Hatched { .. } | Phase::Running { .. }));
