@@ -14,6 +14,7 @@ use crate::options::Options;
 use crate::plan::Pipeline;
 use crate::process::{Ran, Running};
 use crate::space::{Space, program, signal};
+use crate::story::Records;
 use crate::{LOOK, check, settle, writer};
 
 /// Nothing in an act takes so long unless it hangs.
@@ -43,6 +44,7 @@ pub(crate) struct Cycle {
     dice: Dice,
     pub(crate) pipelines: Vec<Pipeline>,
     pub(crate) acks: Acks,
+    pub(crate) records: Records,
     /// The host was told of an error: runs may have failed for it.
     pub(crate) errors: Vec<Kind>,
     pub(crate) found: Found,
@@ -83,7 +85,15 @@ pub(crate) fn play(options: &Options, number: u64, folder: PathBuf, strace: bool
         return writer::play(dice, &folder);
     }
     let space = Space::make(folder).map_err(|error| format!("the cycle's folder cannot be made: {error}"))?;
-    let mut cycle = Cycle { space, dice, pipelines: Vec::new(), acks: Acks::default(), errors: Vec::new(), found: Found::default() };
+    let mut cycle = Cycle {
+        space,
+        dice,
+        pipelines: Vec::new(),
+        acks: Acks::default(),
+        records: Records::default(),
+        errors: Vec::new(),
+        found: Found::default(),
+    };
     cycle.act(first)?;
     for _ in 1..cycle.dice.within(1..=3) {
         match chosen(&mut cycle.dice) {
@@ -130,6 +140,7 @@ impl Cycle {
         let hit = fault.was_hit(&std::fs::read_to_string(&trace).unwrap_or_default(), ran.code);
         self.found.acts.push(Act { kind, calls: fault.calls, hit });
         self.space.write_down("acknowledged", &self.acks.text());
+        self.records.collect(&self.space.journal());
         self.tear();
         Ok(())
     }
