@@ -159,7 +159,7 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("pipeline", row.pipeline.clone());
     fact("reason", row.reason.clone());
     fact("attempts", (row.attempts > 0).then(|| row.attempts.to_string()));
-    fact("exit code", row.exit_code.map(|code| code.to_string()));
+    fact("exit code", row.exit_code.map(crate::event::exit_code_text));
     fact("started", row.started_at.map(crate::units::Timestamp::local));
     fact("ended", row.ended_at.map(crate::units::Timestamp::local));
     fact("took", row.duration_ms.map(|took| took.to_string()));

@@ -13,5 +13,6 @@ mod module;
 mod nodes;
 mod run;
 mod stop;
+#[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]
 mod support;
 mod validate;
