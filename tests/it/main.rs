@@ -10,11 +10,16 @@ mod disk;
 mod engine;
 mod exec;
 mod hosts;
+mod kills;
+mod logs;
 mod look;
 mod module;
 mod nodes;
 mod prune;
+#[cfg(unix)]
+mod room;
 mod run;
 mod stop;
 mod support;
 mod validate;
+mod wrapper;
