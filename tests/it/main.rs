@@ -20,6 +20,7 @@ mod prune;
 mod room;
 mod run;
 mod stop;
+#[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]
 mod support;
 mod validate;
 mod wrapper;
