@@ -2,14 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::HostHealth;
+use crate::host::views::DiskLevel;
 use crate::ids::RunId;
 use crate::units::Timestamp;
 
 /// Answer of `GET /api/health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`.
-    pub status: String,
+    /// What it can do, and why not more.
+    #[serde(flatten)]
+    pub health: HostHealth,
+    /// How the disks stand that runs write to; below `enough` there is little space, and at `short` nothing new starts.
+    #[serde(default)]
+    pub disk: DiskLevel,
     /// Version of the host.
     pub version: String,
     /// Its process.

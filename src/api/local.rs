@@ -13,6 +13,7 @@ use super::backlog::{WAITING_MAX, backlog};
 use super::dto::{Accepted, CancelRequest, ResumeReply, ResumeRequest};
 use super::error::ApiError;
 use super::server::Shared;
+use crate::host::prune::Keep;
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::host::{Handle, render};
@@ -51,6 +52,13 @@ pub(super) async fn resume(State(shared): State<Shared>, Json(request): Json<Res
     let handle = shared.handle.clone();
     let resumed = blocking(move || handle.resume(request.run_id.as_ref())).await??;
     Ok(Json(ResumeReply { resumed }).into_response())
+}
+
+/// `POST /api/local/prune`: answers when the folders are gone.
+pub(super) async fn prune(State(shared): State<Shared>, Json(keep): Json<Keep>) -> Result<Response, ApiError> {
+    let handle = shared.handle.clone();
+    let report = blocking(move || handle.prune(keep)).await??;
+    Ok(Json(report).into_response())
 }
 
 /// `GET /api/local/runs/{run}/follow`: a line of JSON for each [`Update`], until the run has ended or the host leaves.

@@ -105,6 +105,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/local/runs", post(local::submit))
         .route("/api/local/retry", post(local::retry))
         .route("/api/local/resume", post(local::resume))
+        .route("/api/local/prune", post(local::prune))
         .route("/api/local/runs/{run}/cancel", post(local::cancel))
         .route("/api/local/runs/{run}/follow", get(local::follow))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such route") })
@@ -118,8 +119,13 @@ fn router(shared: Shared) -> Router {
 }
 
 async fn health(State(shared): State<Shared>) -> Json<Health> {
-    let leaving = shared.handle.is_leaving();
-    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id(), leaving })
+    Json(Health {
+        health: shared.handle.health(),
+        disk: shared.handle.disk_level(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        leaving: shared.handle.is_leaving(),
+    })
 }
 
 /// A page on another name that resolves to this address (DNS rebinding) sends that name.

@@ -121,6 +121,12 @@ pub(super) fn follow(
                 interrupts += 1;
                 context.output.note(if interrupts == 1 { "cancelling; once more to kill at once" } else { "killing" });
                 match session.cancel(run, interrupts > 1, &context.output) {
+                    Err(failure) if failure.unwritable => {
+                        if interrupts > 1 {
+                            return Ok(Ending::Detached);
+                        }
+                        context.output.note(&format!("it cannot be cancelled now: {}; once more to let go of it", failure.message));
+                    }
                     // Its host is just going: what it said last is on its way.
                     Err(failure) if failure.exit == Exit::HostUnreachable => {}
                     answered => answered?,
@@ -136,7 +142,7 @@ fn end(row: Box<RunRow>, interrupted: bool, progress: &mut Progress<'_>) -> Endi
 }
 
 /// What the journal says of a run whose host is gone, if it ended before that.
-fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
+pub(super) fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
     let snapshot = Snapshot::read(workspace).ok()?;
     snapshot.row(run).filter(|row| row.status.is_terminal()).map(Box::new)
 }

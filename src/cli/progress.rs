@@ -7,8 +7,9 @@ use super::output::{Output, Style};
 use crate::host::index::RunRow;
 use crate::host::runfile::RunFile;
 use crate::host::update::{NodeChange, Update};
-use crate::host::views::{Cursor, Line, LogReader, Query, Stream, printable};
+use crate::host::views::{Cursor, Disk, DiskLevel, Line, LogReader, Query, Stream, printable, worst_level};
 use crate::host::workspace::Workspace;
+use crate::host::{HealthStatus, HostHealth};
 use crate::ids::AttemptNumber;
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
@@ -51,12 +52,37 @@ pub(super) struct Progress<'a> {
     /// State and attempt of each node as it was last told: whoever follows is told again how nodes are when it begins, and when the
     /// run goes over to another host.
     told: HashMap<String, (String, bool, Option<AttemptNumber>)>,
+    disk: DiskLevel,
     logs: HashMap<PathBuf, (LogReader, Cursor)>,
+    /// It was told that the host cannot write everything down.
+    unwell: bool,
+}
+
+/// What a change of the host's health means for people; nothing where they need not know. `before`: they were told of trouble.
+pub(super) fn health_text(health: &HostHealth, before: bool) -> Option<String> {
+    let reason = health.reason.as_deref().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
+    match health.status {
+        HealthStatus::Ok if before => Some("the disk takes records again: everything goes on".to_owned()),
+        HealthStatus::Ok | HealthStatus::Healing => None,
+        HealthStatus::DiskFull => Some(format!("warning: the disk is full{reason}: nothing new starts until there is room; modules go on")),
+        HealthStatus::ReadOnly => Some(format!("warning: nothing can be written down{reason}; modules go on, and it is tried again")),
+    }
+}
+
+/// What is to be said of a disk with little space.
+pub(super) fn warning(disk: &Disk) -> String {
+    match disk.level() {
+        DiskLevel::Enough => disk.to_string(),
+        DiskLevel::Low => format!("warning: {disk}"),
+        DiskLevel::Short => {
+            format!("warning: {disk} (host.reserve.disk): make room, `prismq prune` for one; waiting nodes start by themselves then")
+        }
+    }
 }
 
 impl<'a> Progress<'a> {
     pub(super) fn new(output: &'a Output, workspace: &'a Workspace, show: Show) -> Self {
-        Self { output, workspace, show, told: HashMap::new(), logs: HashMap::new() }
+        Self { output, workspace, show, told: HashMap::new(), disk: DiskLevel::Enough, logs: HashMap::new(), unwell: false }
     }
 
     pub(super) fn update(&mut self, update: &Update) {
@@ -65,15 +91,43 @@ impl<'a> Progress<'a> {
             Update::Node(change) => self.node_once(change),
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
+            Update::Host(health) => self.health(health),
+            Update::Disk(disks) => self.disks(disks),
             Update::Ended(row) => self.ended(row),
             Update::Failed { .. } | Update::Leaving => {}
         }
         self.output.flush();
     }
 
+    fn health(&mut self, health: &HostHealth) {
+        if let Some(text) = health_text(health, self.unwell) {
+            self.output.note(&text);
+        }
+        self.unwell = match health.status {
+            HealthStatus::Ok => false,
+            HealthStatus::Healing => self.unwell,
+            HealthStatus::DiskFull | HealthStatus::ReadOnly => true,
+        };
+    }
+
     fn run(&self, row: &RunRow) {
         if row.held && self.show != Show::Quiet {
             self.output.note(&format!("run {} is held: its host is gone; `prismq resume {}` goes on", row.run_id, row.run_id));
+        }
+    }
+
+    /// That nothing starts is said in any case; that little space is left only where nodes are told of.
+    fn disks(&mut self, disks: &[Disk]) {
+        let (before, now) = (self.disk, worst_level(disks));
+        self.disk = now;
+        let talks = matches!(self.show, Show::Nodes | Show::Lines);
+        if before == DiskLevel::Short && now != DiskLevel::Short {
+            self.output.note("there is room on the disk again: nodes start");
+        }
+        if before != now && (now == DiskLevel::Short || (now == DiskLevel::Low && talks)) {
+            for disk in disks.iter().filter(|disk| disk.level() == now) {
+                self.output.note(&warning(disk));
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::summary::status_style;
 use crate::event::RunStatus;
 use crate::host::index::RunRow;
 use crate::host::offline::Snapshot;
+use crate::host::views::DiskLevel;
 use crate::units::DurationMs;
 
 /// Arguments of `runs`.
@@ -75,13 +76,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// What somebody who looks should know of the journal.
+/// What somebody who looks should know of the journal and the disk.
 pub(super) fn warn(snapshot: &Snapshot, output: &Output) {
     if let Some(damage) = &snapshot.damage {
         output.note(&format!("warning: {damage}; what stands before it is shown"));
     }
     for (run, reason) in snapshot.unreadable() {
         output.note(&format!("warning: run {run} cannot be read: {reason}"));
+    }
+    for disk in snapshot.disks().iter().filter(|disk| disk.level() != DiskLevel::Enough) {
+        output.note(&super::progress::warning(disk));
     }
 }
 

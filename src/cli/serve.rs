@@ -9,7 +9,7 @@ use super::Context;
 use super::ending::{self, Who};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::session::{self, Hosting};
+use super::session::{self, Hosting, lock_failure};
 use super::signals::{self, Signal};
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::workspace::Workspace;
@@ -102,7 +102,8 @@ fn wait(hosting: &Hosting, until_idle: bool, signals: &mpsc::Receiver<Signal>) -
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 let busy = hosting.host().handle().remaining().unwrap_or(0) > 0;
                 idle_looks = if busy { 0 } else { idle_looks + 1 };
-                if until_idle && idle_looks >= 2 {
+                // Where old runs are being removed, that is waited for: nobody else may do it for long.
+                if until_idle && idle_looks >= 2 && hosting.host().handle().tidy(IDLE_LOOK).unwrap_or(true) {
                     return true;
                 }
             }
@@ -114,7 +115,7 @@ fn wait(hosting: &Hosting, until_idle: bool, signals: &mpsc::Receiver<Signal>) -
 fn take_lock(workspace: &Workspace) -> Result<Ownership, Failure> {
     let deadline = Instant::now() + LOCK_LIMIT;
     loop {
-        let taken = Ownership::try_take(workspace).map_err(|error| Failure::ours(format!("the lock cannot be taken: {error}")))?;
+        let taken = Ownership::try_take(workspace).map_err(|error| lock_failure(workspace, &error))?;
         if let Some(ownership) = taken {
             return Ok(ownership);
         }
@@ -127,10 +128,11 @@ fn take_lock(workspace: &Workspace) -> Result<Ownership, Failure> {
 }
 
 fn owned(workspace: &Workspace, leaving: bool) -> Failure {
-    let owner = ownership::announced(workspace).map_or_else(
-        || " by a host that does not say where it listens".to_owned(),
-        |address| format!(" by process {}, which listens on 127.0.0.1:{}", address.pid, address.port),
-    );
+    let owner = match (ownership::announced(workspace), ownership::owner(workspace)) {
+        (Some(address), _) => format!(" by process {}, which listens on 127.0.0.1:{}", address.pid, address.port),
+        (None, Some(pid)) => format!(" by process {pid}"),
+        (None, None) => " by a host that does not say where it listens".to_owned(),
+    };
     let help = if leaving {
         "it is leaving, and waits for modules that would be lost with it"
     } else {

@@ -21,6 +21,7 @@ use crate::units::{Bytes, CpuMillis, DurationMs};
 
 pub use local::LocalEngine;
 pub use local::claims::read_claims;
+pub use local::failure::is_transient;
 pub use local::found::{Found, end, look, prevent};
 pub use local::interpreter::{Launch, Resolver, Unavailable};
 pub use local::strangers::{Reaped, reap_strangers};

@@ -1,6 +1,7 @@
 //! One row for each run: what `runs` lists. Rows of finished runs are all that is kept of them in memory and in snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,9 +92,9 @@ impl RunRow {
 const ROW_HEAD: &str = r#"{"run_id":""#;
 
 /// Rows of finished runs, as JSON text: a hundred thousand of them take some 30 MB and need no parsing until somebody looks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Finished {
-    rows: Vec<Box<str>>,
+    rows: Vec<Arc<str>>,
 }
 
 impl Finished {
@@ -108,6 +109,26 @@ impl Finished {
     /// Adds a row as it stands in a snapshot or a record.
     pub fn push_text(&mut self, row: &str) {
         self.rows.push(row.into());
+    }
+
+    /// Forgets runs.
+    pub fn remove(&mut self, runs: &BTreeSet<RunId>) {
+        if !runs.is_empty() {
+            let ids: BTreeSet<&str> = runs.iter().map(RunId::as_str).collect();
+            self.rows.retain(|row| !ids.contains(id_of(row)));
+        }
+    }
+
+    /// Those of these runs that are here.
+    #[must_use]
+    pub fn among(&self, runs: &BTreeSet<RunId>) -> Vec<RunId> {
+        let ids: BTreeMap<&str, &RunId> = runs.iter().map(|run| (run.as_str(), run)).collect();
+        self.ids().filter_map(|id| ids.get(id)).map(|run| RunId::clone(run)).collect()
+    }
+
+    /// All rows, in the order in which the runs ended. Takes some microseconds for each.
+    pub fn rows(&self) -> impl Iterator<Item = RunRow> {
+        self.texts().filter_map(|text| serde_json::from_str(text).ok())
     }
 
     /// All rows as text, in the order in which the runs ended.

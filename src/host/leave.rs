@@ -43,6 +43,8 @@ impl Turn {
             OnExit::Stop => self.world.set_ending(StopHow::Polite),
             OnExit::Kill => self.world.set_ending(StopHow::Kill),
         }
+        self.health.hurry(self.clock.now().mono);
+        self.file_again_now();
         self.attempts()
     }
 
@@ -56,13 +58,14 @@ impl Turn {
         })
     }
 
-    /// Attempts that run.
+    /// Attempts that run. One whose end could not be written down yet does not.
     pub(super) fn attempts(&self) -> Attempts {
         let is_direct = |run: &RunState, node| {
             let last = run.node(node).record().and_then(|record| record.attempts().last());
             last.is_some_and(|last| last.isolation == Isolation::Direct)
         };
         let active = self.world.runs().flat_map(|run| run.active().map(move |node| (run, node)));
+        let active = active.filter(|(run, node)| !self.has_ended_unwritten(run.id(), *node));
         let (mut direct, mut wrapped) = (0, 0);
         for (run, node) in active {
             *(if is_direct(run, node) { &mut direct } else { &mut wrapped }) += 1;

@@ -38,6 +38,9 @@ pub(super) enum RecordError {
     },
 }
 
+/// Kind of the record by which a finished run is forgotten. It is no event of the run: of that nothing is left.
+pub(super) const RUN_PRUNE: &str = "run.prune";
+
 /// Kind of a record for an event.
 #[must_use]
 pub(super) fn kind(event: &Event) -> &'static str {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::health::HostHealth;
 use super::index::RunRow;
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptNumber;
+use crate::resources::Disk;
 use crate::run::NodeStatus;
 use crate::run::view::NodeRow;
 use crate::units::{DurationMs, Timestamp};
@@ -39,9 +41,13 @@ pub enum Update {
         /// What it says.
         message: Option<String>,
     },
+    /// What the host can do has changed.
+    Host(HostHealth),
+    /// How the disks stand that runs write to: when that changes for better or worse, and at first where there is little space.
+    Disk(Vec<Disk>),
     /// The run ended; the last message.
     Ended(Box<RunRow>),
-    /// The host cannot write its journal any more: nothing is started or decided until another host takes over. The last message.
+    /// The host cannot write its journal any more, and will not try again. The last message.
     Failed {
         /// What the disk said.
         reason: String,

@@ -173,6 +173,7 @@ macro_rules! by_hand {
         }
     };
 }
+pub(crate) use by_hand;
 
 by_hand!(
     /// The version of the file format.
