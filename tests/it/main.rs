@@ -11,6 +11,7 @@ mod engine;
 mod exec;
 mod hosts;
 mod kills;
+mod ladder;
 mod logs;
 mod look;
 mod module;
@@ -19,6 +20,7 @@ mod prune;
 #[cfg(unix)]
 mod room;
 mod run;
+mod serve;
 mod stop;
 #[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]
 mod support;
