@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let text = |at: usize| rest.get(at).map_or("", String::as_str);
     match mode.as_str() {
         "exit" => return ExitCode::from(u8::try_from(number(0)).unwrap_or(255)),
+        "exit-code" => std::process::exit(u32::try_from(number(0)).unwrap_or(255).cast_signed()),
         "say" => print!("{}", text(0)),
         "say-both" => say_both(),
         "count-until" => count_until(text(0), number(1), text(2)),
@@ -33,6 +34,11 @@ fn main() -> ExitCode {
         "daemonize" => leak(&["in-a-session"], Stdio::null()),
         "in-a-session" => in_a_session(),
         "many-children" => many_children(number(0)),
+        "family" => family(number(0)),
+        "allocate" => allocate(number(0)),
+        "fork-bomb" => fork_bomb(),
+        "eat-memory" => eat_memory(number(0), text(1)),
+        "reserve-memory" => drop(std::hint::black_box(Vec::<u8>::with_capacity(mebibytes(number(0))))),
         "flood" => flood(number(0), text(1)),
         "half-line" => print!("first\nno end"),
         "invalid-utf8" => put(&[0xff, 0xfe, b'\n', 0, 0x1b, b'[', b'3', b'1', b'm', b'\r', b'x', 0xc3]),
@@ -147,6 +153,56 @@ fn many_children(count: u64) {
     }
     put(b"ready\n");
     wait_for(|| false);
+}
+
+/// A chain of so many processes, each of which says its number and stays.
+fn family(count: u64) {
+    put(format!("{}\n", std::process::id()).as_bytes());
+    if count > 1 {
+        let _ = itself().args(["family", &(count - 1).to_string()]).stdin(Stdio::null()).spawn();
+    }
+    wait_for(|| false);
+}
+
+/// Uses so many MiB of memory; ends with 9 if it is refused.
+fn allocate(mib: u64) {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..mib {
+        let mut piece = Vec::new();
+        if piece.try_reserve_exact(1 << 20).is_err() {
+            std::process::exit(9);
+        }
+        piece.resize(1 << 20, 1);
+        held.push(piece);
+    }
+    put(format!("{}\n", held.len()).as_bytes());
+}
+
+/// Every one of them starts others as fast as it can, each in a session of its own, so that no signal to a group reaches two.
+fn fork_bomb() {
+    #[cfg(unix)]
+    let _ = rustix::process::setsid();
+    let mut born = Vec::new();
+    wait_for(|| {
+        born.extend(itself().arg("fork-bomb").stdin(Stdio::null()).spawn());
+        false
+    });
+}
+
+fn mebibytes(count: u64) -> usize {
+    usize::try_from(count << 20).unwrap_or(0)
+}
+
+/// Uses memory, and holds it unless it is told to exit.
+fn eat_memory(count: u64, then: &str) {
+    let mut eaten = vec![0_u8; mebibytes(count)];
+    for page in eaten.chunks_mut(4096) {
+        page[0] = 1;
+    }
+    std::hint::black_box(&eaten);
+    if then != "exit" {
+        wait_for(|| false);
+    }
 }
 
 /// Writes bytes without a line end, in pieces that no page or pipe size divides.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::HostHealth;
 use crate::host::views::DiskLevel;
 use crate::ids::RunId;
 use crate::units::Timestamp;
@@ -9,8 +10,9 @@ use crate::units::Timestamp;
 /// Answer of `GET /api/health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`.
-    pub status: String,
+    /// What it can do, and why not more.
+    #[serde(flatten)]
+    pub health: HostHealth,
     /// How the disks stand that runs write to; below `enough` there is little space, and at `short` nothing new starts.
     #[serde(default)]
     pub disk: DiskLevel,
@@ -18,6 +20,9 @@ pub struct Health {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// It starts nothing new and ends as soon as it can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Answer to an accepted submission.

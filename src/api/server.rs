@@ -120,10 +120,11 @@ fn router(shared: Shared) -> Router {
 
 async fn health(State(shared): State<Shared>) -> Json<Health> {
     Json(Health {
-        status: "ok".into(),
+        health: shared.handle.health(),
         disk: shared.handle.disk_level(),
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
+        leaving: shared.handle.is_leaving(),
     })
 }
 

@@ -38,13 +38,35 @@ struct Seen {
 /// The process with this number; `None` where there is none.
 #[cfg(target_os = "linux")]
 fn look(pid: u32) -> Option<Seen> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, also parentheses and spaces.
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Seen { started, dead: matches!(state, "Z" | "X" | "x") })
+    let stat = ProcessStat::read(pid)?;
+    Some(Seen { started: stat.started, dead: stat.dead })
+}
+
+/// What Linux tells about a process.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessStat {
+    /// It only waits for its parent to notice its death.
+    pub(crate) dead: bool,
+    /// Its parent; an orphan's is whoever adopted it.
+    pub(crate) parent: u32,
+    /// In ticks since the boot.
+    pub(crate) started: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl ProcessStat {
+    /// Of the process with this number; `None` where there is none.
+    pub(crate) fn read(pid: u32) -> Option<Self> {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything, also parentheses and spaces.
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
+        let dead = matches!(fields.next()?, "Z" | "X" | "x");
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Self { dead, parent, started })
+    }
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
@@ -53,9 +75,10 @@ fn look(pid: u32) -> Option<Seen> {
     rustix::process::test_kill_process(pid).is_ok().then_some(Seen { started: 0, dead: false })
 }
 
-#[cfg(not(unix))]
-fn look(_: u32) -> Option<Seen> {
-    None
+/// There is no process here that is dead and still has its number for others.
+#[cfg(windows)]
+fn look(pid: u32) -> Option<Seen> {
+    crate::win32::started(pid).map(|started| Seen { started, dead: false })
 }
 
 /// The machine as it runs now.
@@ -71,12 +94,18 @@ impl Machine {
     /// This one.
     #[must_use]
     pub fn this() -> Self {
+        #[cfg(target_os = "linux")]
         let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        if cfg!(target_os = "linux") {
-            Self { name: read("/proc/sys/kernel/hostname"), boot: read("/proc/sys/kernel/random/boot_id") }
-        } else {
-            Self::default()
-        }
+        #[cfg(target_os = "linux")]
+        let this = Self { name: read("/proc/sys/kernel/hostname"), boot: read("/proc/sys/kernel/random/boot_id") };
+        #[cfg(windows)]
+        let this = Self {
+            name: crate::win32::computer_name().unwrap_or_default(),
+            boot: crate::win32::boot().map(|boot| format!("{boot:016x}")).unwrap_or_default(),
+        };
+        #[cfg(not(any(target_os = "linux", windows)))]
+        let this = Self::default();
+        this
     }
 }
 
@@ -93,7 +122,7 @@ pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, any(target_os = "linux", windows)))]
 mod tests {
     use super::*;
 
@@ -101,8 +130,9 @@ mod tests {
     fn a_process_is_known_by_number_and_start() {
         let me = ProcessIdentity::of(std::process::id());
         assert!(me.started > 0 && me.is_alive());
+        assert_eq!(ProcessStat::read(me.pid).unwrap().parent, std::os::unix::process::parent_id());
         assert!(!ProcessIdentity { started: me.started + 1, ..me }.is_alive(), "another one with the same number");
-        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let mut child = std::process::Command::new(if cfg!(windows) { "hostname" } else { "/bin/true" }).spawn().unwrap();
         let identity = ProcessIdentity::of(child.id());
         child.wait().unwrap();
         assert!(!identity.is_alive());
@@ -112,6 +142,7 @@ mod tests {
     fn the_machine_is_known() {
         let machine = Machine::this();
         assert_eq!(machine, Machine::this());
-        assert_eq!(machine.boot.len(), 36, "{machine:?}");
+        assert_eq!(machine.boot.len(), if cfg!(windows) { 16 } else { 36 }, "{machine:?}");
+        assert!(!machine.name.is_empty());
     }
 }

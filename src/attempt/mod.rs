@@ -4,6 +4,7 @@
 //! executes attempts) and `host` (which shows what they left).
 
 mod environment;
+mod files;
 mod flat;
 mod folder;
 mod identity;
@@ -16,8 +17,11 @@ mod standing;
 mod stop;
 
 pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
+pub(crate) use files::{lock_for_life, patiently, rename};
 pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
 pub(crate) use folder::{create_private_all, open_private};
+#[cfg(target_os = "linux")]
+pub(crate) use identity::ProcessStat;
 pub use identity::{Machine, ProcessIdentity};
 pub use outputs::{OUTPUT_BYTES_MAX, read_outputs};
 pub use progress::{Progress, ProgressReader};

@@ -111,7 +111,7 @@ impl StartRecord {
         json.text("boot", &self.boot);
         json.text("machine", &self.machine);
         json.number("at_us", self.at.micros());
-        json.optional_text("memory_guard", self.memory_guard.map(guard_name));
+        json.optional_text("memory_guard", self.memory_guard.map(MemoryGuard::as_str));
         json.finish()
     }
 
@@ -172,7 +172,7 @@ impl ExitRecord {
         json.number("system_us", self.system_us);
         json.optional_number("peak_memory", self.peak_memory.map(|bytes| bytes.0));
         json.optional_number("memory_limit", self.memory.map(|(limit, _)| limit.0));
-        json.optional_text("memory_guard", self.memory.map(|(_, guard)| guard_name(guard)));
+        json.optional_text("memory_guard", self.memory.map(|(_, guard)| guard.as_str()));
         json.flag("oom", self.oom);
         json.texts("signals", self.signals.iter().map(String::as_str));
         json.flag("escalated", self.escalated);
@@ -253,17 +253,8 @@ impl ExitHow {
 fn guard(json: &Object) -> io::Result<Option<MemoryGuard>> {
     const ALL: [MemoryGuard; 4] = [MemoryGuard::CgroupV2, MemoryGuard::CgroupV1, MemoryGuard::JobObject, MemoryGuard::Polling];
     match json.optional_text("memory_guard")? {
-        Some(_) => named(json, "memory_guard", &ALL, guard_name).map(Some),
+        Some(_) => named(json, "memory_guard", &ALL, MemoryGuard::as_str).map(Some),
         None => Ok(None),
-    }
-}
-
-fn guard_name(guard: MemoryGuard) -> &'static str {
-    match guard {
-        MemoryGuard::CgroupV2 => "cgroup-v2",
-        MemoryGuard::CgroupV1 => "cgroup-v1",
-        MemoryGuard::JobObject => "job-object",
-        MemoryGuard::Polling => "polling",
     }
 }
 

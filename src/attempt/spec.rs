@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::files::rename;
 use super::flat::{self, Object, Writer};
 use super::folder::open_private;
 use super::identity::sync_folder;
@@ -128,7 +129,7 @@ impl AttemptSpec {
         }
         drop(file);
         if replaces {
-            std::fs::rename(&aside, &path)?;
+            rename(&aside, &path)?;
         }
         if durable { sync_folder(folder) } else { Ok(()) }
     }

@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use super::files::look_at_lock;
 use super::folder::open_private;
 use super::record::{ExitRecord, StartRecord};
 
@@ -51,7 +52,9 @@ pub enum Standing {
 }
 
 /// Looks at a folder. Where the wrapper is dead this also makes sure that none will ever start the attempt: it takes the lock itself for
-/// a moment and leaves a mark, so that a wrapper that comes late refuses to start.
+/// a moment and leaves a mark, so that a wrapper that comes late refuses to start. So it is for attempts that the caller did not start
+/// itself, or whose wrapper he knows to be gone: one that is caught between its claim and its lock, a matter of microseconds, ends here.
+/// To learn whom to signal, [`StartRecord::read`] is enough.
 ///
 /// # Errors
 /// What the system said; [`io::ErrorKind::InvalidData`] for an exit record that is none.
@@ -72,7 +75,7 @@ fn look(folder: &Path) -> io::Result<Option<Standing>> {
     let Some((mut file, name)) = open_start(folder)? else {
         return if folder.join(CLAIM).try_exists()? { seal_claim(folder) } else { Ok(Some(Standing::Unclaimed)) };
     };
-    match file.try_lock_shared() {
+    match look_at_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = Vec::new();
@@ -121,6 +124,20 @@ fn open_start(folder: &Path) -> io::Result<Option<(File, &'static str)>> {
     Ok(None)
 }
 
+impl StartRecord {
+    /// Reads the record of a module that was started; `None` where there is none yet. Says nothing about whether it still runs.
+    ///
+    /// # Errors
+    /// What the system said, or what is wrong with the record.
+    pub fn read(folder: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read_to_string(folder.join(START)) {
+            Ok(text) => Self::decode(&text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn parse_start(text: &[u8]) -> Option<StartRecord> {
     StartRecord::decode(std::str::from_utf8(text).ok()?).ok()
 }
@@ -135,6 +152,7 @@ fn read_exit(folder: &Path) -> io::Result<Option<Box<ExitRecord>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::lock_for_life;
     use super::super::record::tests::{exit, start};
     use super::*;
 
@@ -151,14 +169,16 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "looking at what may still start leaves no trace");
         put(folder, CLAIM, "");
         let file = put(folder, START_ASIDE, "");
-        file.try_lock().unwrap();
+        lock_for_life(&file).unwrap();
         assert_eq!(standing(folder).unwrap(), Standing::Alive(None));
         let before = StartRecord { child: None, ..start() };
         put(folder, START_ASIDE, &before.encode());
         assert_eq!(standing(folder).unwrap(), Standing::Alive(Some(before)));
+        assert_eq!(StartRecord::read(folder).unwrap(), None);
         put(folder, START_ASIDE, &start().encode());
         std::fs::rename(folder.join(START_ASIDE), folder.join(START)).unwrap();
         assert_eq!(standing(folder).unwrap(), Standing::Alive(Some(start())));
+        assert_eq!(StartRecord::read(folder).unwrap(), Some(start()));
         put(folder, EXIT, &exit().encode());
         assert_eq!(standing(folder).unwrap(), Standing::Ended(Box::new(exit())), "the record counts while the wrapper still syncs");
         drop(file);
@@ -217,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), CLAIM, "");
         let other = put(folder.path(), START, &start().encode());
-        other.try_lock_shared().unwrap();
+        look_at_lock(&other).unwrap();
         assert_eq!(standing(folder.path()).unwrap(), Standing::Dead(Some(start())));
     }
 }

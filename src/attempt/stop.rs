@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::files::rename;
 use super::flat::{Object, Writer};
 use super::folder::open_private;
 use super::identity::sync_folder;
@@ -45,7 +46,7 @@ impl StopRequest {
         file.write_all(self.encode().as_bytes())?;
         file.sync_data()?;
         drop(file);
-        std::fs::rename(&aside, folder.join(FILE_NAME))?;
+        rename(&aside, &folder.join(FILE_NAME))?;
         sync_folder(folder)
     }
 

@@ -29,20 +29,28 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Client {
     port: u16,
     token: String,
+    leaving: bool,
 }
 
 impl Client {
     /// A client of the host on this port, if one answers there.
     pub(super) fn connect(port: u16, token: String) -> io::Result<Self> {
-        let client = Self { port, token };
+        let mut client = Self { port, token, leaving: false };
         let ask = async {
             let response = client.send(Method::GET, "/api/health", Bytes::new()).await?;
             let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
             serde_json::from_slice::<Health>(&body).map_err(io::Error::other)
         };
         // The system takes connections for a process that hangs.
-        client.block(async { tokio::time::timeout(CONNECT_LIMIT, ask).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) })?;
+        let health = client
+            .block(async { tokio::time::timeout(CONNECT_LIMIT, ask).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) })?;
+        client.leaving = health.leaving;
         Ok(client)
+    }
+
+    /// Whether the host was about to leave when it was found.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// Submits a run.
@@ -201,10 +209,12 @@ fn failure_of(reply: ErrorReply) -> Failure {
         "invalid" => Exit::Invalid,
         "never_fits" => Exit::NeverFits,
         "conflict" => Exit::Usage,
+        "disk_full" => Exit::RunFailed,
         _ => Exit::HostUnreachable,
     };
     let rendered = reply.rendered;
     let message = if rendered.is_some() { String::new() } else { reply.detail };
     let leaving = reply.error_code == "leaving";
-    Failure { rendered, leaving, help: reply.help, ..Failure::new(exit, message) }
+    let unwritable = matches!(reply.error_code.as_str(), "disk_full" | "read_only");
+    Failure { rendered, leaving, unwritable, help: reply.help, ..Failure::new(exit, message) }
 }

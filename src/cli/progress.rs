@@ -9,6 +9,7 @@ use crate::host::runfile::RunFile;
 use crate::host::update::{NodeChange, Update};
 use crate::host::views::{Cursor, Disk, DiskLevel, Line, LogReader, Query, Stream, printable, worst_level};
 use crate::host::workspace::Workspace;
+use crate::host::{HealthStatus, HostHealth};
 use crate::ids::AttemptNumber;
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
@@ -50,9 +51,22 @@ pub(super) struct Progress<'a> {
     show: Show,
     /// State and attempt of each node as it was last told: whoever follows is told again how nodes are when it begins, and when the
     /// run goes over to another host.
-    told: HashMap<String, (String, Option<AttemptNumber>)>,
+    told: HashMap<String, (String, bool, Option<AttemptNumber>)>,
     disk: DiskLevel,
     logs: HashMap<PathBuf, (LogReader, Cursor)>,
+    /// It was told that the host cannot write everything down.
+    unwell: bool,
+}
+
+/// What a change of the host's health means for people; nothing where they need not know. `before`: they were told of trouble.
+pub(super) fn health_text(health: &HostHealth, before: bool) -> Option<String> {
+    let reason = health.reason.as_deref().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
+    match health.status {
+        HealthStatus::Ok if before => Some("the disk takes records again: everything goes on".to_owned()),
+        HealthStatus::Ok | HealthStatus::Healing => None,
+        HealthStatus::DiskFull => Some(format!("warning: the disk is full{reason}: nothing new starts until there is room; modules go on")),
+        HealthStatus::ReadOnly => Some(format!("warning: nothing can be written down{reason}; modules go on, and it is tried again")),
+    }
 }
 
 /// What is to be said of a disk with little space.
@@ -68,7 +82,7 @@ pub(super) fn warning(disk: &Disk) -> String {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(output: &'a Output, workspace: &'a Workspace, show: Show) -> Self {
-        Self { output, workspace, show, told: HashMap::new(), disk: DiskLevel::Enough, logs: HashMap::new() }
+        Self { output, workspace, show, told: HashMap::new(), disk: DiskLevel::Enough, logs: HashMap::new(), unwell: false }
     }
 
     pub(super) fn update(&mut self, update: &Update) {
@@ -78,15 +92,27 @@ impl<'a> Progress<'a> {
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
             Update::Disk(disks) => self.disks(disks),
+            Update::Host(health) => self.health(health),
             Update::Ended(row) => self.ended(row),
             Update::Failed { .. } | Update::Leaving => {}
         }
         self.output.flush();
     }
 
+    fn health(&mut self, health: &HostHealth) {
+        if let Some(text) = health_text(health, self.unwell) {
+            self.output.note(&text);
+        }
+        self.unwell = match health.status {
+            HealthStatus::Ok => false,
+            HealthStatus::Healing => self.unwell,
+            HealthStatus::DiskFull | HealthStatus::ReadOnly => true,
+        };
+    }
+
     fn run(&self, row: &RunRow) {
         if row.held && self.show != Show::Quiet {
-            self.output.note(&format!("run {} is held: its host died; `prismq resume {}` goes on", row.run_id, row.run_id));
+            self.output.note(&format!("run {} is held: its host is gone; `prismq resume {}` goes on", row.run_id, row.run_id));
         }
     }
 
@@ -107,7 +133,7 @@ impl<'a> Progress<'a> {
 
     fn node_once(&mut self, change: &NodeChange) {
         if change.total <= COMPARED_MAX {
-            let now = (change.status.clone(), change.attempt);
+            let now = (change.status.clone(), change.unkillable, change.attempt);
             if self.told.insert(change.node.clone(), now.clone()) == Some(now) {
                 return;
             }
@@ -135,13 +161,19 @@ impl<'a> Progress<'a> {
         if let Some(folder) = change.folder.as_deref().filter(|_| over) {
             self.new_lines(&change.node, folder, true);
         }
-        if matches!(self.show, Show::Nodes | Show::Lines) {
-            self.node_line(change);
+        match self.show {
+            Show::Nodes | Show::Lines => self.node_line(change),
+            // Whoever waits for nothing but the end has to know why it does not come.
+            Show::Quiet | Show::Output if change.unkillable => {
+                self.output.note(&format!("{}: {}", change.node, printable(change.reason.as_deref().unwrap_or("unkillable"))));
+            }
+            Show::Quiet | Show::Output => {}
         }
     }
 
     fn node_line(&self, change: &NodeChange) {
         let (word, style) = match change.status.as_str() {
+            _ if change.unkillable => ("unkillable", Style::Bad),
             "completed" | "reused" => (change.status.as_str(), Style::Good),
             "failed" => ("failed", Style::Bad),
             "cancelled" => ("cancelled", Style::Warn),

@@ -56,12 +56,12 @@ impl Fanout {
         self.followers.remove(run);
     }
 
-    /// Tells everybody something that is in no record.
+    /// Tells everybody who follows any run.
     pub(super) fn tell_all(&mut self, update: &Update) {
-        let runs: Vec<RunId> = self.followers.keys().cloned().collect();
-        for run in runs {
-            self.send(&run, update);
-        }
+        self.followers.retain(|_, sinks| {
+            sinks.retain(|sink| sink(update.clone()));
+            !sinks.is_empty()
+        });
     }
 
     /// Tells everybody the last thing there is to tell of any run.

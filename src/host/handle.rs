@@ -3,10 +3,13 @@
 //! Every method may be called from any thread and blocks until the host answered; an answer to a change means that it is on the disk.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::disk::Known;
+use super::health::{Board, HealthStatus, HostHealth};
+use super::leave::{Attempts, OnExit};
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
 use super::retry;
@@ -16,6 +19,7 @@ use super::update::Update;
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::ids::RunId;
+use crate::journal::{FailureKind, JournalFailure};
 use crate::resources::Capacity;
 
 /// Why a command was not carried out.
@@ -44,7 +48,10 @@ pub enum CommandError {
     /// The host is leaving or gone.
     #[error("the host is leaving")]
     Gone,
-    /// The journal takes no more records.
+    /// The disk is full: nothing new is accepted until there is room.
+    #[error("the disk is full: {0}")]
+    DiskFull(String),
+    /// The journal takes no records. What was asked for may still come to pass if it heals.
     #[error("the host is read-only: {0}")]
     Journal(String),
     /// What is kept of the run cannot be read.
@@ -55,6 +62,51 @@ pub enum CommandError {
         /// Why.
         reason: String,
     },
+}
+
+impl CommandError {
+    /// What a person can do about it, where that is not plain.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::DiskFull(_) => "make room on the disk; the host then goes on by itself, and running modules are not touched",
+            Self::Journal(_) => "running modules go on and looking works; `.prismq/log/host.log` says more, `prismq journal verify` checks",
+            Self::UnknownRun(_)
+            | Self::UnknownNode { .. }
+            | Self::NotHeld(_)
+            | Self::StillRunning(_)
+            | Self::Refused(_)
+            | Self::Gone
+            | Self::Unreadable { .. } => return None,
+        };
+        Some(help.to_owned())
+    }
+
+    /// A submission that could not be written down since the disk is full is refused as one to a host that knows so already.
+    fn or_full(self) -> Self {
+        match self {
+            Self::Refused(Refused::Disk(error)) if FailureKind::of(&error) == FailureKind::DiskFull => Self::DiskFull(error.to_string()),
+            other => other,
+        }
+    }
+
+    /// The answer to whoever waited for a record when the journal failed.
+    pub(super) fn from_failure(failure: &JournalFailure) -> Self {
+        match failure.kind {
+            FailureKind::DiskFull => Self::DiskFull(failure.to_string()),
+            FailureKind::Io | FailureKind::Tampered | FailureKind::Ended => Self::Journal(failure.to_string()),
+        }
+    }
+
+    /// The answer of a host that can write nothing down; none where it may.
+    fn of_health(health: HostHealth) -> Option<Self> {
+        let reason = health.reason.unwrap_or_default();
+        match health.status {
+            HealthStatus::Ok | HealthStatus::Healing => None,
+            HealthStatus::DiskFull => Some(Self::DiskFull(reason)),
+            HealthStatus::ReadOnly => Some(Self::Journal(reason)),
+        }
+    }
 }
 
 /// An accepted submission.
@@ -95,8 +147,9 @@ pub(super) enum Command {
     LookAtDisks,
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
-    /// Start nothing new, and end the thread when no direct attempt is left. Runs are still accepted where a successor goes on with them.
-    Drain { hand_over: bool, reply: Reply<()> },
+    /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
+    /// them.
+    Leave { on_exit: OnExit, hand_over: bool, reply: Reply<Attempts> },
 }
 
 /// Speaks to a host in this process.
@@ -106,11 +159,24 @@ pub struct Handle {
     capacity: Capacity,
     inbox: mpsc::Sender<Message>,
     disk: Known,
+    board: Board,
+    leaving: Arc<AtomicBool>,
 }
 
 impl Handle {
-    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>) -> Self {
-        Self { workspace, capacity, inbox, disk: Known::default() }
+    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
+        Self { workspace, capacity, inbox, disk: Known::default(), board, leaving: Arc::default() }
+    }
+
+    /// Where the host's loop says what it can do.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// What the host can do at this moment. Never waits for it.
+    #[must_use]
+    pub fn health(&self) -> HostHealth {
+        self.board.shown()
     }
 
     /// Reads the files, checks and pins them, and has the run accepted.
@@ -118,7 +184,10 @@ impl Handle {
     /// # Errors
     /// When it is refused, or the host is leaving.
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
-        let prepared = prepare::prepare(&self.workspace, submit, &self.capacity)?;
+        // Before anything is written for it.
+        CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
+        let prepared =
+            prepare::prepare(&self.workspace, submit, &self.capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         self.accept(prepared, None)
     }
 
@@ -127,15 +196,25 @@ impl Handle {
     /// # Errors
     /// When there is no such run or node, it has not ended, or the host is leaving.
     pub fn retry(&self, request: &Retry) -> Result<Accepted, CommandError> {
-        let (prepared, reuse) = retry::prepare(&self.workspace, request)?;
+        CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
+        let (prepared, reuse) = retry::prepare(&self.workspace, request).map_err(CommandError::or_full)?;
         self.accept(prepared, Some(Box::new(reuse)))
     }
 
     fn accept(&self, mut prepared: Prepared, retry: Option<Box<retry::Reuse>>) -> Result<Accepted, CommandError> {
         let run = prepared.run.clone();
         let notes = std::mem::take(&mut prepared.notes);
-        self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply })?;
-        Ok(Accepted { run, notes })
+        let answer = self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply });
+        match answer {
+            Ok(()) => Ok(Accepted { run, notes }),
+            // Nobody knows whether it was written down.
+            Err(CommandError::Gone) => Err(CommandError::Gone),
+            Err(refused) => {
+                // Nothing of a refused run appears later. What cannot be removed is a folder that no record names.
+                let _ = std::fs::remove_dir_all(self.workspace.run(&run));
+                Err(refused)
+            }
+        }
     }
 
     /// Has a run ended. It may still be ending when this returns; a run that has ended is left as it is.
@@ -170,13 +249,21 @@ impl Handle {
         self.ask(|reply| Command::Remaining { reply })
     }
 
-    /// Starts nothing new from now on; the host ends when its last direct attempt has ended. Followers are told that it leaves. Where it
-    /// hands over, it accepts runs to the last moment, and the successor starts them.
+    /// Starts nothing new from now on; the host ends when there is nothing left for which `on_exit` waits. Followers are told then that
+    /// it leaves. Where it hands over, it accepts runs to the last moment, and the successor starts them. May be called again with
+    /// something more urgent. Gives what runs at this moment.
     ///
     /// # Errors
     /// When the host is gone.
-    pub fn drain(&self, hand_over: bool) -> Result<(), CommandError> {
-        self.ask(|reply| Command::Drain { hand_over, reply })
+    pub fn leave(&self, on_exit: OnExit, hand_over: bool) -> Result<Attempts, CommandError> {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.ask(|reply| Command::Leave { on_exit, hand_over, reply })
+    }
+
+    /// Whether it was told to leave. Never waits for the host.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     pub(super) fn workspace(&self) -> &Workspace {

@@ -22,9 +22,15 @@ pub struct RunRow {
     pub pipeline: Option<String>,
     /// Where it stands.
     pub status: RunStatus,
-    /// Its host died; it waits for `resume`.
+    /// Its host is gone; it waits for `resume`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Number of its nodes that were killed and do not go.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unkillable: u32,
+    /// Why it waits, where that says more than its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was submitted.
     pub created_at: Timestamp,
     /// When its first attempt started.
@@ -53,6 +59,11 @@ pub struct RunRow {
     pub nodes: BTreeMap<String, u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl RunRow {
     /// Name of what ran.
     #[must_use]
@@ -64,6 +75,7 @@ impl RunRow {
     #[must_use]
     pub fn ended(mut self, status: RunStatus, at: Timestamp) -> Self {
         self.status = status;
+        self.reason = None;
         self.completed_at = Some(at);
         self.duration_seconds = self.started_at.map(|started| at.since(started).to_std().as_secs_f64());
         self
@@ -240,6 +252,8 @@ mod tests {
             pipeline: None,
             status: RunStatus::Completed,
             held: false,
+            unkillable: 0,
+            reason: None,
             created_at: Timestamp::from_micros(1),
             started_at: None,
             completed_at: None,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Ending, Exit};
-use crate::event::{EndFacts, FailureCause, LostReason, StopReason};
+use crate::engine::{Ending, Exit, StopHow};
+use crate::event::{EndFacts, FailureCause, LostReason, StopReason, StopSignal};
 use crate::manifest::Module;
 use crate::request::MemoryLimit;
 use crate::units::DurationMs;
@@ -28,7 +28,7 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
     let failure = match (asked.stopping, &ending.exit) {
         // A timeout counts even when the program then ended with 0: it was told to stop in the middle.
         (Some(StopReason::Timeout), _) => Some(FailureCause::Timeout { limit_ms: asked.timeout.unwrap_or_default() }),
-        (Some(StopReason::HostLeaves), _) => Some(FailureCause::Lost { reason: LostReason::HostDied }),
+        (Some(StopReason::HostLeaves), _) => Some(FailureCause::Lost { reason: LostReason::HostLeft }),
         (Some(StopReason::Cancelled | StopReason::OnFailure), _) | (None, Exit::Prevented) => None,
         (None, Exit::Lost(reason)) => Some(FailureCause::Lost { reason: *reason }),
         // One that ended well all the same lost a helper only.
@@ -55,8 +55,19 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         duration_ms: DurationMs(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
         peak_memory: ending.peak_memory,
         memory: ending.memory.map(|(limit, guard)| MemoryLimit { limit, guard }),
+        signals: signals(ending.stop_sent, ending.escalated),
         escalated: ending.escalated,
         leaked: ending.leaked,
+        leaked_pids: ending.leaked_pids,
+    }
+}
+
+fn signals(strongest: Option<StopHow>, escalated: bool) -> Vec<StopSignal> {
+    match strongest {
+        None => Vec::new(),
+        Some(StopHow::Polite) => vec![StopSignal::Term],
+        Some(StopHow::Kill) if escalated => vec![StopSignal::Term, StopSignal::Kill],
+        Some(StopHow::Kill) => vec![StopSignal::Kill],
     }
 }
 

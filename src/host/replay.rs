@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::catalog;
+use super::filing::Unfiled;
 use super::index::Finished;
 use super::prepare::RunHead;
 use super::record::{self, RunEnd};
@@ -67,8 +68,13 @@ struct LiveLine<'a> {
     state: &'a RawValue,
 }
 
-/// The state as lines of a snapshot.
-pub(super) fn snapshot_lines(finished: &Finished, pruning: &BTreeSet<RunId>, world: &World) -> Vec<String> {
+/// The state as lines of a snapshot. Runs whose file is not written yet are in it whole: it can only be made of them.
+pub(super) fn snapshot_lines<'a>(
+    finished: &Finished,
+    pruning: &BTreeSet<RunId>,
+    world: &'a World,
+    unfiled: impl Iterator<Item = &'a Unfiled>,
+) -> Vec<String> {
     let mut lines: Vec<String> = Vec::with_capacity(finished.len() + 8);
     lines.extend(finished.texts().map(str::to_owned));
     // Our own words with string keys: writing them cannot fail.
@@ -78,7 +84,7 @@ pub(super) fn snapshot_lines(finished: &Finished, pruning: &BTreeSet<RunId>, wor
     }
     // What another boot had left was dealt with before this one went on.
     let boot = Some(crate::journal::boot_id().to_owned());
-    for state in world.runs() {
+    for state in world.runs().chain(unfiled.map(Unfiled::state)) {
         let Ok(frozen) = serde_json::value::to_raw_value(&state.freeze()) else { continue };
         lines.extend(
             serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), boot: boot.clone(), state: &frozen })).ok(),
@@ -92,11 +98,22 @@ pub(super) fn snapshot_lines(finished: &Finished, pruning: &BTreeSet<RunId>, wor
 /// # Errors
 /// A record that cannot be read.
 pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: impl Fn(&RunId) -> bool) -> Result<Replayed, Damage> {
+    let (replayed, damage) = replay_to_damage(workspace, history, file_missing);
+    damage.map_or(Ok(replayed), Err)
+}
+
+/// The same up to the first record that cannot be read, and that.
+pub(super) fn replay_to_damage(
+    workspace: &Workspace,
+    history: &History,
+    file_missing: impl Fn(&RunId) -> bool,
+) -> (Replayed, Option<Damage>) {
     let mut replayed = Replayed::default();
+    let mut damage = None;
     read_snapshot(workspace, history, &mut replayed);
-    let ended = read_ends(history, &file_missing, &mut replayed)?;
+    let ended = read_ends(history, &file_missing, &mut replayed, &mut damage);
     for record in history.records_where(|_, run| run.is_some_and(|run| !ended.contains(run))) {
-        let record = record?;
+        let Some(record) = whole(record, &mut damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         if !replayed.unreadable.contains_key(&run) {
             if record.kind == INTENT || !replayed.boots.contains_key(&run) {
@@ -113,7 +130,12 @@ pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: imp
     for run in over {
         replayed.unfiled.extend(replayed.runs.remove_entry(&run));
     }
-    Ok(replayed)
+    (replayed, damage)
+}
+
+/// A record, or the end of what can be told.
+fn whole<'a>(record: Result<Record<'a>, Damage>, damage: &mut Option<Damage>) -> Option<Record<'a>> {
+    record.map_err(|found| *damage = damage.take().filter(|known| known.seq <= found.seq).or(Some(found))).ok()
 }
 
 fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replayed) {
@@ -148,11 +170,16 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
 
 /// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written; those that were pruned are
 /// not told at all.
-fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed: &mut Replayed) -> Result<HashSet<RunId>, Damage> {
+fn read_ends(
+    history: &History,
+    file_missing: &impl Fn(&RunId) -> bool,
+    replayed: &mut Replayed,
+    damage: &mut Option<Damage>,
+) -> HashSet<RunId> {
     let mut ended = HashSet::new();
     let mut ends = Vec::new();
     for record in history.records_where(|kind, _| kind == "run.end" || kind == record::RUN_PRUNE) {
-        let record = record?;
+        let Some(record) = whole(record, damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         if record.kind == record::RUN_PRUNE {
             replayed.pruned.insert(run, record.at);
@@ -179,7 +206,7 @@ fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed
         replayed.unreadable.remove(&run);
         ended.insert(run);
     }
-    Ok(ended)
+    ended
 }
 
 /// One record of a run that is told again.

@@ -113,9 +113,9 @@ impl Turn {
         }
         if let Some(outputs) = reuse.results.get(&path) {
             let event = Event::NodeReused { node, from: reuse.from.clone(), outputs: outputs.clone() };
-            self.commit(run, event);
+            self.commit_or_keep(run, event);
         } else if reuse.only && top {
-            self.commit(run, Event::NodeSkipped { node, because: SkipReason::NotSelected });
+            self.commit_or_keep(run, Event::NodeSkipped { node, because: SkipReason::NotSelected });
         } else {
             for inner in inside(state, node) {
                 self.take_over_node(run, inner, reuse, false);

@@ -10,11 +10,13 @@ use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::Handle;
+use super::health::Board;
 use super::launch::Launcher;
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::prune::Tidying;
 use super::replay::{Replayed, replay};
-use super::turn::{Message, Turn};
+use super::sweep;
+use super::turn::{Ended, Message, Turn};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::engine::{Fact, LocalEngine};
@@ -62,7 +64,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Host {
     handle: Handle,
-    thread: Option<JoinHandle<usize>>,
+    thread: Option<JoinHandle<Ended>>,
     ownership: Ownership,
     settings: Arc<Settings>,
     held: Vec<RunId>,
@@ -74,6 +76,7 @@ impl Host {
     /// # Errors
     /// See [`StartError`]. The lock is free again then.
     pub fn start(workspace: &Workspace, ownership: Ownership, options: StartOptions) -> Result<Self, StartError> {
+        super::limits::survive_file_size_limit();
         let settings = Arc::new(catalog::settings_of(workspace).map_err(StartError::Settings)?);
         let (inbox, messages) = mpsc::channel::<Message>();
         let progress = inbox.clone();
@@ -91,9 +94,13 @@ impl Host {
         }
         let last = opened.history.last_seq();
         drop(opened.history);
+        sweep_after(workspace, &replayed);
+        if !opened.reserve {
+            tracing::warn!("there is no room for the ballast: should the disk be full, nothing more can be written down");
+        }
         let capacity = capacity(&settings);
         let durations = replayed.durations.clone();
-        let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone());
+        let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
         let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let disks = turn.watch.first();
@@ -139,14 +146,13 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Gives the number of runs that are left for a
-    /// successor.
-    pub fn join(mut self) -> usize {
+    /// Waits until the loop has ended (see [`Handle::leave`]) and gives the workspace free. Tells what is left for a successor.
+    pub fn join(mut self) -> Ended {
         let ended = self.thread.take().map(JoinHandle::join);
-        ended.map_or(0, |ended| {
+        ended.map_or_else(Ended::default, |ended| {
             ended.unwrap_or_else(|_| {
                 tracing::error!("the host's thread panicked");
-                0
+                Ended { remaining: 0, unwritten: Some("the host's thread ended by a mistake of ours".to_owned()) }
             })
         })
     }
@@ -183,7 +189,7 @@ fn make_turn(
         workspace: workspace.clone(),
         clock: Clock::start(),
         world: World::new(capacity, durations),
-        timers: Timers::default(),
+        timers: Timers::new(settings.unkillable_after),
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
@@ -194,14 +200,24 @@ fn make_turn(
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
+        health: super::health::Health::default(),
+        board: handle.board().clone(),
+        backlog: Vec::new(),
+        parked: Vec::new(),
         pruning: std::collections::BTreeSet::new(),
         watch: Watch::new(handle, settings.clone()),
         tidying: Tidying::new(settings.retention.into(), handle.clone()),
-        failed: None,
-        draining: false,
+        on_exit: None,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })
+}
+
+/// Removes what earlier hosts left half made.
+fn sweep_after(workspace: &Workspace, replayed: &Replayed) {
+    let open = || replayed.runs.keys().chain(replayed.unfiled.keys());
+    let known = open().chain(replayed.unreadable.keys()).map(RunId::as_str).chain(replayed.finished.ids()).collect();
+    sweep::sweep(workspace, open(), &known);
 }
 
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
@@ -215,8 +231,7 @@ fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<R
         turn.heads.insert(run, head);
     }
     for (run, (state, head)) in replayed.unfiled {
-        turn.filing_runs.insert(run, super::runfile::row(&state, &head));
-        turn.filing.file(state, head);
+        turn.file_run(&run, state, head);
     }
     replayed.boots
 }

@@ -14,6 +14,11 @@ const DECIDING: usize = LINE_MAX + 2;
 /// A line of output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
+    /// Its number, from 1, in the order in which the ends of lines of both streams were read: line ends before its own, and 1. Pieces of
+    /// a long line have its number; what has no line end yet has the one that it would get now. None where telling it would mean
+    /// reading everything before (no index, or one of the first version), and of a gap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     /// When its end was read.
     pub at: Timestamp,
     /// Where it came from.
@@ -23,6 +28,8 @@ pub struct Line {
     pub text: String,
     /// It has no line end: it was cut at [`LINE_MAX`], or the output ended here.
     pub partial: bool,
+    /// It stands for so many bytes that are not on the disk, as its text says; 0 for what the module wrote.
+    pub missing: u64,
 }
 
 /// Gathers the bytes of one stream and gives its lines. Where it cuts depends on the bytes alone.
@@ -50,7 +57,7 @@ impl Assembler {
         self.searched = self.pending.len();
     }
 
-    /// Gives what is left at the end of the stream, with the time at which its last byte was read.
+    /// Gives what is left at the end of the stream, or before a gap, with the time at which its last byte was read.
     pub(super) fn finish(&mut self, mut emit: impl FnMut(Timestamp, String)) {
         let Self { pending: mut rest, at, .. } = std::mem::take(self);
         if rest.len() > LINE_MAX {
@@ -76,7 +83,7 @@ struct Found {
 fn next_line(bytes: &[u8], searched: usize) -> Option<Found> {
     let deciding = &bytes[..bytes.len().min(DECIDING)];
     let from = searched.min(deciding.len());
-    if let Some(end) = deciding[from..].iter().position(|byte| *byte == b'\n') {
+    if let Some(end) = memchr::memchr(b'\n', &deciding[from..]) {
         let end = from + end;
         let content = if deciding[..end].ends_with(b"\r") { end - 1 } else { end };
         if content <= LINE_MAX {
@@ -90,7 +97,7 @@ fn next_line(bytes: &[u8], searched: usize) -> Option<Found> {
 }
 
 /// Length of the bytes without a UTF-8 character that only begins at their end.
-fn character_end(bytes: &[u8]) -> usize {
+pub(super) fn character_end(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let byte = bytes[bytes.len() - back];
         let length = match byte {
@@ -105,6 +112,6 @@ fn character_end(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

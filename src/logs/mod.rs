@@ -1,29 +1,42 @@
 //! Output of one attempt on disk, and the lines that people see of it.
 //!
 //! ```text
-//! stdout.log  stderr.log    the bytes, exactly as the program wrote them
-//! index                     for each chunk, in the order in which they were read: its time, its stream, where it ends
+//! stdout.log  stderr.log      the bytes, exactly as the program wrote them
+//! index                       for each chunk, in the order in which they were read: its time, and how far both streams had come
+//! stdout.log.<byte>  ...      what follows a gap: the tail of a capped log, or what came after the disk had been full
 //! ```
 //!
-//! The bytes are the truth. What is made of them for a view (lines, a split at 64 KiB, replaced bytes that are no UTF-8) is made
-//! by the reader and never written. The index adds time and order; bytes that it does not name (a crash, or a program that writes the
-//! files itself) are shown after those that it does.
+//! The bytes are the truth. What is made of them for a view (lines, a split at 64 KiB, replaced bytes that are no UTF-8, a line for what
+//! is missing) is made by the reader and never written. The index adds time, order and numbers of lines; bytes that it does not name (a
+//! crash, or a program that writes the files itself) are shown after those that it does. Places are those of what the program wrote, kept
+//! or not: the name of a file says where it begins.
+//!
+//! `write`, `append`, `hold`, `cap` and `layout` are all that a writer needs, and a wrapper of one mebibyte can hold them. `walk` gives the
+//! chunks in their order, `place` finds where to begin, `read` and `search` make lines.
 //!
 //! Knows nothing of runs, nodes or processes: a folder is all it is told. `engine` and `attempt` write, `host` reads.
 
+mod append;
+mod cap;
+mod hold;
 mod index;
+mod layout;
 mod lines;
+mod place;
 mod printable;
 mod read;
-mod tail;
+mod search;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod write;
 
 pub use lines::{LINE_MAX, Line};
 pub use printable::printable;
 pub use read::{Cursor, Lines, LogReader, Query};
-pub use write::LogWriter;
+pub use search::{Matches, Needle};
+pub use write::{Kept, LogWriter, Written};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,14 +70,6 @@ impl Stream {
         match self {
             Self::Stdout => "stdout.log",
             Self::Stderr => "stderr.log",
-        }
-    }
-
-    /// Position in an array of both.
-    fn at(self) -> usize {
-        match self {
-            Self::Stdout => 0,
-            Self::Stderr => 1,
         }
     }
 }

@@ -1,23 +1,23 @@
-//! Reading: the chunks in the order of the index, then the bytes that it does not name, made into lines.
+//! Reading: chunks made into lines.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use super::Stream;
-use super::index::Index;
+use super::layout;
 use super::lines::{Assembler, Line};
-use super::tail::{self, Start};
-use crate::units::Timestamp;
+use super::place::{self, Start};
+use super::search::{Matches, Needle};
+use super::walk::{Chunk, Content, Files, Position, Wanted};
+use crate::units::{Bytes, Timestamp};
 
-/// Bytes read at a time.
-pub(super) const PIECE: u64 = 64 << 10;
+/// Bytes of a chunk that are made into lines at a time.
+const PIECE: u64 = 64 << 10;
 /// About so many bytes are read by one [`LogReader::poll`], so that a flood cannot fill the memory of a follower.
 const POLL_MAX: u64 = 1 << 20;
 
-/// Which lines are wanted.
+/// Which lines are wanted. Several conditions: those that fulfil all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Query {
     /// Only the last so many.
@@ -26,6 +26,8 @@ pub struct Query {
     pub stream: Option<Stream>,
     /// Only lines read at this time or later.
     pub since: Option<Timestamp>,
+    /// Only lines with these numbers, the first and the last. See [`Line::number`].
+    pub lines: Option<(u64, u64)>,
 }
 
 impl Query {
@@ -33,8 +35,20 @@ impl Query {
         self.stream.is_none_or(|wanted| wanted == stream)
     }
 
-    fn is_late_enough(self, line: &Line) -> bool {
-        self.since.is_none_or(|since| line.at >= since)
+    /// Whether a line is among the wanted ones, but for `tail`.
+    pub(super) fn takes(self, line: &Line) -> bool {
+        let inside = self.lines.zip(line.number).is_none_or(|((first, last), number)| number >= first && number <= last);
+        self.since.is_none_or(|since| line.at >= since) && inside
+    }
+
+    /// Whether no line from this number on is wanted.
+    pub(super) fn is_over(self, number: Option<u64>) -> bool {
+        self.lines.zip(number).is_some_and(|((_, last), number)| number > last)
+    }
+
+    /// What of the chunks it wants.
+    pub(super) fn wanted(self, unindexed: bool, piece: u64) -> Wanted {
+        Wanted { stream: self.stream, unindexed, counted: self.lines.is_some(), piece }
     }
 }
 
@@ -52,28 +66,48 @@ impl LogReader {
     }
 
     /// The lines that the query wants, merged in the order in which they were read. What is written after this call is not among
-    /// them. A tail is read from the end; there, a line longer than [`LINE_MAX`](super::LINE_MAX) may be cut at other places.
+    /// them. Little more is read than what is wanted: a place is found by the index. A line longer than [`LINE_MAX`](super::LINE_MAX)
+    /// may be cut at other places where its begin is not among what is read.
     ///
     /// # Errors
     /// What the system said.
     pub fn lines(&self, query: Query) -> io::Result<Lines> {
         let mut files = Files::open(&self.folder)?;
-        let start = match (query.tail, query.since) {
-            (Some(count), _) => tail::start_of_tail(&mut files, query, count)?,
-            (None, Some(since)) => tail::start_since(&mut files, query, since)?,
-            (None, None) => Start::default(),
-        };
-        let position = start.position;
-        let mut lines = Lines { files, query, position, assemblers: Default::default(), ready: VecDeque::new(), ended: false };
-        for (stream, half) in Stream::ALL.into_iter().zip(start.halves) {
-            if let Some((at, bytes)) = half.filter(|_| query.wants(stream)) {
-                lines.accept(Chunk { at, stream, bytes });
-            }
-        }
+        let start = place::start(&mut files, query, true)?;
+        let mut lines = Lines { query, gatherer: Gatherer::new(&files), files, position: start.position, ended: false };
+        lines.gatherer.take_halves(start, query);
         if let Some(count) = query.tail {
             lines.keep_last(count)?;
         }
         Ok(lines)
+    }
+
+    /// The lines in which a text is, in their order; each once. `tail` in the query means the last so many of them.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn search(&self, needle: Needle, query: Query) -> io::Result<Matches> {
+        let mut files = Files::open(&self.folder)?;
+        let position = place::place(&mut files, Query { tail: None, ..query }, true)?;
+        Matches::new(files, position, needle, query)
+    }
+
+    /// A cursor before the lines that the query wants; what comes later is wanted too.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn cursor(&self, query: Query) -> io::Result<Cursor> {
+        let mut files = Files::open(&self.folder)?;
+        let start = place::start(&mut files, query, false)?;
+        let mut cursor = Cursor { position: start.position, query: Query { tail: None, ..query }, gatherer: Gatherer::new(&files) };
+        cursor.gatherer.take_halves(start, query);
+        if let Some(count) = query.tail {
+            while self.advance(&mut cursor, false)? {
+                cursor.gatherer.keep_last(count);
+            }
+            cursor.gatherer.keep_last(count);
+        }
+        Ok(cursor)
     }
 
     /// The lines that came since the cursor was last here (a new cursor: from the begin). Gives about a mebibyte at most, so call it
@@ -83,127 +117,135 @@ impl LogReader {
     /// # Errors
     /// What the system said; the cursor stays usable.
     pub fn poll(&self, cursor: &mut Cursor, ended: bool) -> io::Result<Vec<Line>> {
+        while self.advance(cursor, ended)? && cursor.gatherer.ready.is_empty() {}
+        Ok(cursor.gatherer.ready.drain(..).collect())
+    }
+
+    /// Reads on for about a mebibyte; whether there may be more.
+    fn advance(&self, cursor: &mut Cursor, ended: bool) -> io::Result<bool> {
+        let Cursor { position, query, gatherer } = cursor;
         let mut files = Files::open(&self.folder)?;
-        let mut lines = Vec::new();
+        gatherer.cap = files.index.reached_cap();
+        let wanted = query.wanted(ended || files.index.count() == 0, PIECE);
         let mut read = 0;
-        let bare = files.index.is_none();
         while read < POLL_MAX {
-            let Some(chunk) = files.next(&mut cursor.position, Query::default(), ended || bare)? else {
+            let Some(chunk) = files.next(position, wanted)? else {
                 if ended {
-                    finish(&mut cursor.assemblers, &mut |line| lines.push(line));
+                    gatherer.finish(&files, position, *query);
                 }
-                break;
+                return Ok(false);
             };
-            read += chunk.bytes.len() as u64;
-            let assembler = &mut cursor.assemblers[chunk.stream.at()];
-            assembler.feed(&chunk.bytes, chunk.at, |text, partial| lines.push(Line { at: chunk.at, stream: chunk.stream, text, partial }));
+            if let Content::Bytes(bytes) = &chunk.content {
+                read += bytes.len() as u64;
+            }
+            gatherer.take(&chunk, *query);
         }
-        Ok(lines)
+        Ok(true)
     }
 }
 
 /// Where a follower stands.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Cursor {
     position: Position,
+    query: Query,
+    gatherer: Gatherer,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self { position: Position::BEGIN, query: Query::default(), gatherer: Gatherer::default() }
+    }
+}
+
+/// Makes lines of chunks.
+#[derive(Debug, Clone, Default)]
+struct Gatherer {
     assemblers: [Assembler; 2],
+    ready: VecDeque<Line>,
+    cap: Option<u64>,
 }
 
-/// A place in the order of the output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Position {
-    /// The next index entry.
-    pub(super) entry: u64,
-    /// The next byte of each stream.
-    pub(super) bytes: [u64; 2],
-}
+impl Gatherer {
+    fn new(files: &Files) -> Self {
+        Self { cap: files.index.reached_cap(), ..Self::default() }
+    }
 
-/// Some bytes of a stream.
-pub(super) struct Chunk {
-    at: Timestamp,
-    stream: Stream,
-    bytes: Vec<u8>,
-}
+    fn take_halves(&mut self, start: Start, query: Query) {
+        for (stream, half) in Stream::ALL.into_iter().zip(start.halves) {
+            if let Some((at, bytes)) = half.filter(|_| query.wants(stream)) {
+                let newlines = start.position.newlines;
+                let from = start.position.bytes[layout::at(stream)] - bytes.len() as u64;
+                self.take(&Chunk { at, stream, from, newlines, content: Content::Bytes(&bytes) }, query);
+            }
+        }
+    }
 
-/// The files of an attempt, as long as they were when they were opened.
-#[derive(Debug)]
-pub(super) struct Files {
-    pub(super) index: Option<Index>,
-    streams: [Option<File>; 2],
-    pub(super) lengths: [u64; 2],
-    changed: Timestamp,
-    last_at: Timestamp,
-}
+    fn take(&mut self, chunk: &Chunk<'_>, query: Query) {
+        let Chunk { at, stream, newlines, .. } = *chunk;
+        let Self { assemblers, ready, cap } = self;
+        let assembler = &mut assemblers[layout::at(stream)];
+        match chunk.content {
+            Content::Bytes(bytes) => {
+                let mut number = newlines.map(|before| before + 1);
+                assembler.feed(bytes, at, |text, partial| {
+                    let line = Line { number, at, stream, text, partial, missing: 0 };
+                    ready.extend(Some(line).filter(|line| query.takes(line)));
+                    number = number.map(|number| number + u64::from(!partial));
+                });
+            }
+            Content::Missing(missing) => {
+                let number = newlines.map(|before| before + 1);
+                assembler.finish(|at, text| {
+                    let line = Line { number, at, stream, text, partial: true, missing: 0 };
+                    ready.extend(Some(line).filter(|line| query.takes(line)));
+                });
+                ready.push_back(gap(at, stream, missing, *cap));
+            }
+        }
+    }
 
-impl Files {
-    fn open(folder: &Path) -> io::Result<Self> {
-        // The index first: then every byte that it names is within the lengths read after it.
-        let mut index = Index::open(folder)?;
-        let last = index.as_mut().map_or(Ok(None), Index::last)?;
-        let last_at = last.map(|entry| entry.at).unwrap_or_default();
-        let mut files = Self { index, streams: [None, None], lengths: [0, 0], changed: Timestamp::default(), last_at };
+    /// Takes the half lines at the end of both streams, and what is missing there.
+    fn finish(&mut self, files: &Files, position: &mut Position, query: Query) {
+        let number = position.newlines.map(|before| before + 1);
         for stream in Stream::ALL {
-            let file = match File::open(folder.join(stream.file_name())) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let metadata = file.metadata()?;
-            let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let micros = changed.and_then(|passed| i64::try_from(passed.as_micros()).ok()).unwrap_or_default();
-            files.changed = files.changed.max(Timestamp::from_micros(micros));
-            files.lengths[stream.at()] = metadata.len();
-            files.streams[stream.at()] = Some(file);
+            let Self { assemblers, ready, .. } = self;
+            assemblers[layout::at(stream)].finish(|at, text| {
+                let line = Line { number, at, stream, text, partial: true, missing: 0 };
+                ready.extend(Some(line).filter(|line| query.takes(line)));
+            });
         }
-        Ok(files)
+        let at = files.index.last().at;
+        self.ready.extend(files.missing_at_end(position).map(|(stream, missing)| gap(at, stream, missing, self.cap)));
     }
 
-    /// The time given to bytes that no entry names: the last change of the files, or that of the last entry if it is later.
-    pub(super) fn unindexed_at(&self) -> Timestamp {
-        self.changed.max(self.last_at)
+    fn keep_last(&mut self, count: usize) {
+        let surplus = self.ready.len().saturating_sub(count);
+        self.ready.drain(..surplus);
     }
+}
 
-    /// Reads a part of a stream; shorter where the file ends.
-    pub(super) fn read(&mut self, stream: Stream, from: u64, to: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        if let Some(file) = &mut self.streams[stream.at()] {
-            file.seek(SeekFrom::Start(from))?;
-            file.take(to.saturating_sub(from)).read_to_end(&mut bytes)?;
-        }
-        Ok(bytes)
-    }
+/// The line that stands for bytes that are not on the disk.
+fn gap(at: Timestamp, stream: Stream, missing: u64, cap: Option<u64>) -> Line {
+    let why = match cap {
+        Some(cap) => format!("log_cap {}", Bytes(cap)),
+        None => "the disk was full or failed".to_owned(),
+    };
+    let text = format!("[... {} bytes not kept ({why}) ...]", grouped(missing));
+    Line { number: None, at, stream, text, partial: false, missing }
+}
 
-    /// The next bytes after a position, at most [`PIECE`] of them; the position moves on.
-    fn next(&mut self, position: &mut Position, query: Query, unindexed: bool) -> io::Result<Option<Chunk>> {
-        while let Some(entry) = self.index.as_mut().map_or(Ok(None), |index| index.get(position.entry))? {
-            let at = entry.stream.at();
-            if entry.end > self.lengths[at] {
-                // The index survived a power cut that the bytes did not survive. It says nothing more that can be trusted.
-                break;
-            }
-            if query.wants(entry.stream) && position.bytes[at] < entry.end {
-                return self.piece(position, entry.stream, entry.end, entry.at).map(Some);
-            }
-            position.entry += 1;
+/// A number with commas between its thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
         }
-        for stream in Stream::ALL {
-            let end = self.lengths[stream.at()];
-            if unindexed && query.wants(stream) && position.bytes[stream.at()] < end {
-                let at = self.unindexed_at();
-                return self.piece(position, stream, end, at).map(Some);
-            }
-        }
-        Ok(None)
+        text.push(digit);
     }
-
-    fn piece(&mut self, position: &mut Position, stream: Stream, end: u64, at: Timestamp) -> io::Result<Chunk> {
-        let from = position.bytes[stream.at()];
-        let to = end.min(from + PIECE);
-        let bytes = self.read(stream, from, to)?;
-        // Also where the file was cut meanwhile: what is gone is passed over, so that this ends.
-        position.bytes[stream.at()] = to;
-        Ok(Chunk { at, stream, bytes })
-    }
+    text
 }
 
 /// Lines, read as they are asked for.
@@ -212,8 +254,7 @@ pub struct Lines {
     files: Files,
     query: Query,
     position: Position,
-    assemblers: [Assembler; 2],
-    ready: VecDeque<Line>,
+    gatherer: Gatherer,
     ended: bool,
 }
 
@@ -222,36 +263,26 @@ impl Lines {
     fn keep_last(&mut self, count: usize) -> io::Result<()> {
         while !self.ended {
             self.advance()?;
-            let surplus = self.ready.len().saturating_sub(count);
-            self.ready.drain(..surplus);
+            self.gatherer.keep_last(count);
         }
         Ok(())
     }
 
     fn advance(&mut self) -> io::Result<()> {
-        if let Some(chunk) = self.files.next(&mut self.position, self.query, true)? {
-            self.accept(chunk);
-            return Ok(());
+        let Self { files, query, position, gatherer, ended } = self;
+        let chunk = if query.is_over(position.newlines.map(|before| before + 1)) {
+            None
+        } else {
+            files.next(position, query.wanted(true, PIECE))?
+        };
+        match chunk {
+            Some(chunk) => gatherer.take(&chunk, *query),
+            None => {
+                *ended = true;
+                gatherer.finish(files, position, *query);
+            }
         }
-        self.ended = true;
-        let Self { query, assemblers, ready, .. } = self;
-        finish(assemblers, &mut |line| ready.extend(Some(line).filter(|line| query.is_late_enough(line))));
         Ok(())
-    }
-
-    fn accept(&mut self, Chunk { at, stream, bytes }: Chunk) {
-        let Self { query, assemblers, ready, .. } = self;
-        assemblers[stream.at()].feed(&bytes, at, |text, partial| {
-            let line = Line { at, stream, text, partial };
-            ready.extend(Some(line).filter(|line| query.is_late_enough(line)));
-        });
-    }
-}
-
-/// Gives the half lines at the end of both streams.
-fn finish(assemblers: &mut [Assembler; 2], emit: &mut impl FnMut(Line)) {
-    for stream in Stream::ALL {
-        assemblers[stream.at()].finish(|at, text| emit(Line { at, stream, text, partial: true }));
     }
 }
 
@@ -260,7 +291,7 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(line) = self.ready.pop_front() {
+            if let Some(line) = self.gatherer.ready.pop_front() {
                 return Some(Ok(line));
             }
             if self.ended {

@@ -10,6 +10,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::units::Timestamp;
 
+mod cap;
+mod large;
+mod model;
+
 use Stream::{Stderr, Stdout};
 
 fn at(millis: i64) -> Timestamp {
@@ -21,10 +25,18 @@ fn log_of(chunks: &[(Stream, &[u8])]) -> TempDir {
     let dir = TempDir::new().expect("a folder");
     let mut writer = LogWriter::new(dir.path());
     for (number, (stream, bytes)) in (0..).zip(chunks) {
-        writer.write(*stream, bytes, at(number * 10)).expect("it is written");
+        writer.write(*stream, bytes, at(number * 10));
     }
-    writer.finish().expect("it ends");
+    finished(writer);
     dir
+}
+
+/// Ends a log of which everything is kept.
+#[track_caller]
+fn finished(writer: LogWriter) {
+    let written = writer.finish();
+    assert!(written.error.is_none(), "{written:?}");
+    assert_eq!(written.failed(), 0);
 }
 
 fn lines(dir: &Path, query: Query) -> Vec<Line> {
@@ -39,8 +51,8 @@ fn texts(dir: &Path, query: Query) -> Vec<String> {
 fn nothing_is_made_before_the_first_byte() {
     let dir = TempDir::new().expect("a folder");
     let mut writer = LogWriter::new(dir.path());
-    writer.write(Stdout, b"", at(0)).expect("nothing to write");
-    writer.finish().expect("it ends");
+    writer.write(Stdout, b"", at(0));
+    finished(writer);
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
     assert_eq!(texts(dir.path(), Query::default()), [""; 0]);
     assert_eq!(LogReader::open(&dir.path().join("nowhere")).poll(&mut Cursor::default(), true).expect("empty"), []);
@@ -49,13 +61,20 @@ fn nothing_is_made_before_the_first_byte() {
 #[test]
 fn streams_are_merged_in_the_order_in_which_they_were_read() {
     let dir = log_of(&[(Stdout, b"one\ntw"), (Stderr, b"careful\n"), (Stdout, b"o\n"), (Stderr, b"half"), (Stdout, b"three\n")]);
-    let line = |millis, stream, text: &str, partial| Line { at: at(millis), stream, text: text.to_owned(), partial };
+    let line = |number, millis, stream, text: &str, partial| Line {
+        number: Some(number),
+        at: at(millis),
+        stream,
+        text: text.to_owned(),
+        partial,
+        missing: 0,
+    };
     let all = [
-        line(0, Stdout, "one", false),
-        line(10, Stderr, "careful", false),
-        line(20, Stdout, "two", false),
-        line(40, Stdout, "three", false),
-        line(30, Stderr, "half", true),
+        line(1, 0, Stdout, "one", false),
+        line(2, 10, Stderr, "careful", false),
+        line(3, 20, Stdout, "two", false),
+        line(4, 40, Stdout, "three", false),
+        line(5, 30, Stderr, "half", true),
     ];
     assert_eq!(lines(dir.path(), Query::default()), all);
     let query = Query { stream: Some(Stderr), ..Query::default() };
@@ -63,7 +82,11 @@ fn streams_are_merged_in_the_order_in_which_they_were_read() {
     assert_eq!(lines(dir.path(), Query { tail: Some(3), ..Query::default() }), all[2..]);
     assert_eq!(lines(dir.path(), Query { tail: Some(1), ..query }), all[4..]);
     assert_eq!(lines(dir.path(), Query { since: Some(at(15)), ..Query::default() }), all[2..]);
-    assert_eq!(lines(dir.path(), Query { since: Some(at(15)), tail: Some(9), stream: Some(Stdout) }), all[2..4]);
+    assert_eq!(lines(dir.path(), Query { since: Some(at(15)), tail: Some(9), stream: Some(Stdout), lines: None }), all[2..4]);
+    assert_eq!(lines(dir.path(), Query { lines: Some((2, 4)), ..Query::default() }), all[1..4]);
+    assert_eq!(lines(dir.path(), Query { lines: Some((3, 99)), ..query }), all[4..]);
+    assert_eq!(lines(dir.path(), Query { lines: Some((2, 4)), tail: Some(1), ..Query::default() }), all[3..4]);
+    assert_eq!(lines(dir.path(), Query { lines: Some((6, 9)), ..Query::default() }), []);
     assert_eq!(texts(dir.path(), Query { since: Some(at(1000)), ..Query::default() }), [""; 0]);
     assert_eq!(texts(dir.path(), Query { tail: Some(0), ..Query::default() }), [""; 0]);
     assert_eq!(fs::read(dir.path().join("stdout.log")).expect("it is there"), b"one\ntwo\nthree\n");
@@ -71,25 +94,77 @@ fn streams_are_merged_in_the_order_in_which_they_were_read() {
 
 #[test]
 fn the_format_of_the_index_stays() {
-    let dir = log_of(&[(Stdout, b"one\n"), (Stderr, b"x"), (Stdout, b"two\n")]);
-    let entry = |millis, end: [u8; 7], stream: u8| [&at(millis).micros().to_le_bytes()[..], &end, &[stream]].concat();
-    let entries = [entry(0, [4, 0, 0, 0, 0, 0, 0], 0), entry(10, [1, 0, 0, 0, 0, 0, 0], 1), entry(20, [8, 0, 0, 0, 0, 0, 0], 0)];
-    assert_eq!(fs::read(dir.path().join("index")).expect("it is there"), [b"pqindex\x01".to_vec(), entries.concat()].concat());
+    let dir = TempDir::new().expect("a folder");
+    let mut writer = LogWriter::new(dir.path()).capped(Some(1 << 20));
+    for (millis, stream, bytes) in [(0, Stdout, "one\n"), (10, Stderr, "x"), (20, Stdout, "two\n\n")] {
+        writer.write(stream, bytes.as_bytes(), at(millis));
+    }
+    finished(writer);
+    let numbers = |numbers: [i64; 4]| numbers.map(i64::to_le_bytes).concat();
+    let entry = |millis, out, err, newlines| numbers([at(millis).micros(), out, err, newlines]);
+    let head = [b"pqindex\x02".to_vec(), numbers([1 << 20, 0, 0, 0])[..24].to_vec()].concat();
+    let whole = [head, entry(0, 4, 0, 1), entry(10, 4, 1, 1), entry(20, 9, 1, 3)].concat();
+    assert_eq!(fs::read(dir.path().join("index")).expect("it is there"), whole);
+}
+
+/// As the first version of the program wrote it.
+#[test]
+fn an_index_of_the_first_version_is_read() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat/v1/attempt");
+    let expected = [
+        (0, Stdout, "reading 12 frames", Some(1)),
+        (1, Stderr, "warning: slow disk", Some(2)),
+        (2, Stdout, "frame 1 of 12", Some(3)),
+        (2, Stdout, "frame 2 of 12", Some(4)),
+        (3, Stdout, "café \u{fffd}\u{fffd}", Some(5)),
+        (5, Stdout, "done", Some(6)),
+        (4, Stderr, "half a line", Some(7)),
+    ];
+    let seen = |query| lines(&dir, query).into_iter().map(|line| (line.at, line.stream, line.text, line.number)).collect::<Vec<_>>();
+    let wanted = |range: std::ops::Range<usize>, numbered: bool| {
+        let line = |(seconds, stream, text, number): &(i64, Stream, &str, Option<u64>)| {
+            (at(seconds * 1000), *stream, (*text).to_owned(), number.filter(|_| numbered))
+        };
+        expected[range].iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(Query::default()), wanted(0..7, true));
+    assert_eq!(seen(Query { lines: Some((3, 4)), ..Query::default() }), wanted(2..4, true));
+    assert_eq!(seen(Query { since: Some(at(3000)), ..Query::default() }), wanted(4..7, false));
+    assert_eq!(seen(Query { tail: Some(2), ..Query::default() }), wanted(5..7, false));
 }
 
 #[test]
 fn entries_held_back_are_written_by_a_flush() {
     let dir = TempDir::new().expect("a folder");
     let mut writer = LogWriter::new(dir.path());
-    let length = || fs::metadata(dir.path().join("index")).expect("it is there").len();
-    for millis in 0..4 {
-        writer.write(Stdout, b"x\n", at(millis)).expect("it is written");
+    let entries = || (fs::metadata(dir.path().join("index")).expect("it is there").len() - 32) / 32;
+    for millis in [0, 1, 2] {
+        writer.write(Stdout, b"x\n", at(millis));
+        writer.write(Stderr, b"x\n", at(millis));
     }
-    assert_eq!(length(), 8 + 16, "the first at once, the others within a few milliseconds together");
-    writer.flush().expect("it is written");
-    assert_eq!(length(), 8 + 4 * 16);
-    writer.write(Stdout, b"x\n", at(100)).expect("it is written");
-    assert_eq!(length(), 8 + 5 * 16, "after a pause at once");
+    assert_eq!(entries(), 1, "the first at once, the others within a few milliseconds together");
+    writer.flush();
+    assert_eq!(entries(), 6);
+    for millis in [100, 101, 102, 103, 104] {
+        writer.write(Stdout, b"x\n", at(millis));
+    }
+    assert_eq!(entries(), 7, "after a pause at once");
+    writer.write(Stdout, b"x\n", at(106));
+    assert_eq!(entries(), 9, "chunks of one stream within that time share an entry");
+    let times: Vec<_> = lines(dir.path(), Query { tail: Some(6), ..Query::default() }).iter().map(|line| line.at).collect();
+    assert_eq!(times, [100, 104, 104, 104, 104, 106].map(at));
+}
+
+#[test]
+fn f21_times_never_decrease() {
+    let dir = TempDir::new().expect("a folder");
+    let mut writer = LogWriter::new(dir.path());
+    for millis in [1000, 500, 2000] {
+        writer.write(Stdout, b"x\n", at(millis));
+    }
+    finished(writer);
+    let times: Vec<_> = lines(dir.path(), Query::default()).iter().map(|line| line.at).collect();
+    assert_eq!(times, [1000, 1000, 2000].map(at));
 }
 
 #[test]
@@ -169,12 +244,17 @@ fn a_program_that_writes_its_files_itself_is_followed() {
 
 #[test]
 fn an_index_that_cannot_be_right_costs_times_and_no_bytes() {
-    let change: [fn(&Path); 4] = [
-        // Ahead of the bytes, as after a power cut.
-        |dir| append(dir, "index", &index::Entry { at: at(0), stream: Stdout, end: 4000 }.encode()),
-        |dir| append(dir, "index", &[9; index::ENTRY]),
-        |dir| fs::write(dir.join("index"), b"pqindex\x02later").expect("it is written"),
+    let change: [fn(&Path); 5] = [
+        |dir| append(dir, "index", &[0; 64]),
+        |dir| append(dir, "index", &[9; 64]),
+        |dir| fs::write(dir.join("index"), b"pqindex\x03later").expect("it is written"),
         |dir| fs::write(dir.join("index"), b"pq").expect("it is written"),
+        // A flipped bit in the middle: far beyond the end.
+        |dir| {
+            let mut index = fs::read(dir.join("index")).expect("it is there");
+            index[32 + 8 + 2] ^= 4;
+            fs::write(dir.join("index"), index).expect("it is written");
+        },
     ];
     for change in change {
         let dir = log_of(&[(Stdout, b"one\ntwo\n"), (Stderr, b"err\n")]);
@@ -185,14 +265,41 @@ fn an_index_that_cannot_be_right_costs_times_and_no_bytes() {
 }
 
 #[test]
-fn a_second_writer_goes_on_behind_the_first() {
-    let dir = log_of(&[(Stdout, b"one\ntw")]);
-    append(dir.path(), "index", b"torn");
+fn bytes_that_a_power_cut_took_are_told_of() {
+    let dir = log_of(&[(Stdout, b"one\ntwo\n"), (Stderr, b"err\n"), (Stdout, b"three\n")]);
+    fs::OpenOptions::new().write(true).open(dir.path().join("stdout.log")).and_then(|file| file.set_len(6)).expect("it is cut");
+    let told = "[... 8 bytes not kept (the disk was full or failed) ...]";
+    assert_eq!(texts(dir.path(), Query::default()), ["one", "err", "tw", told]);
+    assert_eq!(texts(dir.path(), Query { stream: Some(Stderr), ..Query::default() }), ["err"]);
+}
+
+/// F-39: the program that wrote it was killed between any two writes, or in the middle of one.
+#[test]
+fn f39_a_log_is_readable_wherever_its_writer_died() {
+    let dir = log_of(&[(Stdout, b"one\ntw"), (Stderr, b"err\n"), (Stdout, b"o\nthree\n")]);
+    let whole = fs::read(dir.path().join("index")).expect("it is there");
+    for length in 0..=whole.len() {
+        fs::write(dir.path().join("index"), &whole[..length]).expect("it is cut");
+        let mut seen = texts(dir.path(), Query::default());
+        let tail = texts(dir.path(), Query { tail: Some(2), ..Query::default() });
+        assert_eq!(tail, seen[2..], "cut at {length}");
+        let range = texts(dir.path(), Query { lines: Some((2, 3)), ..Query::default() });
+        assert_eq!(range, seen[1..3], "cut at {length}");
+        seen.sort();
+        assert_eq!(seen, ["err", "one", "three", "two"], "cut at {length}");
+    }
+}
+
+#[test]
+fn a_second_writer_leaves_the_log_as_it_is() {
+    let dir = log_of(&[(Stdout, b"one\n")]);
     let mut writer = LogWriter::new(dir.path());
-    writer.write(Stderr, b"err\n", at(100)).expect("it is written");
-    writer.write(Stdout, b"o\n", at(110)).expect("it is written");
-    writer.finish().expect("it ends");
-    assert_eq!(texts(dir.path(), Query::default()), ["one", "err", "two"]);
+    writer.write(Stdout, b"two\n", at(100));
+    writer.write(Stdout, b"three\n", at(200));
+    let written = writer.finish();
+    assert_eq!((written.stdout.written, written.stdout.failed, written.stdout.kept()), (10, 10, 0));
+    assert_eq!(written.error.map(|error| error.kind()), Some(std::io::ErrorKind::AlreadyExists));
+    assert_eq!(texts(dir.path(), Query::default()), ["one"]);
 }
 
 #[cfg(unix)]
@@ -208,118 +315,8 @@ fn a33_a40_logs_are_private_and_never_written_through_a_link() {
     let target = dir.path().join("precious");
     fs::write(&target, "kept").expect("it is written");
     std::os::unix::fs::symlink(&target, dir.path().join("stdout.log")).expect("a link");
-    assert!(LogWriter::new(dir.path()).write(Stdout, b"x", at(0)).is_err());
+    let mut writer = LogWriter::new(dir.path());
+    writer.write(Stdout, b"x", at(0));
+    assert_eq!(writer.finish().failed(), 1);
     assert_eq!(fs::read_to_string(target).expect("it is there"), "kept");
-}
-
-/// A reader that took more than the end of this file would not come back.
-#[cfg(unix)]
-#[test]
-fn a_tail_reads_only_the_end() {
-    for with_index in [true, false] {
-        let dir = TempDir::new().expect("a folder");
-        let file = fs::File::create(dir.path().join("stdout.log")).expect("it is made");
-        if file.set_len(1 << 40).is_err() {
-            eprintln!("skipped: no file of a tebibyte can be made here");
-            return;
-        }
-        let mut writer = LogWriter::new(dir.path());
-        writer.write(Stdout, b"\n", at(0)).expect("it is written");
-        for number in 0..5000 {
-            writer.write(Stdout, format!("line {number}\n").as_bytes(), at(number)).expect("it is written");
-        }
-        writer.write(Stderr, b"end\n", at(5000)).expect("it is written");
-        writer.finish().expect("it ends");
-        if !with_index {
-            fs::remove_file(dir.path().join("index")).expect("it is removed");
-        }
-        let tail = texts(dir.path(), Query { tail: Some(3), ..Query::default() });
-        assert_eq!(tail, ["line 4998", "line 4999", "end"]);
-        if with_index {
-            let since = texts(dir.path(), Query { since: Some(at(4998)), ..Query::default() });
-            assert_eq!(since, ["line 4998", "line 4999", "end"]);
-        }
-    }
-}
-
-/// The lines of a stream by the rule as it is documented, without regard to speed.
-fn expected(mut bytes: &[u8]) -> Vec<(String, bool)> {
-    let mut lines = Vec::new();
-    while !bytes.is_empty() {
-        let end = bytes.iter().position(|byte| *byte == b'\n');
-        let content = match end {
-            Some(end) if bytes[..end].ends_with(b"\r") => end - 1,
-            Some(end) => end,
-            None => bytes.len(),
-        };
-        let (text, taken, partial) =
-            if content > LINE_MAX { (LINE_MAX, LINE_MAX, true) } else { (content, end.map_or(content, |end| end + 1), end.is_none()) };
-        lines.push((String::from_utf8_lossy(&bytes[..text]).into_owned(), partial));
-        bytes = &bytes[taken..];
-    }
-    lines
-}
-
-fn of_stream(lines: &[Line], stream: Stream) -> Vec<(String, bool)> {
-    lines.iter().filter(|line| line.stream == stream).map(|line| (line.text.clone(), line.partial)).collect()
-}
-
-/// Bytes with many line ends of both kinds, and without characters of several bytes (they are cut elsewhere: see F-44).
-fn output() -> impl Strategy<Value = Vec<u8>> {
-    let byte = prop_oneof![4 => Just(b'\n'), 2 => Just(b'\r'), 10 => any::<u8>().prop_map(|byte| if byte < 0xc0 { byte } else { b'x' })];
-    let part = prop_oneof![8 => prop::collection::vec(byte, 0..40), 1 => (0_usize..140_000).prop_map(|length| vec![b'l'; length])];
-    prop::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    /// However the streams are cut into chunks and whenever a follower looks, each stream gives the same lines, and a tail gives the
-    /// last of them.
-    #[test]
-    fn chunks_do_not_matter(
-        out in output(),
-        err in output(),
-        cuts in prop::collection::vec((any::<bool>(), 1_usize..9000, any::<bool>(), 0_i64..9), 1..200),
-        tail in 0_usize..30,
-    ) {
-        let dir = TempDir::new().expect("a folder");
-        let mut writer = LogWriter::new(dir.path());
-        let reader = LogReader::open(dir.path());
-        let mut cursor = Cursor::default();
-        let (mut followed, mut time) = (Vec::new(), 0);
-        let mut left = [out.as_slice(), err.as_slice()];
-        for (second, length, look, pause) in cuts.into_iter().chain([(false, usize::MAX, false, 0), (true, usize::MAX, false, 0)]) {
-            let stream = if second { Stderr } else { Stdout };
-            let (chunk, rest) = left[stream.at()].split_at(length.min(left[stream.at()].len()));
-            left[stream.at()] = rest;
-            time += pause;
-            writer.write(stream, chunk, at(time)).expect("it is written");
-            if look {
-                followed.extend(reader.poll(&mut cursor, false).expect("it reads"));
-            }
-        }
-        writer.finish().expect("it ends");
-        loop {
-            let more = reader.poll(&mut cursor, true).expect("it reads");
-            if more.is_empty() {
-                break;
-            }
-            followed.extend(more);
-        }
-        let all = lines(dir.path(), Query::default());
-        for (stream, bytes) in [(Stdout, &out), (Stderr, &err)] {
-            prop_assert_eq!(of_stream(&all, stream), expected(bytes));
-            prop_assert_eq!(of_stream(&followed, stream), expected(bytes));
-            let only: Vec<_> = all.iter().filter(|line| line.stream == stream).cloned().collect();
-            prop_assert_eq!(lines(dir.path(), Query { stream: Some(stream), ..Query::default() }), only);
-        }
-        if all.iter().all(|line| line.text.len() < LINE_MAX) {
-            let last = &all[all.len().saturating_sub(tail)..];
-            prop_assert_eq!(lines(dir.path(), Query { tail: Some(tail), ..Query::default() }), last);
-            let since = at(time / 2);
-            let later: Vec<_> = all.iter().filter(|line| line.at >= since).cloned().collect();
-            prop_assert_eq!(lines(dir.path(), Query { since: Some(since), ..Query::default() }), later);
-        }
-    }
 }

@@ -82,8 +82,10 @@ fn done(outputs: Value) -> EndFacts {
         duration_ms: DurationMs(5),
         peak_memory: None,
         memory: None,
+        signals: Vec::new(),
         escalated: false,
         leaked: false,
+        leaked_pids: Vec::new(),
     }
 }
 

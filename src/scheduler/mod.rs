@@ -16,6 +16,8 @@ mod durations;
 mod effect;
 mod explain;
 #[cfg(test)]
+mod ladder;
+#[cfg(test)]
 mod property;
 mod room;
 mod settle;

@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::resources::{Capacity, Disk, DiskLevel, Held};
 use crate::run::{IllegalEvent, RunState};
 
-use super::Durations;
+use super::{Durations, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
 #[derive(Debug, Clone)]
@@ -20,6 +20,7 @@ pub struct World {
     durations: Durations,
     accepting: bool,
     disks: Vec<Disk>,
+    ending: Option<StopHow>,
     /// The sums below follow from the runs.
     held: Held,
     running: BTreeMap<ModuleId, u32>,
@@ -41,6 +42,7 @@ impl World {
             durations,
             accepting: true,
             disks: Vec::new(),
+            ending: None,
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
@@ -194,6 +196,17 @@ impl World {
     #[must_use]
     pub fn wants_start(&self) -> bool {
         !self.startable.is_empty()
+    }
+
+    /// Ends all attempts: the host leaves and was told to leave nothing running. It only moves up, from politely to at once.
+    pub fn set_ending(&mut self, how: StopHow) {
+        self.ending = self.ending.max(Some(how));
+    }
+
+    /// Whether all attempts are to end, and how.
+    #[must_use]
+    pub fn ending(&self) -> Option<StopHow> {
+        self.ending
     }
 
     /// Changes what there is. Attempts that run keep what they hold.

@@ -19,7 +19,7 @@ use crate::manifest::{
 };
 use crate::request::PythonChoice;
 use crate::tree::{NodeRef, Tree};
-use crate::units::{Amount, Bytes, CpuMillis};
+use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 pub use pattern::Pattern;
 pub use retention::{RETENTION_KEYS, Retention};
@@ -39,6 +39,9 @@ pub const RESERVE_MEMORY_LEAST: Bytes = Bytes(1 << 30);
 /// Share of the memory kept, one part in so many (5 %), where that is more than [`RESERVE_MEMORY_LEAST`].
 const RESERVE_MEMORY_SHARE: u64 = 20;
 
+/// How long a killed process may take to go where nothing is said. The kill takes milliseconds; what is still there after a minute hangs
+/// in a driver or waits for a disk that does not answer.
+pub const UNKILLABLE_AFTER_DEFAULT: DurationMs = DurationMs(60_000);
 /// Most that is kept free of a file system where nothing is said: room for journal, logs and the person, of however large a disk.
 pub const RESERVE_DISK_MOST: Bytes = Bytes(1 << 30);
 
@@ -49,7 +52,7 @@ const RESERVE_DISK_SHARE: u64 = 50;
 pub const SETTINGS_KEYS: [&str; 6] = ["format", "host", "roots", "pipelines", "defaults", "retention"];
 
 /// Keys under `host:`.
-pub const HOST_KEYS: [&str; 5] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir"];
+pub const HOST_KEYS: [&str; 7] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after"];
 
 /// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
 pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
@@ -92,6 +95,10 @@ pub struct Settings {
     pub reserve_disk: Option<Bytes>,
     /// Where the folders of runs lie, absolute; none: in the state folder.
     pub runs_dir: Option<PathBuf>,
+    /// The state may lie on storage that other machines share, although its locks and renames may not hold.
+    pub shared_state: bool,
+    /// How long a killed attempt may take to go before it is shown as one that cannot be killed.
+    pub unkillable_after: DurationMs,
     /// Folders outside the workspace whose scripts may run, absolute.
     pub roots: Vec<PathBuf>,
     /// Which files are pipelines that can be listed and started by name, relative to the workspace.
@@ -112,6 +119,8 @@ impl Default for Settings {
             reserve_memory: None,
             reserve_disk: None,
             runs_dir: None,
+            shared_state: false,
+            unkillable_after: UNKILLABLE_AFTER_DEFAULT,
             roots: Vec::new(),
             pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
             defaults: Defaults::default(),
@@ -185,6 +194,8 @@ impl Settings {
         if let (Some(path), Some(node)) = (host.filled_text("runs_dir", diagnostics), host.raw("runs_dir")) {
             self.runs_dir = read_path(path, node, folder, diagnostics);
         }
+        self.shared_state = host.boolean("shared_state", diagnostics).unwrap_or(self.shared_state);
+        self.unkillable_after = host.duration("unkillable_after", diagnostics).unwrap_or(self.unkillable_after);
     }
 
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -259,7 +270,6 @@ fn read_pattern(text: &str, node: NodeRef<'_>, diagnostics: &mut Diagnostics) ->
 mod tests {
     use super::*;
     use crate::diagnostics::Source;
-    use crate::units::DurationMs;
     use crate::yaml::{Format, Limits, read};
 
     const FOLDER: &str = if cfg!(windows) { "C:\\w" } else { "/w" };
@@ -280,6 +290,8 @@ host:
   capacity: {cpus: 6, memory: auto, youtube-api: 4}
   reserve: {memory: 2GiB, disk: 5GiB}
   runs_dir: ../shared/runs
+  shared_state: true
+  unkillable_after: 90s
 roots: [../tools, modules]
 pipelines: ['flows/*.yaml']
 retention: {keep_days: 30, keep_size: null}
@@ -289,8 +301,10 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         let folder = Path::new(FOLDER);
         assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
+        assert_eq!(settings.unkillable_after, DurationMs(90_000));
         assert_eq!(settings.roots, [lexically_joined(folder, Path::new("../tools")), folder.join("modules")]);
         assert_eq!(settings.runs_dir, Some(lexically_joined(folder, Path::new("../shared/runs"))));
+        assert!(settings.shared_state);
         assert_eq!(
             (settings.disk_reserve(Bytes(1)), settings.retention),
             (Bytes(5 << 30), Retention { keep_days: Some(30), keep_size: None })

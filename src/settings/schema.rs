@@ -55,6 +55,12 @@ pub struct HostFile {
     /// Where the folders of runs lie, on shared storage perhaps. Lock and journal stay in the state folder.
     #[schemars(extend("default" = ".prismq/runs"))]
     pub runs_dir: Option<String>,
+    /// Whether the state may lie on storage that other machines share (NFS, SMB), although its locks and renames may not hold.
+    #[schemars(extend("default" = false))]
+    pub shared_state: Option<bool>,
+    /// How long a killed process may take to go before it is shown as unkillable. What it holds stays held in any case.
+    #[schemars(extend("default" = "1m"))]
+    pub unkillable_after: Option<DurationMs>,
 }
 
 /// What may be handed out. Besides these keys, any counted resource with its amount, such as `youtube-api: 4`.

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::attempt::{CLAIM, START, START_ASIDE, StartRecord, open_private};
+use crate::attempt::{CLAIM, START, START_ASIDE, StartRecord, lock_for_life, open_private, rename};
 
 /// A claimed attempt. The lock is held as long as this lives.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Claim {
             return Ok(None);
         }
         let Some(file) = make(&folder.join(START_ASIDE))? else { return Ok(None) };
-        match file.try_lock() {
+        match lock_for_life(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
@@ -43,7 +43,7 @@ impl Claim {
     pub(super) fn started(&mut self, record: &StartRecord) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(record.encode().as_bytes())?;
-        std::fs::rename(self.folder.join(START_ASIDE), self.folder.join(START))
+        rename(&self.folder.join(START_ASIDE), &self.folder.join(START))
     }
 
     /// Makes the start durable. Of use only for modules that live on for a while: then a power cut leaves who ran, and since when.
@@ -92,7 +92,7 @@ mod tests {
         make(&folder.path().join(CLAIM)).unwrap().unwrap();
         let late = make(&folder.path().join(START_ASIDE)).unwrap().unwrap();
         assert_eq!(standing(folder.path()).unwrap(), Standing::NeverStarted);
-        late.try_lock().unwrap();
+        lock_for_life(&late).unwrap();
         assert!(late.metadata().unwrap().len() > 0, "the mark by which it refuses");
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::attempt::{EXIT, EXIT_ASIDE, ExitRecord, open_private};
+use crate::attempt::{EXIT, EXIT_ASIDE, ExitRecord, open_private, rename};
 
 /// Pause before the record is tried again, growing to the second one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ fn write(folder: &Path, text: &str) -> io::Result<()> {
         return Err(error);
     }
     drop(file);
-    std::fs::rename(&aside, folder.join(EXIT))
+    rename(&aside, &folder.join(EXIT))
 }
 
 /// Makes the record's name durable. After the report: the host goes on meanwhile, and has a durable record of its own.

@@ -52,6 +52,12 @@ impl Ladder {
         Step::Kill
     }
 
+    /// There is no way to ask here: nobody is made to wait for an answer that cannot come.
+    pub(super) fn cannot_ask(&mut self) -> Step {
+        self.asked = false;
+        self.kill()
+    }
+
     fn ask(&mut self, grace: Duration, now: Instant) -> Step {
         if self.killing {
             return Step::Nothing;
@@ -141,6 +147,15 @@ mod tests {
         assert_eq!(ladder.signalled(now), Step::Kill);
         assert_eq!(ladder.signalled(now), Step::Nothing);
         assert_eq!(ladder.request(polite(1), now), Step::Nothing, "nobody is asked who is being killed");
+    }
+
+    #[test]
+    fn who_cannot_be_asked_is_killed_at_once() {
+        let now = Instant::now();
+        let mut ladder = Ladder::new(SECOND);
+        assert_eq!(ladder.request(polite(5), now), Step::Ask);
+        assert_eq!(ladder.cannot_ask(), Step::Kill);
+        assert_eq!((ladder.has_escalated(), ladder.signals(), ladder.next()), (false, vec!["KILL".to_owned()], None));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::claim::Claim;
 use super::ladder::{Ladder, Step};
 use super::pump::Pump;
 use super::reporter::Reporter;
-use super::system::{self, Guard, Process, Signals, Usage};
+use super::system::{self, Guard, Process, Signals};
 use super::{DONE, NOT_RECORDED, REFUSED, ending, wall_clock};
 use crate::attempt::{
     AttemptSpec, ExitHow, ExitRecord, Machine, ProcessIdentity, StartRecord, StopAs, StopRequest, StreamTotals, open_private,
@@ -91,9 +91,10 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
     };
     claim.starting(&record).map_err(|error| failed("the start cannot be recorded", &error))?;
     let begun = Instant::now();
-    let spawned = Process::spawn(command, signals);
+    let spawned = Process::spawn(command, signals, &guard);
     guard.leave();
     let process = spawned.map_err(|error| ExitHow::SpawnFailed { errno: error.raw_os_error().unwrap_or(0), message: error.to_string() })?;
+    system::offer_to_oom(process.id());
     record.child = Some(ProcessIdentity::of(process.id()));
     // The module runs, whatever happens to its record: the one written before is enough to find it.
     let _ = claim.started(&record);
@@ -102,7 +103,7 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
         folder,
         claim,
         reporter: &mut order.reporter,
-        pump: Pump::new(folder),
+        pump: Pump::new(folder, spec.log_cap),
         ladder: Ladder::new(Duration::from_millis(spec.grace.0)),
         spec,
         guard,
@@ -221,7 +222,11 @@ impl Life<'_> {
     fn take(&mut self, step: Step, now: Instant) {
         match step {
             Step::Nothing => {}
-            Step::Ask => self.process.ask(),
+            Step::Ask if self.process.ask() => {}
+            Step::Ask => {
+                let step = self.ladder.cannot_ask();
+                self.take(step, now);
+            }
             Step::Kill => self.phase = Phase::Killing { next: now, pause: ROUND },
         }
     }
@@ -288,7 +293,7 @@ impl Life<'_> {
 
     fn finish(self) -> ExitRecord {
         let ended = wall_clock();
-        let usage = Usage::of_children();
+        let usage = self.process.usage();
         let (mut streams, log_error) = self.pump.finish();
         if self.spec.capture == Capture::Raw {
             let written = |stream: Stream| self.folder.join(stream.file_name()).metadata().map_or(0, |file| file.len());

@@ -24,8 +24,8 @@ mod sys;
 #[cfg(unix)]
 #[path = "unix/mod.rs"]
 mod system;
-#[cfg(not(unix))]
-#[path = "elsewhere.rs"]
+#[cfg(windows)]
+#[path = "windows.rs"]
 mod system;
 
 use std::ffi::OsString;

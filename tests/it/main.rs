@@ -5,11 +5,14 @@
 mod adopt;
 mod again;
 mod crash;
-#[cfg(unix)]
+mod damage;
 mod disk;
 mod engine;
 mod exec;
+#[cfg(unix)]
+mod free_disk;
 mod hosts;
+mod kills;
 mod look;
 mod module;
 mod nodes;
@@ -18,3 +21,4 @@ mod run;
 mod stop;
 mod support;
 mod validate;
+mod wrapper;

@@ -2,7 +2,6 @@
 //!
 //! A log that cannot be written never hinders the module: its pipe is drained all the same, and what was lost is counted.
 
-use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::{Fact, LogLost, Sink};
@@ -22,20 +21,17 @@ pub(super) struct Capture<'a> {
     bytes: u64,
     announced: u64,
     last: Option<Instant>,
-    lost: Option<LogLost>,
 }
 
 impl<'a> Capture<'a> {
     pub(super) fn new(id: &'a AttemptId, folder: &AttemptFolder, sink: &'a Sink) -> Self {
-        Self { id, sink, logs: LogWriter::new(folder.path()), bytes: 0, announced: 0, last: None, lost: None }
+        Self { id, sink, logs: LogWriter::new(folder.path()), bytes: 0, announced: 0, last: None }
     }
 
     /// Takes bytes as they were read.
     pub(super) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        if let Err(error) = self.logs.write(stream, bytes, wall_clock()) {
-            self.lose(bytes.len() as u64, &error);
-        }
+        self.logs.write(stream, bytes, wall_clock());
         if self.last.is_none_or(|last| last.elapsed() >= ANNOUNCE_EVERY) {
             self.announce();
         }
@@ -52,22 +48,16 @@ impl<'a> Capture<'a> {
             self.last = Some(Instant::now());
             self.announced = self.bytes;
             // Who is woken by this reads the log at once.
-            if let Err(error) = self.logs.flush() {
-                self.lose(0, &error);
-            }
+            self.logs.flush();
             (self.sink)(Fact::Output { id: self.id.clone(), bytes: self.bytes });
         }
     }
 
-    fn lose(&mut self, bytes: u64, error: &io::Error) {
-        let lost = self.lost.get_or_insert_with(|| LogLost { bytes: 0, reason: error.to_string() });
-        lost.bytes += bytes;
-    }
-
     /// Closes the logs and tells what was lost.
     pub(super) fn finish(self) -> Option<LogLost> {
-        let reason = self.logs.finish().err().map(|error| LogLost { bytes: 0, reason: error.to_string() });
-        self.lost.or(reason)
+        let written = self.logs.finish();
+        let bytes = written.failed();
+        written.error.map(|error| LogLost { bytes, reason: error.to_string() })
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::{Ending, Left};
 use super::strangers::{Reaped, reap_strangers};
 use super::wrapped::{ending::ending, wake};
-use crate::attempt::{AttemptFolder, CLAIM, Machine, Standing, StartRecord, StopAs, StopRequest, create_private_all, open_private, standing};
+use crate::attempt::{
+    AttemptFolder, CLAIM, Machine, Standing, StartRecord, StopAs, StopRequest, create_private_all, open_private, standing,
+};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]

@@ -118,6 +118,8 @@ mod tests {
             error_message: None,
             retry_of: None,
             mixed_code: false,
+            unkillable: 0,
+            reason: None,
             nodes: BTreeMap::from([("completed".to_owned(), 1)]),
         }
     }

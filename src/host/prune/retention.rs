@@ -86,7 +86,7 @@ impl Turn {
 
     fn may_tidy(&self) -> bool {
         let wanted = self.tidying.keep != Keep::default() || !self.pruning.is_empty();
-        wanted && self.tidying.working.is_none() && !self.draining && self.failed.is_none()
+        wanted && self.tidying.working.is_none() && self.on_exit.is_none() && self.health.records()
     }
 
     /// What an earlier prune left does not wait for the hour.
@@ -104,7 +104,7 @@ impl Turn {
             return;
         }
         let now = self.clock.now().mono;
-        if !self.is_idle() || self.draining {
+        if !self.is_idle() || self.on_exit.is_some() {
             self.tidying.idle_since = None;
             if let Some(working) = &self.tidying.working {
                 working.tell();

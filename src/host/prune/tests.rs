@@ -81,7 +81,7 @@ fn a_snapshot_forgets_pruned_runs_but_not_their_folders() {
     assert!(writer.flush_and_wait(std::time::Duration::from_secs(60)).expect("the journal works"));
     let mut finished = told(folder.path(), &workspace, false).finished;
     finished.remove(&BTreeSet::from([id(1)]));
-    writer.snapshot(snapshot_lines(&finished, &BTreeSet::from([id(1)]), &world()), upto);
+    writer.snapshot(snapshot_lines(&finished, &BTreeSet::from([id(1)]), &world(), std::iter::empty()), upto);
     // After the snapshot another one goes, whose row is in it.
     append(&writer, record::RUN_PRUNE, &id(3), None);
     writer.close().expect("synced");

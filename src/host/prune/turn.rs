@@ -21,7 +21,7 @@ impl Turn {
         let live = self.heads.iter().filter_map(|(run, head)| Some((run, head.retry_of.as_ref()?)));
         let mut needed = held_by(live);
         // The heads of runs that are being filed are with the filing thread.
-        needed.extend(held_by(self.filing_runs.iter().filter_map(|(run, row)| Some((run, row.retry_of.as_ref()?)))));
+        needed.extend(held_by(self.filing_runs.iter().filter_map(|(run, unfiled)| Some((run, unfiled.retry_of()?)))));
         needed.extend(self.fanout.followed().map(|run| (run.clone(), Needed::Followed)));
         needed
     }
@@ -29,11 +29,11 @@ impl Turn {
     /// Forgets finished runs and says so in the journal. The answer, when the records are durable, names those that went: others have become
     /// needed since, or are gone.
     pub(in super::super) fn prune(&mut self, wanted: &BTreeSet<RunId>, reply: Reply<BTreeSet<RunId>>) {
-        if self.draining {
+        if self.on_exit.is_some() {
             return drop(reply.send(Err(CommandError::Gone)));
         }
-        if let Some(reason) = &self.failed {
-            return drop(reply.send(Err(CommandError::Journal(reason.clone()))));
+        if !self.health.records() {
+            return drop(reply.send(Err(self.refusal())));
         }
         let needed = self.needed();
         let mut gone = BTreeSet::new();

@@ -15,11 +15,13 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
 
+use super::memory::Guard;
 use super::signals::Signals;
 use super::tree;
 use crate::attempt::ExitHow;
 use crate::logs::Stream;
 use crate::wrapper::pump::Pump;
+use crate::wrapper::sys::Usage;
 
 /// Bytes read at once: the size of a pipe as it is made, and of one that has turned out to be busy.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -68,7 +70,7 @@ pub(in crate::wrapper) struct Woken {
 
 impl Process {
     /// Starts a module in a process group of its own.
-    pub(in crate::wrapper) fn spawn(mut command: Command, signals: Signals) -> io::Result<Self> {
+    pub(in crate::wrapper) fn spawn(mut command: Command, signals: Signals, _: &Guard) -> io::Result<Self> {
         let mut child = command.process_group(0).spawn()?;
         let out = child.stdout.take().map(|pipe| Pipe::new(Stream::Stdout, pipe.into()));
         let err = child.stderr.take().map(|pipe| Pipe::new(Stream::Stderr, pipe.into()));
@@ -144,25 +146,32 @@ impl Process {
         }
     }
 
-    /// Asks the module and its group to stop.
-    pub(in crate::wrapper) fn ask(&self) {
+    /// Asks the module and its group to stop. `false`: there is no way to ask.
+    pub(in crate::wrapper) fn ask(&self) -> bool {
         // Once it was waited for, the number may belong to a stranger.
         if self.end.is_none() {
             let _ = kill_process_group(self.pid, Signal::TERM);
             // A stopped process could not see the signal.
             let _ = kill_process_group(self.pid, Signal::CONT);
         }
+        true
     }
 
     /// Ends everything that is there by force. What is not dead after it needs another round.
     pub(in crate::wrapper) fn kill(&mut self) {
-        tree::kill((self.end.is_none()).then_some(self.pid));
+        tree::kill(self.pid, self.end.is_some());
         self.reap();
     }
 
     /// Living descendants.
     pub(in crate::wrapper) fn descendants(&self) -> Vec<u32> {
         tree::living()
+    }
+
+    /// What the module and its descendants used.
+    #[expect(clippy::unused_self, reason = "elsewhere it knows them")]
+    pub(in crate::wrapper) fn usage(&self) -> Usage {
+        Usage::of_children()
     }
 }
 

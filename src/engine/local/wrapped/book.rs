@@ -2,7 +2,7 @@
 //!
 //! Reports come under numbers that this host gives; a number is never given twice. Only data: who waits for what is in `mod.rs`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -69,8 +69,6 @@ pub(super) struct Book {
     pub(super) busy: bool,
     /// Nests that the monitor does not know yet.
     pub(super) nests: Vec<Nest>,
-    /// Attempts that are over and whose wrapper has not quite left.
-    pub(super) leaving: HashSet<u64>,
     /// Endings on their way to the sink.
     pub(super) reporting: usize,
     /// The monitor was started.

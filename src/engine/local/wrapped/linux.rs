@@ -5,7 +5,6 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,8 +123,9 @@ impl Nursery {
     fn start(number: u64, program: &Program) -> io::Result<(Self, Nest)> {
         let mut command = Command::new(&program.path);
         command.args(program.verb).arg("--nursery");
-        // Signals of the terminal are for the host, and nobody else may hold its standard error open.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // Not in a group of its own: the leader of one could not make a session of its own, which it does first of all. Its standard error
+        // is nobody's, or it would hold open what the host's caller reads.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let made = pipes.ok_or_else(|| io::Error::other("it has no pipes")).and_then(|(feed, reports)| {
@@ -205,8 +205,13 @@ fn holder(folder: &Path) -> io::Result<Option<OwnedFd>> {
     let Some(record) = living(folder)? else { return Ok(None) };
     let Some(pid) = i32::try_from(record.wrapper.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let handle = pidfd_open(pid, PidfdFlags::empty())?;
-    let same = record.wrapper.is_alive() && living(folder)?.is_some_and(|still| still.wrapper == record.wrapper);
-    Ok(same.then_some(handle))
+    let alive = record.wrapper.is_alive();
+    match living(folder)? {
+        Some(still) if alive && still.wrapper == record.wrapper => Ok(Some(handle)),
+        // Somebody holds the lock, and this process is not it: one of another name space of numbers, or a record that was tampered with.
+        Some(_) => Err(io::ErrorKind::NotFound.into()),
+        None => Ok(None),
+    }
 }
 
 fn living(folder: &Path) -> io::Result<Option<StartRecord>> {
@@ -263,12 +268,9 @@ pub(super) fn monitor(shared: &Arc<Shared>, sleeper: &OwnedFd) {
 fn watches(book: &Book) -> Vec<(u64, Arc<OwnedFd>)> {
     let watched = |(number, entry): (&u64, &super::book::Entry)| match &entry.phase {
         Phase::Adopted(Watch(Some(handle))) => Some((*number, Arc::clone(handle))),
-        Phase::Adopted(Watch(None))
-        | Phase::Queued(_)
-        | Phase::Hatched { .. }
-        | Phase::Running { .. }
-        | Phase::Found
-        | Phase::Ending => None,
+        Phase::Adopted(Watch(None)) | Phase::Queued(_) | Phase::Hatched { .. } | Phase::Running { .. } | Phase::Found | Phase::Ending => {
+            None
+        }
     };
     book.entries.iter().filter_map(watched).collect()
 }
@@ -317,8 +319,7 @@ fn attend(
 
 /// A nursery is gone. Those of its wrappers that live are adopted; what it had not hatched yet is sent for once more.
 fn orphaned(shared: &Arc<Shared>, nest: u64) {
-    let mut book = shared.lock();
-    book.leaving.clear();
+    let book = shared.lock();
     let of_it = |phase: &Phase| match phase {
         Phase::Hatched { nest: of, .. } | Phase::Running { nest: of } => *of == nest,
         Phase::Queued(_) | Phase::Adopted(_) | Phase::Found | Phase::Ending => false,

@@ -42,7 +42,7 @@ const STACK_BYTES: usize = 256 << 10;
 /// How long a host that leaves waits until what it just handed over has found its wrapper.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
-/// And for wrappers that have written everything down and are about to end.
+/// And until the threads have left, and with them the nursery.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// The wrapped attempts of an engine.
@@ -150,7 +150,6 @@ impl Wrapped {
     /// Lets go of all attempts, once they are on their own feet.
     pub(super) fn release(&self) {
         self.wait(SETTLE_LIMIT, Book::is_settled);
-        self.wait(LEAVE_LIMIT, |book| book.leaving.is_empty());
         self.close();
         self.wait(LEAVE_LIMIT, |book| !book.served);
     }

@@ -58,12 +58,8 @@ impl Shared {
     }
 
     /// A wrapper of our nursery is gone, which is as it should be once it has written down how its module ended.
-    fn gone(self: &Arc<Self>, number: u64) {
-        let mut book = self.lock();
-        if book.leaving.remove(&number) {
-            drop(book);
-            return self.quiet.notify_all();
-        }
+    pub(super) fn gone(self: &Arc<Self>, number: u64) {
+        let book = self.lock();
         // One that refused, since another one looks after the attempt, goes as well.
         let ours = book.entries.get(&number).is_some_and(|entry| matches!(entry.phase, Phase::Hatched { .. } | Phase::Running { .. }));
         drop(book);
@@ -99,12 +95,8 @@ impl Shared {
     fn ended(&self, number: u64, record: &ExitRecord) {
         let mut book = self.lock();
         let Some(entry) = book.entries.get_mut(&number) else { return };
-        let ours = matches!(entry.phase, Phase::Hatched { .. } | Phase::Running { .. });
         entry.phase = Phase::Ending;
         let (folder, longest) = (entry.folder.clone(), entry.longest_variable.take());
-        if ours {
-            book.leaving.insert(number);
-        }
         drop(book);
         let longest = longest.as_ref().map(|(name, length)| (name.as_os_str(), *length));
         self.output(number, logged(record));
@@ -251,7 +243,10 @@ impl Shared {
 
 /// What the logs of an attempt hold.
 fn logged_so_far(folder: &Path) -> u64 {
-    [Stream::Stdout, Stream::Stderr].iter().map(|stream| std::fs::metadata(folder.join(stream.file_name())).map_or(0, |data| data.len())).sum()
+    [Stream::Stdout, Stream::Stderr]
+        .iter()
+        .map(|stream| std::fs::metadata(folder.join(stream.file_name())).map_or(0, |data| data.len()))
+        .sum()
 }
 
 /// Ticks of the monitor.

@@ -1,23 +1,23 @@
-//! Systems without a nursery: each wrapper is started by the host itself, and the folders are looked at to learn how they stand.
+//! Systems without a nursery: each wrapper is started by the host itself.
 //!
-//! A wrapper that was started here is seen to end; of an adopted one the lock tells. Stops are found by the wrapper, which looks for them
-//! once a second.
+//! One pipe takes the reports of all of them, and a thread reads it. A wrapper that was started here is also seen to end, since one that
+//! was killed reports nothing; of an adopted one the lock tells. Stops are found by the wrapper, which looks for them by itself.
 
-use std::io;
+use std::io::{self, PipeWriter, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Shared;
-use super::book::Phase;
 use super::outcome::Ticks;
 use super::program::Program;
-use crate::attempt::Hatch;
+use super::{STACK_BYTES, Shared};
+use crate::attempt::{Hatch, REPORT_BYTES, Report, ReportKind};
 
-/// Shortest and longest pause between two looks at attempts that run.
+/// Shortest and longest pause between two looks whether a wrapper is gone. Its report comes at once, but not from one that was killed.
 const LOOK_MIN: Duration = Duration::from_millis(10);
-const LOOK_MAX: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// Wakes the monitor.
 #[derive(Debug, Default)]
@@ -66,11 +66,21 @@ pub(super) struct Nest {
 #[derive(Debug, Default)]
 pub(super) struct Hatchery {
     program: Option<Program>,
+    reports: Option<PipeWriter>,
+    /// A job that this process is in lets nobody go.
+    is_bound: bool,
 }
 
 impl Hatchery {
-    #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-    pub(super) fn nest(&mut self, _shared: &Shared, program: &Program) -> io::Result<u64> {
+    pub(super) fn nest(&mut self, shared: &Arc<Shared>, program: &Program) -> io::Result<u64> {
+        if self.reports.is_none() {
+            let (reader, writer) = io::pipe()?;
+            let shared = Arc::clone(shared);
+            thread::Builder::new().name("reports".to_owned()).stack_size(STACK_BYTES).spawn(move || listen(&shared, reader))?;
+            self.reports = Some(writer);
+            #[cfg(windows)]
+            crate::win32::keep_streams_private();
+        }
         self.program = Some(program.clone());
         Ok(0)
     }
@@ -78,40 +88,66 @@ impl Hatchery {
     /// Starts a wrapper.
     pub(super) fn hatch(&mut self, shared: &Shared, hatch: &Hatch) -> io::Result<()> {
         let program = self.program.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let reports = self.reports.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut command = Command::new(&program.path);
         command.args(program.verb).arg(&hatch.folder).arg("--report").arg(hatch.id.to_string());
         command.env_clear().envs(hatch.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        apart(&mut command);
-        let child = command.spawn()?;
+        command.stdin(Stdio::null()).stdout(reports.try_clone()?).stderr(Stdio::null());
+        let child = apart(&mut command, &mut self.is_bound)?;
         shared.lock().nests.push(Nest { number: hatch.id, child });
         shared.waker.wake();
         Ok(())
     }
 
-    pub(super) fn close(&mut self) {}
+    pub(super) fn close(&mut self) {
+        if let Some(mut reports) = self.reports.take() {
+            // Not a report, but something to read: the reader sees that the engine is closed. Wrappers that live on hold the pipe open.
+            let _ = reports.write_all(&[0; REPORT_BYTES]);
+        }
+    }
 }
 
-/// Outside the terminal's group, so that its Ctrl-C and its end do not reach the wrapper.
+/// Starts a wrapper outside the terminal's group, so that its Ctrl-C and its end are not for it.
 #[cfg(unix)]
-fn apart(command: &mut Command) {
-    std::os::unix::process::CommandExt::process_group(command, 0);
+fn apart(command: &mut Command, _: &mut bool) -> io::Result<Child> {
+    std::os::unix::process::CommandExt::process_group(command, 0).spawn()
 }
 
+/// The same, and where it may also outside of a job that would end it with this process.
 #[cfg(windows)]
-fn apart(command: &mut Command) {
-    const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
-    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
-    std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+fn apart(command: &mut Command, is_bound: &mut bool) -> io::Result<Child> {
+    use crate::win32::SpawnFlags;
+    use std::os::windows::process::CommandExt;
+    const ACCESS_DENIED: i32 = 5;
+    if !*is_bound {
+        match command.creation_flags(SpawnFlags::ApartFromJob.bits()).spawn() {
+            Err(error) if error.raw_os_error() == Some(ACCESS_DENIED) => *is_bound = true,
+            done => return done,
+        }
+    }
+    command.creation_flags(SpawnFlags::Apart.bits()).spawn()
+}
+
+/// The life of the thread that reads reports. It ends with the engine, or with its last wrapper.
+fn listen(shared: &Arc<Shared>, mut reports: impl Read) {
+    let mut bytes = [0; REPORT_BYTES];
+    while reports.read_exact(&mut bytes).is_ok() && !shared.lock().closed {
+        let Some(report) = Report::decode(bytes) else { continue };
+        shared.report(report);
+        if report.kind == ReportKind::Ended {
+            // It leaves in this moment.
+            shared.waker.wake();
+        }
+    }
 }
 
 /// Nothing here tells of the end of an adopted wrapper.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Watch;
+pub(super) struct Watch {}
 
 impl Watch {
     pub(super) fn open(_: &Path) -> Self {
-        Self
+        Self {}
     }
 
     #[expect(clippy::unused_self, reason = "elsewhere it knows")]
@@ -151,14 +187,11 @@ pub(super) fn monitor(shared: &Arc<Shared>, sleeper: &Sleeper) {
     }
 }
 
-/// Whether a wrapper has ended; the attempt is then looked after.
+/// Whether a wrapper has ended; its attempt is then looked after.
 fn has_ended(shared: &Arc<Shared>, nest: &mut Nest) -> bool {
     if matches!(nest.child.try_wait(), Ok(None)) {
         return false;
     }
-    let ours = shared.lock().entries.get(&nest.number).is_some_and(|entry| matches!(entry.phase, Phase::Hatched { .. } | Phase::Running { .. }));
-    if ours {
-        shared.resolve(nest.number);
-    }
+    shared.gone(nest.number);
     true
 }
