@@ -9,6 +9,8 @@ mod damage;
 mod disk;
 mod engine;
 mod exec;
+#[cfg(unix)]
+mod free_disk;
 mod hosts;
 mod kills;
 mod ladder;
@@ -17,8 +19,6 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
-#[cfg(unix)]
-mod room;
 mod run;
 mod serve;
 mod stop;
