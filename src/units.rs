@@ -186,6 +186,36 @@ impl Timestamp {
         Ok(Self(time.as_microsecond()))
     }
 
+    /// Parses a point in the past as people write it: RFC 3339, a local date with or without a time (`2026-11-20 14:02`), a local time
+    /// (`14:02`: the latest one that has come), or how long ago it is (`10m`).
+    ///
+    /// # Errors
+    /// When the text is none of these.
+    pub fn parse_past(text: &str, now: Self) -> Result<Self, InvalidAmount> {
+        Self::parse_past_in(text, now, &TimeZone::system())
+    }
+
+    fn parse_past_in(text: &str, now: Self, zone: &TimeZone) -> Result<Self, InvalidAmount> {
+        let text = text.trim();
+        let local = |time: jiff::civil::DateTime| time.to_zoned(zone.clone()).map(|zoned| Self(zoned.timestamp().as_microsecond()));
+        if let Ok(ago) = DurationMs::parse(text) {
+            let ago = i64::try_from(ago.0).unwrap_or(i64::MAX).saturating_mul(1000);
+            return Ok(Self(now.0.saturating_sub(ago)));
+        }
+        if let Ok(time) = text.parse::<jiff::civil::Time>()
+            && !text.contains(['-', 'T', 't'])
+        {
+            let today = now.zoned(zone.clone()).date();
+            let days = [Some(today), today.yesterday().ok(), today.yesterday().and_then(jiff::civil::Date::yesterday).ok()];
+            let times = days.into_iter().flatten().filter_map(|day| local(day.to_datetime(time)).ok());
+            return times.filter(|time| *time <= now).max().ok_or_else(|| not_past(text));
+        }
+        match Self::parse_rfc3339(text) {
+            Ok(time) => Ok(time),
+            Err(_) => text.parse().ok().and_then(|time| local(time).ok()).ok_or_else(|| not_past(text)),
+        }
+    }
+
     /// `2025-11-20 09:11:52` in the zone of the system, for people.
     #[must_use]
     pub fn local(self) -> String {
@@ -206,6 +236,12 @@ impl Timestamp {
         // Out of jiff's range (years -9999 to 9999) only for a damaged record; the nearest end is as good as any.
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
     }
+}
+
+fn not_past(text: &str) -> InvalidAmount {
+    InvalidAmount(format!(
+        "`{text}` is no time: write `14:02`, `2026-11-20 14:02`, RFC 3339 such as `2026-11-20T14:02:00Z`, or how long ago, such as `10m`"
+    ))
 }
 
 impl Mono {
@@ -373,6 +409,31 @@ mod tests {
         }
         for bad in ["", "30", "s", "1w", "-1s", "1s30"] {
             assert!(DurationMs::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn points_in_the_past() {
+        // 20 November 2025, 09:11:52 in Prague; the clocks went back on 26 October.
+        let now = Timestamp::from_micros(1_763_626_312_000_000);
+        let zone = TimeZone::get("Europe/Prague").unwrap_or(TimeZone::fixed(jiff::tz::offset(1)));
+        let parse = |text: &str, now| Timestamp::parse_past_in(text, now, &zone).map(Timestamp::rfc3339);
+        for (text, time) in [
+            ("09:00", "2025-11-20T08:00:00Z"),
+            ("09:11:52", "2025-11-20T08:11:52Z"),
+            ("14:02", "2025-11-19T13:02:00Z"),
+            ("2025-11-20 08:30", "2025-11-20T07:30:00Z"),
+            ("2025-11-20T08:30:15", "2025-11-20T07:30:15Z"),
+            ("2025-11-20", "2025-11-19T23:00:00Z"),
+            ("2025-11-20T08:30:00Z", "2025-11-20T08:30:00Z"),
+            ("2025-11-20T08:30:00+01:00", "2025-11-20T07:30:00Z"),
+            ("10m", "2025-11-20T08:01:52Z"),
+            ("1h30m", "2025-11-20T06:41:52Z"),
+        ] {
+            assert_eq!(parse(text, now).as_deref(), Ok(time), "{text}");
+        }
+        for bad in ["", "25:00", "soon", "14", "2025-13-01", "-10m", "yesterday"] {
+            assert!(parse(bad, now).is_err(), "{bad}");
         }
     }
 

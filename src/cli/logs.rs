@@ -1,15 +1,19 @@
 //! `prismq logs`: what a run's modules wrote.
 
-use serde::Serialize;
+mod follow;
+mod print;
 
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::Style;
 use super::show::{no_node, read, select, split};
-use crate::host::views::{AttemptFolder, Line, LogReader, NodeRow, Query, Stream, printable};
+use crate::host::clock;
+use crate::host::runfile::RunFile;
+use crate::host::views::{AttemptFolder, Line, LogReader, Needle, NodeRow, Query, Stream};
 use crate::host::workspace::Workspace;
 use crate::ids::{AttemptNumber, RunId};
+use crate::units::Timestamp;
+use print::Printer;
 
 /// Arguments of `logs`.
 #[derive(Debug, clap::Args)]
@@ -18,13 +22,37 @@ pub(super) struct Arguments {
     #[arg(default_value = "last", value_name = "RUN[/NODE]")]
     run: String,
 
+    /// Go on with what comes, over retries and changes of the host, until the run ends
+    #[arg(short, long, conflicts_with_all = ["lines", "attempt"])]
+    follow: bool,
+
     /// Only the last lines of each node
     #[arg(long, value_name = "COUNT")]
     tail: Option<usize>,
 
-    /// Only what was written to standard error
-    #[arg(long)]
+    /// Only what came since then: 14:02 (the latest such time), a date, RFC 3339, or 10m for ten minutes ago
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<Timestamp>,
+
+    /// Only what was written to this stream
+    #[arg(long, value_name = "STREAM", value_parser = parse_stream)]
+    stream: Option<Stream>,
+
+    /// The same as --stream stderr
+    #[arg(long, conflicts_with = "stream")]
     stderr: bool,
+
+    /// Only lines with these numbers: 120-180, 120-, -180 or 120
+    #[arg(long, value_name = "FROM-TO", value_parser = parse_lines, allow_hyphen_values = true)]
+    lines: Option<(u64, u64)>,
+
+    /// Only lines in which this text is, with their numbers
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+
+    /// Also where capitals differ
+    #[arg(short, long, requires = "search")]
+    ignore_case: bool,
 
     /// An earlier attempt than the last
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
@@ -33,6 +61,10 @@ pub(super) struct Arguments {
     /// With the time of each line
     #[arg(short, long)]
     timestamps: bool,
+
+    /// With the number of each line
+    #[arg(short, long)]
+    numbers: bool,
 
     /// As it was written: control characters and all
     #[arg(long)]
@@ -43,81 +75,139 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    timestamp: crate::units::Timestamp,
-    node: &'a str,
-    stream: &'static str,
-    message: &'a str,
+fn parse_since(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_past(text, clock::wall()).map_err(|error| error.to_string())
+}
+
+fn parse_stream(text: &str) -> Result<Stream, String> {
+    Stream::ALL.into_iter().find(|stream| stream.as_str() == text).ok_or_else(|| "write `stdout` or `stderr`".to_owned())
+}
+
+/// `120-180`, `120-`, `-180`, `120`.
+fn parse_lines(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| match text.trim().parse::<u64>() {
+        Ok(0) => Err("lines are counted from 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("`{text}` is no number of a line: write `120-180`, `120-`, `-180` or `120`")),
+    };
+    let (first, last) = match text.split_once('-') {
+        None => (number(text)?, number(text)?),
+        Some(("", last)) => (1, number(last)?),
+        Some((first, "")) => (number(first)?, u64::MAX),
+        Some((first, last)) => (number(first)?, number(last)?),
+    };
+    if first > last { Err(format!("line {first} comes after line {last}")) } else { Ok((first, last)) }
+}
+
+impl Arguments {
+    fn query(&self) -> Query {
+        let stream = self.stream.or(self.stderr.then_some(Stream::Stderr));
+        Query { tail: self.tail, stream, since: self.since, lines: self.lines }
+    }
+
+    fn needle(&self) -> Result<Option<Needle>, Failure> {
+        let Some(text) = &self.search else { return Ok(None) };
+        let needle = Needle::new(text, self.ignore_case);
+        needle.map(Some).ok_or_else(|| {
+            Failure::usage("the text to search for is empty or has a line break in it")
+                .with_help("give a part of one line: `--search error`")
+        })
+    }
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
+    let needle = arguments.needle()?;
     let (selector, node) = split(&arguments.run);
     let (snapshot, run) = select(&workspace, selector)?;
     let file = read(&snapshot, &run)?;
-    let started: Vec<&NodeRow> = match node {
-        Some(path) => {
-            let inner = |row: &&NodeRow| row.node == path || is_inside(&row.node, path);
-            let rows: Vec<&NodeRow> = file.nodes.iter().filter(inner).collect();
-            if rows.is_empty() {
-                return Err(no_node(&run, path, &file));
-            }
-            rows
-        }
-        None => file.nodes.iter().collect(),
-    };
-    let started: Vec<&NodeRow> = started.into_iter().filter(|row| row.attempts > 0).collect();
-    let prefixed = started.len() > 1;
+    let follows = arguments.follow && !file.run.status.is_terminal();
+    let rows = chosen(&file, &run, node, follows)?;
+    // A group or a sub-pipeline may yet become several.
+    let printer = Printer::new(arguments, context, rows.len() > 1 || rows.iter().any(|row| is_container(row)));
+    if follows {
+        let wanted = follow::Wanted { node, query: arguments.query(), needle };
+        return follow::follow(&run, &workspace, wanted, &rows, &printer);
+    }
+    let started: Vec<&NodeRow> = rows.into_iter().filter(|row| row.attempts > 0).collect();
+    if let (Some(_), [first, second, ..]) = (arguments.lines, started.as_slice()) {
+        return Err(Failure::usage(format!("lines are counted in each node, and run {run} has several"))
+            .with_help(format!("name one of them: `{run}/{}`, `{run}/{}`", first.node, second.node)));
+    }
     for row in started {
-        print(row, prefixed, &run, &workspace, arguments, context)?;
+        print_node(row, &run, &workspace, (arguments, needle.as_ref()), &printer)?;
     }
     Ok(Exit::Ok)
 }
 
-/// Whether `path` is an instance or an inner node of `outer`.
-fn is_inside(path: &str, outer: &str) -> bool {
-    path.strip_prefix(outer).is_some_and(|rest| rest.starts_with(['[', '.']))
+/// The nodes that are meant, started or not. Instances and inner nodes that are not there yet may be followed.
+fn chosen<'a>(file: &'a RunFile, run: &RunId, node: Option<&str>, follows: bool) -> Result<Vec<&'a NodeRow>, Failure> {
+    let rows: Vec<&NodeRow> = file.nodes.iter().filter(|row| is_meant(&row.node, node)).collect();
+    let may_come = |path: &str| follows && file.nodes.iter().any(|row| is_container(row) && is_meant(path, Some(&row.node)));
+    match node {
+        Some(path) if rows.is_empty() && !may_come(path) => Err(no_node(run, path, file)),
+        Some(_) | None => Ok(rows),
+    }
 }
 
-fn print(
+/// Whether a node may hold further ones.
+fn is_container(row: &NodeRow) -> bool {
+    row.instances.is_some() || row.pipeline.is_some()
+}
+
+/// Whether a node is the one that was named, an instance of it, or a node in it.
+fn is_meant(path: &str, named: Option<&str>) -> bool {
+    named.is_none_or(|named| path.strip_prefix(named).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.'])))
+}
+
+fn print_node(
     row: &NodeRow,
-    prefixed: bool,
     run: &RunId,
     workspace: &Workspace,
-    arguments: &Arguments,
-    context: &Context,
+    (arguments, needle): (&Arguments, Option<&Needle>),
+    printer: &Printer<'_>,
 ) -> Result<(), Failure> {
     let attempt = AttemptNumber(arguments.attempt.unwrap_or(row.attempts));
+    if attempt.0 > row.attempts {
+        return Err(
+            Failure::not_found(format!("{} of run {run} has no attempt {attempt}", row.node)).with_help(format!("it had {}", row.attempts))
+        );
+    }
     let folder = AttemptFolder::new(&workspace.run(run), &row.node, attempt);
-    let query = Query { tail: arguments.tail, stream: arguments.stderr.then_some(Stream::Stderr), ..Query::default() };
-    let failed = |error: std::io::Error| Failure::ours(format!("the log of {} cannot be read: {error}", row.node));
-    for line in LogReader::open(folder.path()).lines(query).map_err(failed)? {
-        line_out(&line.map_err(failed)?, &row.node, prefixed, arguments, context);
+    let reader = LogReader::open(folder.path());
+    let lines: Box<dyn Iterator<Item = std::io::Result<Line>>> = match needle {
+        Some(needle) => Box::new(reader.search(needle.clone(), arguments.query()).map_err(|error| unreadable(&row.node, &error))?),
+        None => Box::new(reader.lines(arguments.query()).map_err(|error| unreadable(&row.node, &error))?),
+    };
+    for line in lines {
+        printer.line(&row.node, attempt, &line.map_err(|error| unreadable(&row.node, &error))?);
     }
     Ok(())
 }
 
-fn line_out(line: &Line, node: &str, prefixed: bool, arguments: &Arguments, context: &Context) {
-    let output = &context.output;
-    if arguments.json {
-        let stream = match line.stream {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        };
-        return output.json_line(&JsonLine { timestamp: line.at, node, stream, message: &line.text });
+fn unreadable(node: &str, error: &std::io::Error) -> Failure {
+    Failure::ours(format!("the log of {node} cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_lines() {
+        for (text, range) in [("120-180", (120, 180)), ("120-", (120, u64::MAX)), ("-180", (1, 180)), ("7", (7, 7)), ("7-7", (7, 7))] {
+            assert_eq!(parse_lines(text), Ok(range), "{text}");
+        }
+        for bad in ["", "-", "0-3", "5-4", "a-b", "1-2-3", "1..3"] {
+            assert!(parse_lines(bad).is_err(), "{bad}");
+        }
     }
-    let mut text = String::new();
-    if arguments.timestamps {
-        text.push_str(&output.styled(&format!("{} ", line.at.local()), Style::Dim));
+
+    #[test]
+    fn a_named_node_means_its_instances_and_inner_nodes() {
+        for meant in ["clips", "clips[2]", "clips.cut", "clips[2].cut"] {
+            assert!(is_meant(meant, Some("clips")) && is_meant(meant, None), "{meant}");
+        }
+        assert!(!is_meant("clips2", Some("clips")) && !is_meant("clip", Some("clips")));
     }
-    if prefixed {
-        text.push_str(&output.styled(&format!("{node} | "), Style::Dim));
-    }
-    if arguments.raw {
-        text.push_str(&line.text);
-    } else {
-        text.push_str(&printable(&line.text));
-    }
-    output.line(text);
 }

@@ -4,9 +4,10 @@
 //! and not by the parts that define them, so that an engine, the journal, the scheduler or a run's state cannot slip in beside them.
 
 pub use crate::attempt::AttemptFolder;
-pub use crate::logs::{Cursor, Line, LogReader, Query, Stream, printable};
+pub use crate::logs::{Cursor, Line, LogReader, Needle, Query, Stream, printable};
 pub use crate::manifest::{Module, Program};
 pub use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
 pub use crate::pipeline::{analysis, export};
+pub use crate::resources::{Disk, DiskLevel, worst_level};
 pub use crate::run::NodeStatus;
 pub use crate::run::view::NodeRow;

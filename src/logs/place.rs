@@ -14,6 +14,9 @@ const PIECE: u64 = 64 << 10;
 /// So far back the begin of a line is looked for: further back it cannot be told where it would be cut.
 const LINE_BEGIN: u64 = LINE_MAX as u64 + 2;
 
+/// Mostly it is so near.
+const LINE_BEGIN_NEAR: u64 = 4 << 10;
+
 /// Where reading begins, with the begin of the lines in which it does.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -32,8 +35,9 @@ pub(super) fn start(files: &mut Files, query: Query, unindexed: bool) -> io::Res
 /// Where the line begins that a byte of a stream is in, or what is kept of it.
 pub(super) fn line_begin(files: &mut Files, stream: Stream, byte: u64) -> io::Result<u64> {
     let mut at = byte;
+    let mut step = LINE_BEGIN_NEAR;
     loop {
-        let before = files.streams[layout::at(stream)].before(at, PIECE)?;
+        let before = files.streams[layout::at(stream)].before(at, step)?;
         if let Some(end) = memchr::memrchr(b'\n', &before) {
             return Ok(at - (before.len() - end - 1) as u64);
         }
@@ -41,6 +45,7 @@ pub(super) fn line_begin(files: &mut Files, stream: Stream, byte: u64) -> io::Re
             return Ok(at);
         }
         at -= before.len() as u64;
+        step = PIECE;
     }
 }
 
@@ -196,7 +201,10 @@ fn with_line_begins(files: &mut Files, query: Query, position: Position) -> io::
     for stream in Stream::ALL.into_iter().filter(|stream| query.wants(*stream)) {
         let at = layout::at(stream);
         let here = position.bytes[at];
-        let mut half = files.streams[at].before(here, LINE_BEGIN)?;
+        let mut half = files.streams[at].before(here, LINE_BEGIN_NEAR)?;
+        if half.len() as u64 == LINE_BEGIN_NEAR && memchr::memchr(b'\n', &half).is_none() {
+            half = files.streams[at].before(here, LINE_BEGIN)?;
+        }
         match memchr::memrchr(b'\n', &half) {
             Some(end) => drop(half.drain(..=end)),
             // Longer than a line in a view: where it would be cut cannot be told from here.

@@ -9,6 +9,8 @@ use crate::units::Timestamp;
 
 /// Bytes read at a time, at least, so that small chunks do not cost a call each.
 const WINDOW: u64 = 64 << 10;
+/// And at most.
+const WINDOW_MAX: u64 = 256 << 10;
 
 /// A stream, as long as it was when it was opened. One file of it is open at a time.
 #[derive(Debug, Default)]
@@ -82,7 +84,7 @@ impl StreamBytes {
             if segment.from > from {
                 return Ok(Piece::Gap(segment.from.min(to) - from));
             }
-            let wanted = (to - from).max(WINDOW).min(segment.end - from);
+            let wanted = (to - from).clamp(WINDOW, WINDOW_MAX).min(segment.end - from);
             if !self.load(at, from, wanted)? {
                 return Ok(Piece::Gap(self.segments[at].end.min(to).max(from + 1) - from));
             }

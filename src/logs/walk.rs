@@ -193,7 +193,7 @@ impl Files {
                 position.newlines = None;
                 break;
             }
-            let (length, newlines, is_there) = match self.streams[here].piece(from, end)? {
+            let (length, newlines, is_there) = match self.streams[here].piece(from, end.min(from + wanted.piece))? {
                 Piece::Bytes(_) if is_wanted => return Ok(true),
                 Piece::Bytes(bytes) => (bytes.len() as u64, Some(count_newlines(bytes)), true),
                 Piece::Gap(length) => (length, None, false),

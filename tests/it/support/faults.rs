@@ -40,15 +40,16 @@ pub(crate) struct FaultyHost<'a> {
 }
 
 impl<'a> FaultyHost<'a> {
-    /// Starts `serve` under `strace`. Only calls that touch one of `paths` (in the workspace) are looked at; all of them if there is none.
+    /// Starts `serve` under `strace`, with faults in its words (`fdatasync:error=EIO:when=3`; each thread and each call counts by itself).
+    /// Only calls that touch one of `paths` (in the workspace) are looked at.
     pub(crate) fn start(space: &'a TestSpace, inject: &[&str], paths: &[&str]) -> Self {
-        let mut words: Vec<String> = ["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"].map(str::to_owned).into();
+        let mut words: Vec<String> = ["-f", "-qq", "-o", "/dev/null"].map(str::to_owned).into();
         for path in paths {
             words.extend(["-P".to_owned(), space.at(path).to_string_lossy().into_owned()]);
         }
-        for fault in inject {
-            words.extend(["-e".to_owned(), format!("inject={fault}")]);
-        }
+        let calls: Vec<&str> = inject.iter().filter_map(|fault| fault.split(':').next()).collect();
+        words.extend(["-e".to_owned(), format!("trace={}", calls.join(","))]);
+        words.extend(inject.iter().flat_map(|fault| ["-e".to_owned(), format!("inject={fault}")]));
         Self::start_by(space, "strace", &words)
     }
 
