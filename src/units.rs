@@ -203,6 +203,7 @@ impl Timestamp {
             return Ok(Self(now.0.saturating_sub(ago)));
         }
         if let Ok(time) = text.parse::<jiff::civil::Time>()
+            && text.contains(':')
             && !text.contains(['-', 'T', 't'])
         {
             let today = now.zoned(zone.clone()).date();

@@ -3,9 +3,9 @@
 //! What the files of an attempt need of the system. A number of a process alone says nothing: it may belong to another one by now.
 
 use std::io;
+use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::{fs::File, io::Read};
-use std::path::Path;
 
 /// A process that cannot be mistaken for another one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -167,6 +167,37 @@ fn late_messages_of_old_attempts_are_refused() {
 }
 
 #[test]
+fn an_attempt_that_never_started_is_started_again_and_does_not_count() {
+    let never = || failed(FailureCause::Lost { reason: LostReason::NeverStarted });
+    let mut live = Live::new(&pipe(vec![n("a").attempts(1)]));
+    let a = live.at("a");
+    live.start("a", 1);
+    live.end("a", 1, never());
+    assert!(matches!(live.run.node(a).state(), NodeState::Ready { .. }));
+    live.start("a", 2);
+    live.end("a", 2, failed(FailureCause::Exit { code: 3 }));
+    assert!(matches!(live.run.node(a).state(), NodeState::Done { .. }), "the first real attempt was the only one");
+
+    // Held, it waits for the resume like everything else that was lost.
+    let mut live = Live::new(&pipe(vec![n("a").attempts(1)]));
+    live.start("a", 1);
+    live.ok(Event::RunHeld);
+    live.end("a", 1, never());
+    assert!(matches!(live.run.node(a).state(), NodeState::Interrupted { .. }));
+
+    // Where that does not help, it comes to an end.
+    let mut live = Live::new(&pipe(vec![n("a").attempts(1)]));
+    for attempt in 1..100 {
+        live.start("a", attempt);
+        live.end("a", attempt, never());
+        if live.run.node(a).state().is_done() {
+            return;
+        }
+    }
+    panic!("it is started for ever");
+}
+
+#[test]
 fn a_start_needs_its_own_intent() {
     let mut live = Live::new(&pipe(vec![n("a"), n("b").needs(&["a"])]));
     let (a, b) = (live.at("a"), live.at("b"));

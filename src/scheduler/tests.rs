@@ -277,6 +277,26 @@ fn an_adopted_attempt_has_its_whole_timeout_again() {
 }
 
 #[test]
+fn f21_an_adopted_attempt_has_what_is_left_of_its_timeout() {
+    let mut sim = Sim::of(&pipe(vec![n("a").timeout(1_000)]));
+    let adopt = |sim: &mut Sim, ran: u64| {
+        sim.timers = Timers::new(STUCK_AFTER);
+        let run = sim.run().clone();
+        sim.timers.recover(&run, sim.now, |_| DurationMs(ran));
+    };
+    adopt(&mut sim, 700);
+    sim.pass(200);
+    assert!(sim.stops.is_empty());
+    sim.pass(100);
+    assert_eq!(sim.stops.len(), 1);
+    let mut sim = Sim::of(&pipe(vec![n("a").timeout(1_000)]));
+    // It ran out while there was no host.
+    adopt(&mut sim, 5_000);
+    sim.pass(0);
+    assert_eq!(sim.stops.len(), 1);
+}
+
+#[test]
 fn on_failure_stop_stops_the_running_and_skips_the_rest() {
     let inner = pipe(vec![n("x"), n("y").needs(&["x"])]);
     let nodes =

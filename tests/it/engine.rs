@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 
 use prismq::attempt::{AttemptFolder, Environment, HostEnvironment, ParamsFile};
 use prismq::engine::{Ending, Engine, Exit, Fact, LocalEngine, Spec, Stdin, StopHow, WorkIn, read_claims, reap_strangers};
+#[cfg(target_os = "linux")]
+use prismq::engine::{Found, Left, look, prevent};
+#[cfg(target_os = "linux")]
+use prismq::event::LostReason;
 use prismq::event::{SpawnFailure, SpawnFailureKind};
 use prismq::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
 use prismq::request::{Capture, Isolation, Leaks};
@@ -466,4 +470,120 @@ fn progress_and_memory_of_an_attempt_that_lives_longer_than_a_second(isolation: 
     std::fs::write(&go, "").expect("a file");
     let ending = bench.ending();
     assert!(ending.peak_memory.is_some_and(|peak| peak.0 > 100 << 10), "{ending:?}");
+}
+
+/// Another engine that looks after an attempt of this bench, as the next host would.
+#[cfg(target_os = "linux")]
+fn successor(bench: Bench) -> Bench {
+    let Bench { engine, folder, .. } = bench;
+    engine.release();
+    drop(engine);
+    Bench { folder, ..Bench::of(Isolation::Wrapped) }
+}
+
+#[cfg(target_os = "linux")]
+fn left(bench: &Bench, node: u32) -> Left {
+    let spec = bench.spec(99, &[]);
+    let token = format!("{}-{node}-{}", std::process::id(), bench.folder.path().display());
+    Left { id: id(node), node: format!("n[{node}]"), run_folder: spec.run_folder, token, grace: spec.grace }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn f38_the_next_engine_adopts_what_runs_and_hears_its_end() {
+    let bench = Bench::of(Isolation::Wrapped);
+    let go = bench.at("go");
+    let starts = bench.at("starts").display().to_string();
+    bench.start(1, &["count-until", &go.display().to_string(), "5", &starts]);
+    bench.bytes(1);
+    let next = successor(bench);
+    assert!(matches!(look(&left(&next, 1)).expect("readable"), Found::Alive { .. }));
+    next.engine.adopt(left(&next, 1));
+    let seen = next.until("output", |fact| if let Fact::Output { bytes, .. } = fact { Some(bytes) } else { None });
+    next.bytes(seen + 1);
+    std::fs::write(&go, "").expect("a file");
+    let ending = next.ending();
+    assert_eq!((ending.exit, ending.leaked), (Exit::Exited(5), false));
+    assert_eq!(std::fs::read_to_string(&starts).expect("starts").lines().count(), 1);
+    next.engine.join();
+    let Found::Ended(found) = look(&left(&next, 1)).expect("readable") else { panic!("it has ended") };
+    assert_eq!(found.exit, Exit::Exited(5), "and it can be read once more");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_adopted_attempt_is_stopped_like_any_other() {
+    let bench = Bench::of(Isolation::Wrapped);
+    bench.start(1, &["ignore-stop"]);
+    bench.bytes(6);
+    let next = successor(bench);
+    next.engine.adopt(left(&next, 1));
+    next.engine.stop(&id(1), StopHow::Polite);
+    next.bytes(19);
+    next.engine.stop(&id(1), StopHow::Kill);
+    let ending = next.ending();
+    assert_eq!((ending.exit, ending.escalated, ending.stop_sent), (Exit::Signaled(9), true, Some(StopHow::Kill)));
+}
+
+/// A second start of the same attempt does not execute it twice: it looks after the first one.
+#[cfg(target_os = "linux")]
+#[test]
+fn f42_who_comes_second_adopts() {
+    let bench = Bench::of(Isolation::Wrapped);
+    let (go, starts) = (bench.at("go").display().to_string(), bench.at("starts").display().to_string());
+    let args = ["count-until", go.as_str(), "6", starts.as_str()];
+    bench.start(1, &args);
+    bench.bytes(1);
+    let again = Spec { id: id(1), node: "n[1]".to_owned(), token: left(&bench, 1).token, ..bench.spec(98, &args) };
+    let next = successor(bench);
+    next.engine.start(again);
+    std::fs::write(&go, "").expect("a file");
+    assert_eq!(next.ending().exit, Exit::Exited(6));
+    assert_eq!(std::fs::read_to_string(&starts).expect("starts").lines().count(), 1);
+}
+
+/// An attempt that was given up before any wrapper claimed it is not executed by one that comes late.
+#[cfg(target_os = "linux")]
+#[test]
+fn f42_a_wrapper_that_comes_too_late_does_nothing() {
+    let bench = Bench::of(Isolation::Wrapped);
+    let spec = bench.spec(1, &["count-until", "/", "0", &bench.at("starts").display().to_string()]);
+    assert_eq!(look(&left(&bench, 1)).expect("readable"), Found::Unclaimed);
+    assert!(prevent(&left(&bench, 1)).expect("it can be"));
+    assert!(!prevent(&left(&bench, 1)).expect("it can be"), "somebody was faster");
+    bench.engine.start(spec);
+    assert_eq!(bench.ending().exit, Exit::Lost(LostReason::NeverStarted));
+    assert!(!bench.at("starts").exists());
+}
+
+/// What an attempt of a dead host has left is ended, wrapper and all.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_nobody_wants_any_more_is_ended() {
+    let bench = Bench::of(Isolation::Wrapped);
+    bench.start(1, &["ignore-stop"]);
+    bench.bytes(6);
+    let next = successor(bench);
+    assert_eq!(prismq::engine::end(&left(&next, 1), LIMIT).left, 0);
+    assert!(matches!(look(&left(&next, 1)).expect("readable"), Found::Ended(_)));
+}
+
+/// A host that leaves while attempts are on their way sees them on their feet first.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_is_left_half_started() {
+    let bench = Bench::of(Isolation::Wrapped);
+    let go = bench.at("go").display().to_string();
+    for node in 0..20 {
+        bench.start(node, &["wait-for", "", &go]);
+    }
+    let next = successor(bench);
+    for node in 0..20 {
+        assert!(matches!(look(&left(&next, node)).expect("readable"), Found::Alive { .. }), "{node}");
+        next.engine.adopt(left(&next, node));
+    }
+    std::fs::write(&go, "").expect("a file");
+    for _ in 0..20 {
+        assert_eq!(next.ending().exit, Exit::Exited(0));
+    }
 }
