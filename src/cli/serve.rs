@@ -128,10 +128,13 @@ fn take_lock(workspace: &Workspace) -> Result<Ownership, Failure> {
 }
 
 fn owned(workspace: &Workspace, leaving: bool) -> Failure {
-    let owner = match (ownership::announced(workspace), ownership::owner(workspace)) {
-        (Some(address), _) => format!(" by process {}, which listens on 127.0.0.1:{}", address.pid, address.port),
-        (None, Some(pid)) => format!(" by process {pid}"),
-        (None, None) => " by a host that does not say where it listens".to_owned(),
+    // The address may be that of a host that was killed: the lock names the one that holds it.
+    let owner = ownership::owner(workspace);
+    let address = ownership::announced(workspace).filter(|address| owner.is_none_or(|owner| owner == address.pid));
+    let owner = match (address, owner) {
+        (Some(address), _) => format!(" by process {} (on 127.0.0.1:{})", address.pid, address.port),
+        (None, Some(pid)) => format!(" by process {pid} (which does not say where it listens)"),
+        (None, None) => " by a host that does not say who it is".to_owned(),
     };
     let help = if leaving {
         "it is leaving, and waits for modules that would be lost with it"

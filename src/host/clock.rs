@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::units::{DurationMs, Mono, Now, Timestamp};
 
-/// The longest that the host sleeps at once while a deadline is before it: so much of a pause of the whole process may count as time.
+/// The longest that the host sleeps at once while an attempt has a deadline: so much of a pause of the whole process may count as time.
 pub const NAP_LONGEST: DurationMs = DurationMs(1_000);
 
 /// A host that comes so much later than it wanted was stopped, and not merely busy.
@@ -33,13 +33,13 @@ impl Clock {
         Now { wall: wall(), mono: self.pauses.left_out(self.running()) }
     }
 
-    /// How long to sleep for something that is due then: not longer than [`NAP_LONGEST`].
+    /// How long it is until a point of the monotonic clock; zero if it is past.
     #[must_use]
-    pub fn nap(&self, due: Mono) -> DurationMs {
-        DurationMs(due.0.saturating_sub(self.now().mono.0)).min(NAP_LONGEST)
+    pub fn until(&self, then: Mono) -> DurationMs {
+        DurationMs(then.0.saturating_sub(self.now().mono.0))
     }
 
-    /// Call after each sleep of the host's loop; `nap` is how long it wanted to sleep at most, `None` where it waited for a message.
+    /// Call after each sleep of the host's loop; `nap` is how long it wanted to sleep at most, `None` where no attempt had a deadline.
     /// Gives how long it was away against its will, if it was.
     pub fn woke(&mut self, nap: Option<DurationMs>) -> Option<DurationMs> {
         let running = self.running();
@@ -67,7 +67,6 @@ impl Pauses {
     fn woke(&mut self, running: Mono, nap: Option<DurationMs>) -> Option<DurationMs> {
         let away = running.0.saturating_sub(self.woke.0);
         self.woke = running;
-        // Nothing was due while it waited for a message.
         let late = DurationMs(away.saturating_sub(nap?.0));
         if late < LATE {
             return None;
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn f22_a_busy_host_and_one_that_waits_for_messages_were_not_stopped() {
+    fn f22_a_busy_host_and_one_without_deadlines_were_not_stopped() {
         let mut pauses = Pauses::default();
         assert_eq!(pauses.woke(Mono(2_900), NAP), None, "it was late by 1.9 s");
         assert_eq!(pauses.woke(Mono(500_000), None), None, "nothing was due");

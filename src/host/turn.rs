@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
-use super::clock::Clock;
+use super::clock::{Clock, NAP_LONGEST};
 use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::{Filing, Unfiled};
@@ -158,10 +158,13 @@ impl Turn {
             self.clock.woke(None);
             return message;
         };
+        // Only what is done to attempts must not come all at once after a pause.
+        let is_careful = self.timers.next(self.clock.now().mono).is_some();
         loop {
-            let nap = self.clock.nap(due);
+            let left = self.clock.until(due);
+            let nap = if is_careful { left.min(NAP_LONGEST) } else { left };
             let message = inbox.recv_timeout(nap.to_std()).ok();
-            if let Some(away) = self.clock.woke(Some(nap)) {
+            if let Some(away) = self.clock.woke(is_careful.then_some(nap)) {
                 tracing::warn!(away_ms = away.0, "this process was stopped, or the machine slept: all deadlines are later by that");
             }
             if message.is_some() || self.clock.now().mono >= due {

@@ -34,6 +34,12 @@ fn detached(space: &TestSpace, module: &str) -> String {
     run
 }
 
+/// The strongest thing that was sent. A kill may overtake the polite stop that came just before.
+fn last_signal(space: &TestSpace, run: &str, node: &str) -> Value {
+    let row = space.node(run, node);
+    row["signals"].as_array().and_then(|all| all.last()).cloned().unwrap_or_else(|| panic!("no signals in {row}"))
+}
+
 /// Nothing was cut off from the journal: every host that was there closed it properly.
 fn journal_is_clean(space: &TestSpace) {
     let cut = std::fs::read_dir(space.at(".prismq/journal/quarantine")).map_or(0, Iterator::count);
@@ -45,7 +51,8 @@ fn journal_is_clean(space: &TestSpace) {
 fn serve_is_offered_and_says_how_it_ends() {
     let space = TestSpace::new();
     space.prismq(&["--help"]).ends(0).says("serve");
-    let help = space.prismq(&["serve", "--help"]).ends(0).says("--on-exit").says("--until-idle").says("--port").says("would be lost");
+    let help =
+        space.prismq(&["serve", "--help"]).ends(0).says("--on-exit").says("--until-idle").says("--port").says("the next host adopts them");
     assert!(help.stdout.contains("the second stops all modules") && !help.stdout.contains("--background"), "{}", help.stdout);
 }
 
@@ -187,7 +194,7 @@ fn f37_twice_does_not_wait_for_the_grace_where_the_ladder_runs_already() {
     first.signal(Signal::TERM);
     first.end().ends(0).complains("killing 1 attempt");
     assert_eq!(space.processes(), []);
-    assert_eq!(space.node(&run, "deaf")["escalated"], true);
+    assert_eq!(last_signal(&space, &run, "deaf"), json!("KILL"));
 }
 
 #[test]
@@ -211,11 +218,12 @@ fn f37_thrice_exits_at_once_and_wrapped_modules_go_on() {
     assert!(space.processes().len() >= 3, "{:?}", space.processes());
     space.open("go");
     space.wait_for_marks("through", 1);
+    // Both runs were held, and go on: what was asked to stop in the middle counts as stopped, however it ended.
     let second = serve(&space, &[]);
-    space.wait_until("the direct one was ended", || space.node(&direct, "lost")["attempts"] != json!(1) || space.processes().len() <= 2);
+    space.prismq(&["wait", &wrapped]).ends(0);
+    space.wait_for_marks("began", 4);
     space.prismq(&["cancel", "--kill", &direct]).ends(0);
-    let shown = space.node(&wrapped, "deaf");
-    assert_eq!(shown["attempts"], 1, "{shown}");
+    assert_eq!((&space.node(&wrapped, "deaf")["attempts"], &space.node(&direct, "lost")["attempts"]), (&json!(2), &json!(2)));
     second.signal(Signal::TERM);
     second.end().ends(0);
 }
@@ -264,7 +272,7 @@ fn ctrl_c_reaches_a_wrapped_run_across_a_hand_over() {
     second.signal(Signal::INT);
     second.end().ends(130).complains("killing");
     assert_eq!(space.statuses("last"), ["deaf=cancelled"]);
-    assert_eq!(space.node("last", "deaf")["signals"], json!(["TERM", "KILL"]));
+    assert_eq!(last_signal(&space, "last", "deaf"), json!("KILL"));
     space.wait_until("nobody is left", || space.processes().is_empty());
 }
 
@@ -296,7 +304,8 @@ fn a_terminal_that_waits_for_others_can_be_left() {
     first.signal(Signal::INT);
     first.wait_for_note("once more ends this host at once");
     first.signal(Signal::INT);
-    first.end().ends(130);
+    // Its own run was over, and well.
+    first.end().ends(0).complains("ending at once");
     second.end().ends(5);
     space.wait_until("nobody is left", || space.processes().is_empty());
 }
