@@ -34,11 +34,11 @@ fn main() -> ExitCode {
         "daemonize" => leak(&["in-a-session"], Stdio::null()),
         "in-a-session" => in_a_session(),
         "many-children" => many_children(number(0)),
-        "family" => family(number(0)),
-        "allocate" => allocate(number(0)),
         "fork-bomb" => fork_bomb(),
         "eat-memory" => eat_memory(number(0), text(1)),
         "reserve-memory" => drop(std::hint::black_box(Vec::<u8>::with_capacity(mebibytes(number(0))))),
+        "family" => family(number(0)),
+        "allocate" => allocate(number(0)),
         "flood" => flood(number(0), text(1)),
         "half-line" => print!("first\nno end"),
         "invalid-utf8" => put(&[0xff, 0xfe, b'\n', 0, 0x1b, b'[', b'3', b'1', b'm', b'\r', b'x', 0xc3]),
@@ -155,29 +155,6 @@ fn many_children(count: u64) {
     wait_for(|| false);
 }
 
-/// A chain of so many processes, each of which says its number and stays.
-fn family(count: u64) {
-    put(format!("{}\n", std::process::id()).as_bytes());
-    if count > 1 {
-        let _ = itself().args(["family", &(count - 1).to_string()]).stdin(Stdio::null()).spawn();
-    }
-    wait_for(|| false);
-}
-
-/// Uses so many MiB of memory; ends with 9 if it is refused.
-fn allocate(mib: u64) {
-    let mut held: Vec<Vec<u8>> = Vec::new();
-    for _ in 0..mib {
-        let mut piece = Vec::new();
-        if piece.try_reserve_exact(1 << 20).is_err() {
-            std::process::exit(9);
-        }
-        piece.resize(1 << 20, 1);
-        held.push(piece);
-    }
-    put(format!("{}\n", held.len()).as_bytes());
-}
-
 /// Every one of them starts others as fast as it can, each in a session of its own, so that no signal to a group reaches two.
 fn fork_bomb() {
     #[cfg(unix)]
@@ -203,6 +180,29 @@ fn eat_memory(count: u64, then: &str) {
     if then != "exit" {
         wait_for(|| false);
     }
+}
+
+/// A chain of so many processes, each of which says its number and stays.
+fn family(count: u64) {
+    put(format!("{}\n", std::process::id()).as_bytes());
+    if count > 1 {
+        let _ = itself().args(["family", &(count - 1).to_string()]).stdin(Stdio::null()).spawn();
+    }
+    wait_for(|| false);
+}
+
+/// Uses so many MiB of memory; ends with 9 if it is refused.
+fn allocate(mib: u64) {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..mib {
+        let mut piece = Vec::new();
+        if piece.try_reserve_exact(1 << 20).is_err() {
+            std::process::exit(9);
+        }
+        piece.resize(1 << 20, 1);
+        held.push(piece);
+    }
+    put(format!("{}\n", held.len()).as_bytes());
 }
 
 /// Writes bytes without a line end, in pieces that no page or pipe size divides.

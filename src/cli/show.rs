@@ -171,7 +171,7 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("pipeline", row.pipeline.clone());
     fact("reason", row.reason.clone());
     fact("attempts", (row.attempts > 0).then(|| row.attempts.to_string()));
-    fact("exit code", row.exit_code.map(|code| code.to_string()));
+    fact("exit code", row.exit_code.map(crate::event::exit_code_text));
     let signals = row.signals.iter().map(|signal| signal.as_str()).collect::<Vec<_>>().join(", ");
     let escalated = if row.escalated { " (it did not go within its grace)" } else { "" };
     fact("signals", (!signals.is_empty()).then(|| format!("{signals}{escalated}")));
