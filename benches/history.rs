@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench history [-- RUNS]` (default 100,000). The state is made by the library's own journal; only the modules did
 //! not run. Limits of the design: start below 1 s, `runs` below 100 ms, memory below 100 MiB.
+//!
+//! Then a journal of 1,000,000 records without any snapshot is told again, once as records of runs that ended, once of runs that go on,
+//! each of which is applied. Limit: 3 s.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it starts programs, writes files and looks at the clock")]
 
 use std::collections::BTreeMap;
@@ -12,10 +15,13 @@ use std::time::{Duration, Instant};
 
 use prismq::event::RunStatus;
 use prismq::host::index::{Finished, RunRow};
+use prismq::host::prepare;
+use prismq::host::submission::{Submit, Target};
 use prismq::host::workspace::Workspace;
 use prismq::ids::{AttemptNumber, RunId};
-use prismq::journal::{self, Entry, Options, Urgency};
-use prismq::units::Timestamp;
+use prismq::journal::{self, Entry, Limits, Options, Urgency};
+use prismq::resources::Capacity;
+use prismq::units::{Bytes, CpuMillis, Timestamp};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -37,6 +43,67 @@ fn main() {
     report("runs --json -n 500", &measure(folder.path(), &["runs", "--json", "-n", "500"]));
     report("show last", &measure(folder.path(), &["show", "last"]));
     report("run noop (start, one run, end)", &measure(folder.path(), &["run", "noop"]));
+    drop(folder);
+    for (what, ended) in [("runs, all ended", true), ("runs, all going on", false)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let records = make_long_journal(folder.path(), ended);
+        report(&format!("{what}: {records} records"), &measure(folder.path(), &["runs"]));
+        if ended {
+            report("start on them (run noop)", &measure(folder.path(), &["run", "noop"]));
+        }
+    }
+}
+
+/// Runs of the long journal, and nodes of each.
+const LONG_RUNS: u32 = 1_000;
+const LONG_NODES: u32 = 250;
+
+/// A journal of a million records without a snapshot, of runs that ended or of runs whose last node is still to come. Gives their number.
+fn make_long_journal(root: &Path, ended: bool) -> u64 {
+    std::fs::create_dir(root.join("manifests")).expect("a folder");
+    std::fs::write(root.join("manifests/noop.yaml"), "id: noop\ncommand: [/bin/true]\nisolation: direct\n").expect("a manifest");
+    let nodes: serde_json::Map<String, serde_json::Value> =
+        (0..=LONG_NODES).map(|node| (format!("n{node}"), json!({"module": "noop"}))).collect();
+    std::fs::write(root.join("p.json"), json!({"name": "long", "nodes": nodes}).to_string()).expect("a pipeline");
+    let workspace = Workspace::at(root).expect("a workspace");
+    workspace.create_state().expect("a state folder");
+    let submit = Submit {
+        target: Target::Pipeline { path: root.join("p.json") },
+        assignments: Vec::new(),
+        params_file: None,
+        caller_folder: root.to_owned(),
+    };
+    let capacity = Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), custom: BTreeMap::new() };
+    let limits = Limits { bytes: u64::MAX, records: u64::MAX };
+    let opened = journal::open(&workspace.journal(), Options { on_progress: Box::new(|_| {}), limits }).expect("a new journal");
+    for number in 0..LONG_RUNS {
+        let prepared = prepare::prepare(&workspace, &submit, &capacity).expect("it is a good pipeline");
+        let run = &prepared.run;
+        let append = |kind: &str, node: Option<&str>, data: serde_json::Value| {
+            let data: Box<RawValue> = to_raw_value(&data).expect("JSON");
+            let attempt = node.filter(|_| kind != "node.ready").map(|_| AttemptNumber::FIRST);
+            let at = Timestamp::from_micros(FIRST_RUN_MICROS);
+            let entry = Entry { kind, run: Some(run), node, attempt, data: Some(&data), at, urgency: Urgency::Soon };
+            opened.writer.append(entry).expect("a record");
+        };
+        append("run.submit", None, json!({"pinned": prepared.pinned_hash}));
+        for node in 0..LONG_NODES {
+            let node = format!("n{node}");
+            append("node.ready", Some(&node), json!({}));
+            append("att.intent", Some(&node), json!({}));
+            append("att.start", Some(&node), json!({"grant": {"cpus": 1000}, "isolation": "direct", "params": {}}));
+            append("att.exit", Some(&node), json!({"code": 0, "duration_ms": 125}));
+        }
+        if ended {
+            let row = RunRow { run_id: run.clone(), ..row(u64::from(number)) };
+            let file = json!({"format": 1, "run": row, "parameters": {}, "nodes": []});
+            std::fs::write(workspace.run(run).join("run.json"), file.to_string()).expect("a run's file");
+            append("run.end", None, json!({"status": "completed", "row": row, "learned": {}}));
+        }
+    }
+    let records = opened.writer.last_seq().0;
+    opened.writer.close().expect("closed");
+    records
 }
 
 fn row(number: u64) -> RunRow {
@@ -126,5 +193,5 @@ fn report(what: &str, measured: &Measured) {
     wall.sort();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let peak = measured.peak_kib.map_or_else(|| "?".to_owned(), |kib| format!("{:.0} MiB", kib as f64 / 1024.0));
-    println!("{what:<32} median {:>7.1} ms   least {:>7.1} ms   peak {peak}", ms(wall[wall.len() / 2]), ms(wall[0]));
+    println!("{what:<40} median {:>7.1} ms   least {:>7.1} ms   peak {peak}", ms(wall[wall.len() / 2]), ms(wall[0]));
 }

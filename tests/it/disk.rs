@@ -17,7 +17,8 @@ const SEGMENT_2: &str = ".prismq/journal/000002.jsonl";
 fn space() -> TestSpace {
     let space = TestSpace::new();
     space.module("quick", "", "mark('quick', os.environ['PRISMQ_RUN_ID'])");
-    space.module("gated", "resources: {cpus: 0}", "mark('began')\ngate('go')\nmark('through')");
+    // Direct, so that its end goes into the journal and nowhere else.
+    space.module("gated", "resources: {cpus: 0}\nisolation: direct", "mark('began')\ngate('go')\nmark('through')");
     space
 }
 
@@ -154,6 +155,35 @@ fn f09_a_full_disk_refuses_what_is_new_and_goes_on_when_there_is_room() {
         assert!(space.at(format!(".prismq/runs/{run}/run.json")).is_file());
     }
     space.prismq(&["journal", "verify"]).ends(0);
+}
+
+/// The wrapper keeps the end of its module until it can write it down; the host need not even notice.
+#[test]
+fn f09_the_end_of_a_module_waits_for_room() {
+    let test = "f09_the_end_of_a_module_waits_for_room";
+    if !is_root() {
+        return skip(test, "only root may mount a file system");
+    }
+    let space = space();
+    space.module("wrapped", "", "mark('began')\ngate('go')\nmark('through')");
+    let Some(mount) = Mount::new(&["-t", "tmpfs", "-o", "size=6m", "tmpfs"], space.at(".prismq")) else {
+        return skip(test, "no tmpfs can be mounted");
+    };
+    let host = FaultyHost::start_by(&space, "env", &[]).up();
+    let going = acked(submit(&space, "wrapped"));
+    space.wait_for_marks("began", 1);
+    let filler = mount.path().join("filler");
+    fill(&filler);
+    submit(&space, "quick").ends(1).complains("the disk is full");
+    space.open("go");
+    space.wait_for_marks("through", 1);
+    assert_eq!(space.show(&going)["run"]["status"], "running", "nobody can know of its end");
+    fs::remove_file(&filler).expect("it is removed");
+    wait_completed(&space, &going);
+    wait_for_health(&space, "ok");
+    wait_completed(&space, &acked(submit(&space, "quick")));
+    host.stop().ends(0);
+    assert_eq!(runs(&space).len(), 2);
 }
 
 /// Takes all the room there is.
