@@ -41,6 +41,10 @@ examples:
 windows:
     .ci/run windows
 
+# crash cycles: hosts under injected faults, and a checker
+crash cycles="200" *arguments:
+    cargo test --test crash -- --cycles {{cycles}} {{arguments}}
+
 # line coverage, at least 80 %
 coverage:
     .ci/full coverage

@@ -68,6 +68,16 @@ need() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package"
 }
 
+# The crash harness injects faults by strace. Without it only `kill -9` at random moments is left.
+strace_or_skip() {
+  command -v strace >/dev/null && return 0
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null && apt-get -qq update &&
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends strace; then
+    return 0
+  fi
+  skip "faults by strace: it is not installed (Debian: apt-get install strace); the crash cycles only kill at random moments"
+}
+
 # Builds a cargo tool once, unoptimised: it runs for seconds, and building it is what takes time.
 cargo_tool() {
   local crate=$1 version=$2

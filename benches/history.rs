@@ -47,6 +47,8 @@ fn row(number: u64) -> RunRow {
         pipeline: None,
         status: RunStatus::Completed,
         held: false,
+        unkillable: 0,
+        reason: None,
         created_at: at,
         started_at: Some(at),
         completed_at: Some(at),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
-use crate::request::{Isolation, Request, RetryOn};
+use crate::request::{Isolation, MemoryLimit, Request, RetryOn};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 /// Where and when an event stands in the journal.
@@ -70,6 +70,8 @@ pub enum LostReason {
     Reboot,
     /// The host died while a direct attempt ran; what was left of it was ended.
     HostDied,
+    /// The host was told to leave nothing running, and ended it.
+    HostLeft,
     /// The wrapper was killed.
     WrapperKilled,
     /// Its start had been recorded as intended, and nothing was started.
@@ -83,7 +85,7 @@ pub struct SpawnFailure {
     pub message: String,
     /// Whether it may work a moment later (no free process or descriptor).
     pub transient: bool,
-    /// `not_found`, `not_executable` or `other`: what `exec` turns into 127, 126 and 125.
+    /// `not_found`, `not_executable` or another: what `exec` turns into 127, 126 and 125.
     pub kind: SpawnFailureKind,
 }
 
@@ -154,7 +156,8 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// The word under which a retry policy names it; `None` for causes that no repetition can mend.
+    /// The word under which a retry policy names it; `None` for causes that no repetition can mend, and for
+    /// [`resource_busy`](Self::is_resource_busy), which no policy has to name.
     #[must_use]
     pub fn retry_word(&self) -> Option<RetryOn> {
         match self {
@@ -162,8 +165,25 @@ impl FailureCause {
             Self::Timeout { .. } => Some(RetryOn::Timeout),
             Self::Oom { .. } => Some(RetryOn::Oom),
             Self::Lost { .. } => Some(RetryOn::Lost),
-            Self::Spawn(failure) if failure.transient => Some(RetryOn::Exit),
             Self::Spawn(_) | Self::Parameters { .. } | Self::Inner { .. } | Self::ScriptChanged => None,
+        }
+    }
+
+    /// Whether the system had no process, memory or descriptor for it, or its program was just being written: nothing of the module has
+    /// run, and it waits for the system as others wait for a grant.
+    #[must_use]
+    pub fn is_resource_busy(&self) -> bool {
+        match self {
+            Self::Spawn(failure) => failure.transient,
+            Self::Exit { .. }
+            | Self::Signal { .. }
+            | Self::Timeout { .. }
+            | Self::Oom { .. }
+            | Self::Lost { .. }
+            | Self::Parameters { .. }
+            | Self::Outputs { .. }
+            | Self::Inner { .. }
+            | Self::ScriptChanged => false,
         }
     }
 }
@@ -176,9 +196,11 @@ impl std::fmt::Display for FailureCause {
             Self::Timeout { limit_ms } => write!(f, "timeout after {limit_ms}"),
             Self::Oom { limit: Some(limit), .. } => write!(f, "out of memory (limit {limit})"),
             Self::Oom { limit: None, .. } => f.write_str("out of memory"),
+            Self::Spawn(failure) if failure.transient => write!(f, "resource_busy: {}", failure.message),
             Self::Spawn(failure) => write!(f, "could not start: {}", failure.message),
             Self::Lost { reason: LostReason::Reboot } => f.write_str("lost: the machine was restarted"),
             Self::Lost { reason: LostReason::HostDied } => f.write_str("lost: the host died while it ran"),
+            Self::Lost { reason: LostReason::HostLeft } => f.write_str("lost: the host ended it when it left"),
             Self::Lost { reason: LostReason::WrapperKilled } => f.write_str("lost: its wrapper was killed"),
             Self::Lost { reason: LostReason::NeverStarted } => f.write_str("lost: it was never started"),
             Self::Parameters { messages } => f.write_str(&messages.join("; ")),
@@ -220,8 +242,29 @@ pub enum StopReason {
     Timeout,
     /// Another node failed and the pipeline says `on_failure: stop`.
     OnFailure,
-    /// The host is leaving and a direct attempt cannot outlive it.
+    /// The host leaves and was told to leave nothing running.
     HostLeaves,
+}
+
+/// What was sent to an attempt to stop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopSignal {
+    /// The polite one: it may still clean up.
+    Term,
+    /// The end.
+    Kill,
+}
+
+impl StopSignal {
+    /// As in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Term => "TERM",
+            Self::Kill => "KILL",
+        }
+    }
 }
 
 /// What is known of an attempt at its start.
@@ -266,15 +309,24 @@ pub struct EndFacts {
     pub outputs: Option<Arc<Value>>,
     /// Run time by a monotonic clock.
     pub duration_ms: DurationMs,
-    /// Most memory that one of its processes used, where known.
+    /// Most memory that it used, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// The memory limit that really held it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
+    /// What was sent to it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<StopSignal>,
     /// The kill was needed after the polite stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
-    /// Processes of it were left after its end, and were ended.
+    /// Processes of it were left after its end, and were ended unless it may leave some (`leaks: allow`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaked: bool,
+    /// Those processes, as far as they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaked_pids: Vec<u32>,
 }
 
 impl EndFacts {
@@ -289,8 +341,11 @@ impl EndFacts {
             outputs: None,
             duration_ms: DurationMs(0),
             peak_memory: None,
+            memory: None,
+            signals: Vec::new(),
             escalated: false,
             leaked: false,
+            leaked_pids: Vec::new(),
         }
     }
 }
@@ -398,6 +453,15 @@ pub enum Event {
         /// Why.
         reason: StopReason,
     },
+    /// It was killed and is still there: it hangs in the kernel, and what it holds stays held until it goes.
+    AttemptStuck {
+        /// The node.
+        node: NodeIndex,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// How long after the kill it was still there.
+        waited: DurationMs,
+    },
     /// It ended, or was found to be lost.
     AttemptEnded {
         /// The node.
@@ -426,6 +490,7 @@ impl Event {
             | Self::AttemptIntended { node, .. }
             | Self::AttemptStarted { node, .. }
             | Self::AttemptStopping { node, .. }
+            | Self::AttemptStuck { node, .. }
             | Self::AttemptEnded { node, .. } => Some(*node),
         }
     }

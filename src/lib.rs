@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | words | [`units`] [`ids`] [`diagnostics`] [`tree`] [`json`] [`request`] [`event`] | values and their notation |
 //! | decisions | [`fields`] [`params`] [`resources`] [`pipeline::expr`] [`manifest`] [`settings`] [`pipeline`] [`schemas`] [`run`] [`scheduler`] | words. Pure: no clock, no files, no processes, no threads, no randomness; time and ids come in as arguments |
-//! | input and output | [`probe`] [`yaml`] [`source`] [`journal`] [`logs`] [`attempt`] [`engine`] | words, never a decision and hardly each other |
+//! | input and output | `win32` [`probe`] [`yaml`] [`source`] [`journal`] [`logs`] [`attempt`] [`engine`] [`wrapper`] | words, never a decision and hardly each other |
 //! | host | [`host`] | all of the above: the only place where they meet |
 //! | surfaces | [`api`] [`cli`] | the host's handle and views |
 //!
@@ -60,7 +60,7 @@
 //!                 break;
 //!             }
 //!             Update::Failed { reason } => return Err(reason.into()),
-//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Leaving => {}
+//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Host(_) | Update::Leaving => {}
 //!         }
 //!     }
 //!     host.handle().drain(false)?;
@@ -103,6 +103,12 @@ pub mod logs;
 pub mod probe;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads the files that people write")]
 pub mod source;
+#[cfg(windows)]
+#[expect(unsafe_code, reason = "what Windows offers to nobody but C")]
+#[expect(clippy::disallowed_types, reason = "starts programs and locks files")]
+mod win32;
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a process that starts a program and waits for it")]
+pub mod wrapper;
 #[expect(clippy::disallowed_types, reason = "keys of untrusted mappings are hashed with a random seed; no order depends on it")]
 pub mod yaml;
 

@@ -89,6 +89,64 @@ pub enum Isolation {
     Direct,
 }
 
+/// Who writes the output of a wrapped attempt to its log files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Capture {
+    /// The wrapper reads two pipes and writes what it reads, with the time and the order of each chunk.
+    #[default]
+    Pump,
+    /// The module writes the two files itself: faster, without times, order or a cap.
+    Raw,
+}
+
+/// What happens to processes that a module leaves behind at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Leaks {
+    /// They are ended, which is verified.
+    #[default]
+    End,
+    /// They live on and are reported.
+    Allow,
+}
+
+/// What keeps a wrapped attempt within its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryGuard {
+    /// A control group of version 2.
+    CgroupV2,
+    /// A control group of version 1.
+    CgroupV1,
+    /// A job object.
+    JobObject,
+    /// The wrapper looks at the sum of its processes a few times a second.
+    Polling,
+}
+
+impl MemoryGuard {
+    /// As in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CgroupV2 => "cgroup-v2",
+            Self::CgroupV1 => "cgroup-v1",
+            Self::JobObject => "job-object",
+            Self::Polling => "polling",
+        }
+    }
+}
+
+/// The memory limit that an attempt ran under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryLimit {
+    /// How much.
+    pub limit: Bytes,
+    /// What held it to that.
+    pub guard: MemoryGuard,
+}
+
 /// The folder in which a module runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -179,6 +237,15 @@ pub struct NodeSettings {
     pub isolation: Isolation,
     /// How parameters are passed.
     pub arguments: ArgumentStyle,
+    /// Who writes the log files.
+    #[serde(default)]
+    pub capture: Capture,
+    /// What happens to left processes.
+    #[serde(default)]
+    pub leaks: Leaks,
+    /// Most bytes of output of an attempt that are kept; none: all.
+    #[serde(default)]
+    pub log_cap: Option<Bytes>,
 }
 
 /// Grace where nothing else is said: long enough for a Python program to write a checkpoint.
@@ -195,6 +262,9 @@ impl Default for NodeSettings {
             workdir: WorkDir::default(),
             isolation: Isolation::default(),
             arguments: ArgumentStyle::default(),
+            capture: Capture::default(),
+            leaks: Leaks::default(),
+            log_cap: None,
         }
     }
 }

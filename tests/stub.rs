@@ -19,8 +19,10 @@ fn main() -> ExitCode {
     let text = |at: usize| rest.get(at).map_or("", String::as_str);
     match mode.as_str() {
         "exit" => return ExitCode::from(u8::try_from(number(0)).unwrap_or(255)),
+        "exit-code" => std::process::exit(u32::try_from(number(0)).unwrap_or(255).cast_signed()),
         "say" => print!("{}", text(0)),
         "say-both" => say_both(),
+        "count-until" => count_until(text(0), number(1), text(2)),
         "sleep" => wait_for(|| false),
         "wait-for" => {
             say_there(text(0));
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         "daemonize" => leak(&["in-a-session"], Stdio::null()),
         "in-a-session" => in_a_session(),
         "many-children" => many_children(number(0)),
+        "family" => family(number(0)),
+        "allocate" => allocate(number(0)),
         "flood" => flood(number(0), text(1)),
         "half-line" => print!("first\nno end"),
         "invalid-utf8" => put(&[0xff, 0xfe, b'\n', 0, 0x1b, b'[', b'3', b'1', b'm', b'\r', b'x', 0xc3]),
@@ -89,6 +93,23 @@ fn say_both() {
     }
 }
 
+/// Writes a numbered line now and then until a file is there; then the last one, and ends with this code. Notes each start in another file.
+fn count_until(name: &str, code: u64, starts: &str) {
+    if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(starts) {
+        let who = std::env::var("PRISMQ_NODE").unwrap_or_default();
+        let _ = file.write_all(format!("{who}\n").as_bytes());
+    }
+    let until = Instant::now() + LIFE * 3;
+    let mut line = 0;
+    while !Path::new(name).exists() && Instant::now() < until {
+        put(format!("line {line}\n").as_bytes());
+        line += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    put(format!("line {line}\nend\n").as_bytes());
+    std::process::exit(i32::try_from(code).unwrap_or(255));
+}
+
 /// Takes note of every polite stop and goes on.
 fn ignore_stop() {
     let installed = ctrlc::set_handler(|| put(b"stop ignored\n"));
@@ -129,6 +150,29 @@ fn many_children(count: u64) {
     }
     put(b"ready\n");
     wait_for(|| false);
+}
+
+/// A chain of so many processes, each of which says its number and stays.
+fn family(count: u64) {
+    put(format!("{}\n", std::process::id()).as_bytes());
+    if count > 1 {
+        let _ = itself().args(["family", &(count - 1).to_string()]).stdin(Stdio::null()).spawn();
+    }
+    wait_for(|| false);
+}
+
+/// Uses so many MiB of memory; ends with 9 if it is refused.
+fn allocate(mib: u64) {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..mib {
+        let mut piece = Vec::new();
+        if piece.try_reserve_exact(1 << 20).is_err() {
+            std::process::exit(9);
+        }
+        piece.resize(1 << 20, 1);
+        held.push(piece);
+    }
+    put(format!("{}\n", held.len()).as_bytes());
 }
 
 /// Writes bytes without a line end, in pieces that no page or pipe size divides.

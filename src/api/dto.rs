@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::HostHealth;
 use crate::ids::RunId;
 use crate::units::Timestamp;
 
 /// Answer of `GET /api/health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`.
-    pub status: String,
+    /// What it can do, and why not more.
+    #[serde(flatten)]
+    pub health: HostHealth,
     /// Version of the host.
     pub version: String,
     /// Its process.

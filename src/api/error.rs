@@ -70,12 +70,15 @@ impl From<Refused> for ApiError {
 impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         let text = error.to_string();
+        let help = error.help();
         match error {
             CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", text),
             CommandError::NotHeld(_) | CommandError::StillRunning(_) => Self::new(StatusCode::CONFLICT, "conflict", text),
             CommandError::Refused(refused) => Self::from(refused),
             CommandError::Gone => Self::new(StatusCode::SERVICE_UNAVAILABLE, "leaving", text),
-            CommandError::Journal(_) | CommandError::Unreadable { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", text),
+            CommandError::DiskFull(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text).with_help(help),
+            CommandError::Journal(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", text).with_help(help),
+            CommandError::Unreadable { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unreadable", text),
         }
     }
 }

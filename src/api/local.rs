@@ -9,9 +9,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
+use super::backlog::{WAITING_MAX, backlog};
 use super::dto::{Accepted, CancelRequest, ResumeReply, ResumeRequest};
 use super::error::ApiError;
 use super::server::Shared;
+use crate::host::prune::Keep;
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::host::{Handle, render};
@@ -52,13 +54,19 @@ pub(super) async fn resume(State(shared): State<Shared>, Json(request): Json<Res
     Ok(Json(ResumeReply { resumed }).into_response())
 }
 
+/// `POST /api/local/prune`: answers when the folders are gone.
+pub(super) async fn prune(State(shared): State<Shared>, Json(keep): Json<Keep>) -> Result<Response, ApiError> {
+    let handle = shared.handle.clone();
+    let report = blocking(move || handle.prune(keep)).await??;
+    Ok(Json(report).into_response())
+}
+
 /// `GET /api/local/runs/{run}/follow`: a line of JSON for each [`Update`], until the run has ended or the host leaves.
 pub(super) async fn follow(State(shared): State<Shared>, Path(run): Path<String>) -> Result<Response, ApiError> {
     let run = parse(&run)?;
-    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Update>();
+    let (sink, receiver) = backlog(WAITING_MAX);
     let handle: Handle = shared.handle.clone();
-    // A dropped receiver makes the send fail, by which the host forgets the follower.
-    blocking(move || handle.follow(&run, Box::new(move |update| sender.send(update).is_ok()))).await??;
+    blocking(move || handle.follow(&run, sink)).await??;
     let lines = stream::unfold(receiver, |mut receiver| async move {
         let first = receiver.recv().await?;
         let mut text = line(&first);

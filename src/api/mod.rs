@@ -3,6 +3,7 @@
 //! What is here is what other terminals of the same owner need: submit, follow, cancel, resume, retry. Every route but `health` takes
 //! the owner's token and lies under `/api/local`; the `Host` header is checked before anything else. Talks to the host's handle only.
 
+mod backlog;
 mod dto;
 mod error;
 mod local;

@@ -105,6 +105,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/local/runs", post(local::submit))
         .route("/api/local/retry", post(local::retry))
         .route("/api/local/resume", post(local::resume))
+        .route("/api/local/prune", post(local::prune))
         .route("/api/local/runs/{run}/cancel", post(local::cancel))
         .route("/api/local/runs/{run}/follow", get(local::follow))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such route") })
@@ -117,8 +118,8 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
+async fn health(State(shared): State<Shared>) -> Json<Health> {
+    Json(Health { health: shared.handle.health(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
 }
 
 /// A page on another name that resolves to this address (DNS rebinding) sends that name.

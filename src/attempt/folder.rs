@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::files::rename;
 use crate::ids::AttemptNumber;
 
 /// First parts of names in a run's folder that belong to the host; a node of that name gets another folder. No node id holds a dash,
@@ -177,7 +178,13 @@ impl ParamsFile {
         let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;
         file.write_all(self.text.as_bytes())?;
         drop(file);
-        std::fs::rename(&aside, &self.path)
+        match rename(&aside, &self.path) {
+            // Its name is that of its content. On Windows a module may read it, and it cannot be replaced: it need not be.
+            Err(_) if cfg!(windows) && self.path.metadata().is_ok_and(|there| there.len() == self.text.len() as u64) => {
+                std::fs::remove_file(&aside)
+            }
+            done => done,
+        }
     }
 }
 

@@ -4,12 +4,29 @@
 //! executes attempts) and `host` (which shows what they left).
 
 mod environment;
+mod files;
+mod flat;
 mod folder;
+mod identity;
 mod outputs;
 mod progress;
+mod record;
+mod report;
+mod spec;
+mod standing;
+mod stop;
 
 pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
+pub(crate) use files::{lock_for_life, patiently, rename};
 pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
 pub(crate) use folder::{create_private_all, open_private};
+#[cfg(target_os = "linux")]
+pub(crate) use identity::ProcessStat;
+pub use identity::{Machine, ProcessIdentity};
 pub use outputs::{OUTPUT_BYTES_MAX, read_outputs};
 pub use progress::{Progress, ProgressReader};
+pub use record::{ExitHow, ExitRecord, MemoryGuard, StartRecord, StreamTotals};
+pub use report::{Hatch, REPORT_BYTES, Report, ReportKind};
+pub use spec::{AttemptSpec, FOLDER_FORMAT};
+pub use standing::{CLAIM, EXIT, EXIT_ASIDE, START, START_ASIDE, Standing, standing};
+pub use stop::{StopAs, StopRequest};

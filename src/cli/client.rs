@@ -16,6 +16,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
 use crate::api::{Accepted, CancelRequest, ErrorReply, Health, ResumeReply, ResumeRequest};
+use crate::host::prune::{Keep, Report};
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::ids::RunId;
@@ -63,6 +64,11 @@ impl Client {
     pub(super) fn resume(&self, run: Option<&RunId>) -> Result<Vec<RunId>, Failure> {
         let reply: ResumeReply = self.call(Method::POST, "/api/local/resume", &ResumeRequest { run_id: run.cloned() })?;
         Ok(reply.resumed)
+    }
+
+    /// Removes finished runs.
+    pub(super) fn prune(&self, keep: Keep) -> Result<Report, Failure> {
+        self.call(Method::POST, "/api/local/prune", &keep)
     }
 
     /// Follows a run: updates go to `inputs` from a thread of its own, and [`Input::Lost`] when the connection breaks.
@@ -195,10 +201,12 @@ fn failure_of(reply: ErrorReply) -> Failure {
         "invalid" => Exit::Invalid,
         "never_fits" => Exit::NeverFits,
         "conflict" => Exit::Usage,
+        "disk_full" => Exit::RunFailed,
         _ => Exit::HostUnreachable,
     };
     let rendered = reply.rendered;
     let message = if rendered.is_some() { String::new() } else { reply.detail };
     let leaving = reply.error_code == "leaving";
-    Failure { rendered, leaving, help: reply.help, ..Failure::new(exit, message) }
+    let unwritable = matches!(reply.error_code.as_str(), "disk_full" | "read_only");
+    Failure { rendered, leaving, unwritable, help: reply.help, ..Failure::new(exit, message) }
 }

@@ -18,11 +18,21 @@ pub(crate) struct Failure {
     pub(crate) rendered: Option<String>,
     /// The host was just leaving and did nothing: the next one can be asked.
     pub(crate) leaving: bool,
+    /// The host cannot write anything down: what was asked for may come to pass later, or not.
+    pub(crate) unwritable: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: None, diagnostics: Diagnostics::new(), rendered: None, leaving: false }
+        Self {
+            exit,
+            message: message.into(),
+            help: None,
+            diagnostics: Diagnostics::new(),
+            rendered: None,
+            leaving: false,
+            unwritable: false,
+        }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {

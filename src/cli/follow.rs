@@ -114,6 +114,12 @@ pub(super) fn follow(
                 interrupts += 1;
                 context.output.note(if interrupts == 1 { "cancelling; once more to kill at once" } else { "killing" });
                 match session.cancel(run, interrupts > 1, &context.output) {
+                    Err(failure) if failure.unwritable => {
+                        if interrupts > 1 {
+                            return Ok(Ending::Detached);
+                        }
+                        context.output.note(&format!("it cannot be cancelled now: {}; once more to let go of it", failure.message));
+                    }
                     // Its host is just going: what it said last is on its way.
                     Err(failure) if failure.exit == Exit::HostUnreachable => {}
                     answered => answered?,

@@ -10,11 +10,13 @@ mod exit;
 mod failure;
 mod follow;
 mod graph;
+mod journal;
 mod logs;
 mod modules;
 mod output;
 mod plan;
 mod progress;
+mod prune;
 mod resume;
 mod retry;
 mod run;
@@ -61,6 +63,14 @@ struct Arguments {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: output::ColorChoice,
 
+    /// Only look, also at a damaged journal: what stands before the damage is shown
+    #[arg(long, global = true)]
+    read_only: bool,
+
+    /// Keep the state on shared storage (NFS, SMB, sshfs), although its locks and renames may not hold
+    #[arg(long, global = true, hide_short_help = true)]
+    i_know: bool,
+
     #[command(subcommand)]
     verb: Verb,
 }
@@ -93,6 +103,10 @@ enum Verb {
     Resume(resume::Arguments),
     /// Wait for a run's end
     Wait(wait::Arguments),
+    /// Check the journal, write it out, or give up its damaged end
+    Journal(journal::Arguments),
+    /// Remove finished runs, the oldest first
+    Prune(prune::Arguments),
     /// Print a JSON Schema for editors
     Schema(schema::Arguments),
     /// Be the host until it is told to stop
@@ -103,6 +117,8 @@ enum Verb {
 /// What every verb gets.
 struct Context {
     workspace: Option<PathBuf>,
+    read_only: bool,
+    i_know: bool,
     output: Output,
 }
 
@@ -120,17 +136,27 @@ impl Context {
     fn workspace_or_here(&self) -> Result<Workspace, Failure> {
         match self.find_workspace()? {
             Some(found) => Ok(found),
-            None => Workspace::at(&current_folder()?).map_err(|error| Failure::ours(format!("the current folder: {error}"))),
+            None => Workspace::at(&current_folder()?)
+                .map(|here| self.opened(here))
+                .map_err(|error| Failure::ours(format!("the current folder: {error}"))),
         }
     }
 
     fn find_workspace(&self) -> Result<Option<Workspace>, Failure> {
-        match &self.workspace {
+        let found = match &self.workspace {
             Some(folder) => Workspace::at(folder)
-                .map(|found| Some(found.located()))
-                .map_err(|error| Failure::not_found(format!("the workspace {} cannot be used: {error}", folder.display()))),
-            None => Ok(Workspace::find(&current_folder()?).map(Workspace::located)),
-        }
+                .map(Some)
+                .map_err(|error| Failure::not_found(format!("the workspace {} cannot be used: {error}", folder.display())))?,
+            None => Workspace::find(&current_folder()?),
+        };
+        Ok(found.map(|found| self.opened(found)))
+    }
+
+    /// A workspace as the options want it.
+    fn opened(&self, found: Workspace) -> Workspace {
+        let found = found.located();
+        let found = if self.i_know { found.on_any_file_system() } else { found };
+        if self.read_only { found.looked_at() } else { found }
     }
 }
 
@@ -142,7 +168,12 @@ fn current_folder() -> Result<PathBuf, Failure> {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let context = Context { workspace: arguments.workspace, output: Output::new(arguments.color) };
+    let context = Context {
+        workspace: arguments.workspace,
+        read_only: arguments.read_only,
+        i_know: arguments.i_know,
+        output: Output::new(arguments.color),
+    };
     let ended = dispatch(arguments.verb, &context);
     let code = match ended {
         Ok(code) => code,
@@ -156,6 +187,9 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
+    if context.read_only && changes(&verb) {
+        return Err(Failure::usage("`--read-only` is for looking, and this verb changes something"));
+    }
     match verb {
         Verb::Run(arguments) => run::run(&arguments, context),
         Verb::Exec(arguments) => exec::run(&arguments, context),
@@ -170,7 +204,26 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Retry(arguments) => retry::run(&arguments, context),
         Verb::Resume(arguments) => resume::run(&arguments, context),
         Verb::Wait(arguments) => wait::run(&arguments, context),
+        Verb::Journal(arguments) => journal::run(&arguments, context),
+        Verb::Prune(arguments) => prune::run(&arguments, context),
         Verb::Schema(arguments) => schema::run(&arguments, context),
         Verb::Serve(arguments) => serve::run(&arguments, context),
+    }
+}
+
+/// Whether a verb may change the state of a workspace.
+fn changes(verb: &Verb) -> bool {
+    match verb {
+        Verb::Run(_) | Verb::Exec(_) | Verb::Cancel(_) | Verb::Retry(_) | Verb::Resume(_) | Verb::Prune(_) | Verb::Serve(_) => true,
+        Verb::Journal(arguments) => arguments.changes(),
+        Verb::Validate(_)
+        | Verb::Plan(_)
+        | Verb::Graph(_)
+        | Verb::Modules(_)
+        | Verb::Runs(_)
+        | Verb::Show(_)
+        | Verb::Logs(_)
+        | Verb::Wait(_)
+        | Verb::Schema(_) => false,
     }
 }

@@ -9,6 +9,7 @@ use crate::host::runfile::RunFile;
 use crate::host::update::{NodeChange, Update};
 use crate::host::views::{Cursor, Line, LogReader, Query, Stream, printable};
 use crate::host::workspace::Workspace;
+use crate::host::{HealthStatus, HostHealth};
 use crate::ids::AttemptNumber;
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
@@ -52,11 +53,24 @@ pub(super) struct Progress<'a> {
     /// run goes over to another host.
     told: HashMap<String, (String, Option<AttemptNumber>)>,
     logs: HashMap<PathBuf, (LogReader, Cursor)>,
+    /// It was told that the host cannot write everything down.
+    unwell: bool,
+}
+
+/// What a change of the host's health means for people; nothing where they need not know. `before`: they were told of trouble.
+pub(super) fn health_text(health: &HostHealth, before: bool) -> Option<String> {
+    let reason = health.reason.as_deref().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
+    match health.status {
+        HealthStatus::Ok if before => Some("the disk takes records again: everything goes on".to_owned()),
+        HealthStatus::Ok | HealthStatus::Healing => None,
+        HealthStatus::DiskFull => Some(format!("warning: the disk is full{reason}: nothing new starts until there is room; modules go on")),
+        HealthStatus::ReadOnly => Some(format!("warning: nothing can be written down{reason}; modules go on, and it is tried again")),
+    }
 }
 
 impl<'a> Progress<'a> {
     pub(super) fn new(output: &'a Output, workspace: &'a Workspace, show: Show) -> Self {
-        Self { output, workspace, show, told: HashMap::new(), logs: HashMap::new() }
+        Self { output, workspace, show, told: HashMap::new(), logs: HashMap::new(), unwell: false }
     }
 
     pub(super) fn update(&mut self, update: &Update) {
@@ -65,10 +79,22 @@ impl<'a> Progress<'a> {
             Update::Node(change) => self.node_once(change),
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
+            Update::Host(health) => self.health(health),
             Update::Ended(row) => self.ended(row),
             Update::Failed { .. } | Update::Leaving => {}
         }
         self.output.flush();
+    }
+
+    fn health(&mut self, health: &HostHealth) {
+        if let Some(text) = health_text(health, self.unwell) {
+            self.output.note(&text);
+        }
+        self.unwell = match health.status {
+            HealthStatus::Ok => false,
+            HealthStatus::Healing => self.unwell,
+            HealthStatus::DiskFull | HealthStatus::ReadOnly => true,
+        };
     }
 
     fn run(&self, row: &RunRow) {

@@ -89,7 +89,8 @@ pub(super) fn follow_to_end(
         }
         Ok(Ending::Detached) => Exit::Interrupted,
         Err(failure) => {
-            session.leave(&context.output)?;
+            // What went wrong first is told.
+            let _ = session.leave(&context.output);
             return Err(failure);
         }
     };
@@ -104,7 +105,7 @@ fn workspace_of(submit: &Submit, context: &Context) -> Result<Workspace, Failure
         return Ok(found);
     }
     if let Target::Pipeline { path } = &submit.target
-        && let Some(found) = path.parent().and_then(Workspace::find).map(Workspace::located)
+        && let Some(found) = path.parent().and_then(Workspace::find).map(|found| context.opened(found))
     {
         return Ok(found);
     }

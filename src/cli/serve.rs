@@ -7,7 +7,7 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
-use super::session::Hosting;
+use super::session::{Hosting, lock_failure, owned_failure};
 use super::signals::{self, Signal};
 use crate::host::HostMode;
 use crate::host::ownership::{self, HostKind, Ownership};
@@ -33,8 +33,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let workspace = context.workspace_or_here()?;
     leave_session();
     let Some(ownership) = take_lock(&workspace)? else {
-        let owner = ownership::announced(&workspace).map_or_else(String::new, |address| format!(" by process {}", address.pid));
-        return Err(Failure::new(Exit::NotOwner, format!("{} is owned{owner} already", workspace.root().display())));
+        return Err(owned_failure(&workspace));
     };
     let mode = if arguments.until_idle { HostMode::UntilIdle } else { HostMode::Serve };
     let hosting = Hosting::start(&workspace, ownership, mode, arguments.port, HostKind::Serve)?;
@@ -49,7 +48,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 let busy = hosting.host().handle().remaining().unwrap_or(0) > 0;
                 idle_looks = if busy { 0 } else { idle_looks + 1 };
-                if arguments.until_idle && idle_looks >= 2 {
+                // Where old runs are being removed, that is waited for: nobody else may do it for long.
+                if arguments.until_idle && idle_looks >= 2 && hosting.host().handle().tidy(IDLE_LOOK).unwrap_or(true) {
                     break true;
                 }
             }
@@ -64,8 +64,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
 fn take_lock(workspace: &crate::host::workspace::Workspace) -> Result<Option<Ownership>, Failure> {
     let deadline = std::time::Instant::now() + LOCK_LIMIT;
     loop {
-        let taken = Ownership::try_take(workspace).map_err(|error| Failure::ours(format!("the lock cannot be taken: {error}")))?;
-        if taken.is_some() || std::time::Instant::now() >= deadline || ownership::announced(workspace).is_some() {
+        let taken = Ownership::try_take(workspace).map_err(|error| lock_failure(workspace, &error))?;
+        if taken.is_some() || std::time::Instant::now() >= deadline || ownership::owner(workspace).is_some() {
             return Ok(taken);
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -15,6 +15,7 @@ use crate::host::HostMode;
 use crate::host::offline::{OpenError, Snapshot};
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
+use crate::host::prune::{Keep, Report};
 use crate::host::submission::{Retry, Submit};
 use crate::host::workspace::Workspace;
 use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};
@@ -24,6 +25,8 @@ use crate::ids::RunId;
 const REACH_LIMIT: Duration = Duration::from_secs(10);
 /// Pause between two looks at the lock.
 const REACH_PAUSE: Duration = Duration::from_millis(20);
+/// How long a terminal whose run is over waits for old runs to be removed.
+const TIDY_LIMIT: Duration = Duration::from_millis(300);
 
 /// A way to the host of a workspace.
 pub(super) enum Session {
@@ -51,7 +54,7 @@ impl Session {
                     return Ok(Self::Hosting(Box::new(hosting)));
                 }
                 Ok(None) => {}
-                Err(error) => return Err(Failure::ours(format!("{}: {error}", workspace.state().display()))),
+                Err(error) => return Err(lock_failure(workspace, &error)),
             }
             if let Some(client) = reach(workspace) {
                 return Ok(Self::Attached(client));
@@ -154,6 +157,13 @@ impl Session {
         }
     }
 
+    pub(super) fn prune(&self, keep: Keep, output: &Output) -> Result<Report, Failure> {
+        match self {
+            Self::Hosting(hosting) => hosting.host.handle().prune(keep).map_err(|error| command_failure(error, output)),
+            Self::Attached(client) => client.prune(keep),
+        }
+    }
+
     /// Has updates of a run sent to `inputs`.
     pub(super) fn follow(&self, run: &RunId, inputs: mpsc::Sender<Input>, output: &Output) -> Result<(), Failure> {
         match self {
@@ -195,7 +205,11 @@ impl Hosting {
         if remaining > 0 {
             output.note(&format!("{remaining} other run(s) go on: handing over to a host in the background"));
         }
-        self.drain(true)
+        // What `retention:` asks for: a moment of it here, and what takes longer in the background.
+        let tidy = remaining > 0 || self.host.handle().tidy(TIDY_LIMIT).unwrap_or(true);
+        let workspace = self.workspace.clone();
+        self.drain(true)?;
+        if tidy { Ok(()) } else { start_background(&workspace).map(drop) }
     }
 
     /// Starts nothing new, waits for the last direct attempt, gives the workspace free. Where it hands over it still accepts runs, and
@@ -204,9 +218,13 @@ impl Hosting {
         let Self { host, server, workspace } = self;
         // A host that is gone already has drained.
         let _ = host.handle().drain(hand_over);
-        let remaining = host.join();
+        let ended = host.join();
         drop(server);
-        if hand_over && remaining > 0 { start_background(&workspace).map(drop) } else { Ok(()) }
+        if let Some(reason) = ended.unwritten {
+            return Err(Failure::new(Exit::RunFailed, format!("the host ends, and could not write down what happened last: {reason}"))
+                .with_help("the next host finds out what it can from the folders of the attempts; mend the disk first"));
+        }
+        if hand_over && ended.remaining > 0 { start_background(&workspace).map(drop) } else { Ok(()) }
     }
 }
 
@@ -214,7 +232,11 @@ impl Hosting {
 pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> {
     let failed = |error: io::Error| Failure::ours(format!("a host in the background could not be started: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
-    Command::new(program)
+    let mut command = Command::new(program);
+    if workspace.is_shared_allowed() {
+        command.arg("--i-know");
+    }
+    command
         .args(["serve", "--until-idle", "--workspace"])
         .arg(workspace.root())
         .current_dir(workspace.root())
@@ -232,8 +254,26 @@ pub(super) fn reach(workspace: &Workspace) -> Option<Client> {
     Client::connect(address.port, token).ok()
 }
 
+/// Why the lock could not be taken.
+pub(super) fn lock_failure(workspace: &Workspace, error: &io::Error) -> Failure {
+    let failure = Failure::ours(format!("{}: {error}", workspace.state().display()));
+    if error.kind() == io::ErrorKind::Unsupported {
+        return failure.with_help(
+            "keep the workspace on a disk of this machine (the folders of runs may lie elsewhere: `host: {runs_dir: ...}`); \
+             `--i-know` or `host: {shared_state: true}` in prismq.yaml does it all the same",
+        );
+    }
+    failure
+}
+
+/// Somebody else is the host.
+pub(super) fn owned_failure(workspace: &Workspace) -> Failure {
+    let owner = ownership::owner(workspace).map_or_else(String::new, |pid| format!(" by process {pid}"));
+    Failure::new(Exit::NotOwner, format!("{} is owned{owner} already", workspace.root().display()))
+}
+
 fn not_reached(workspace: &Workspace) -> Failure {
-    let owner = ownership::announced(workspace).map_or_else(String::new, |address| format!(" (process {})", address.pid));
+    let owner = ownership::owner(workspace).map_or_else(String::new, |pid| format!(" (process {pid})"));
     Failure::new(Exit::NotOwner, format!("another host{owner} owns {} and cannot be reached", workspace.root().display()))
         .with_help("its log is `.prismq/log/host.log`; when it hangs, end that process and try again")
 }
@@ -256,11 +296,13 @@ pub(super) fn journal_failure(error: &OpenError) -> Failure {
 
 fn command_failure(error: CommandError, _output: &Output) -> Failure {
     let text = error.to_string();
+    let help = error.help();
     match error {
         CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
         CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::Unreadable { .. } => Failure::usage(text),
         CommandError::Gone => Failure { leaving: true, ..Failure::new(Exit::HostUnreachable, text) },
-        CommandError::Journal(_) => Failure::new(Exit::HostUnreachable, text),
+        CommandError::DiskFull(_) => Failure { unwritable: true, help, ..Failure::new(Exit::RunFailed, text) },
+        CommandError::Journal(_) => Failure { unwritable: true, help, ..Failure::new(Exit::HostUnreachable, text) },
         CommandError::Refused(refused) => refused_failure(refused),
     }
 }
@@ -310,7 +352,6 @@ pub(super) fn attach_or_start(workspace: &Workspace) -> Result<Client, Failure> 
 fn did_not_start(workspace: &Workspace, status: ExitStatus) -> Failure {
     match Snapshot::read(workspace) {
         Err(error) => journal_failure(&error),
-        Ok(Snapshot { damage: Some(damage), .. }) => Failure::new(Exit::JournalDamaged, damage),
         Ok(_) => {
             Failure::ours(format!("the host in the background ended at once: {status}")).with_help("its log is `.prismq/log/host.log`")
         }

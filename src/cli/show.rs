@@ -69,7 +69,7 @@ pub(super) fn select(workspace: &Workspace, selector: &str) -> Result<(Snapshot,
     let snapshot = Snapshot::read(workspace).map_err(|error| session::journal_failure(&error))?;
     let run = snapshot.select(selector).map_err(|error| {
         let help = match &error {
-            SelectError::None(_) => "`prismq runs` lists them",
+            SelectError::None(_) | SelectError::Pruned { .. } => "`prismq runs` lists them",
             SelectError::Several { .. } => "write more of its id",
         };
         Failure::not_found(error.to_string()).with_help(help)
@@ -164,6 +164,7 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("ended", row.ended_at.map(crate::units::Timestamp::local));
     fact("took", row.duration_ms.map(|took| took.to_string()));
     fact("peak memory", row.peak_memory.map(|peak| peak.to_string()));
+    fact("memory", row.memory.map(|memory| format!("at most {}, held by {}", memory.limit, memory.guard.as_str())));
     fact("script", row.script_hash.clone());
     fact("isolation", row.isolation.map(|isolation| format!("{isolation:?}").to_lowercase()));
     fact("parameters", row.parameters.as_ref().map(|value| value.to_string()));

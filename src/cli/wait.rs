@@ -7,6 +7,8 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
+use super::output::Output;
+use super::progress::health_text;
 use super::session::Session;
 use super::show::select;
 use super::signals;
@@ -52,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         let (inputs, receiver) = mpsc::channel();
         signals::listen(inputs.clone());
         client.follow(&run, inputs)?;
-        match wait(&receiver, deadline) {
+        match wait(&receiver, deadline, &context.output) {
             Waited::Ended(exit) => return Ok(exit),
             Waited::Again => {}
         }
@@ -65,13 +67,18 @@ enum Waited {
     Again,
 }
 
-fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>) -> Waited {
+fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>, output: &Output) -> Waited {
     loop {
         let left = deadline.map_or(LONGEST_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
         match receiver.recv_timeout(left) {
             Ok(Input::Update(Update::Ended(row))) => return Waited::Ended(Exit::of_status(row.status)),
             Ok(Input::Update(Update::Leaving | Update::Failed { .. }) | Input::Lost) => return Waited::Again,
             Ok(Input::Signal(_)) => return Waited::Ended(Exit::Interrupted),
+            Ok(Input::Update(Update::Host(health))) => {
+                if let Some(text) = health_text(&health, true) {
+                    output.note(&text);
+                }
+            }
             Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. })) => {}
             Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                 return Waited::Ended(Exit::TimedOut);

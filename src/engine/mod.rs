@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::attempt::{Environment, ParamsFile};
-use crate::event::SpawnFailure;
+use crate::attempt::{Environment, MemoryGuard, ParamsFile};
+use crate::event::{LostReason, SpawnFailure};
 use crate::ids::AttemptId;
-use crate::units::{Bytes, CpuMillis};
+use crate::request::{Capture, Isolation, Leaks};
+use crate::units::{Bytes, CpuMillis, DurationMs};
 
 pub use local::LocalEngine;
 pub use local::claims::read_claims;
+pub use local::found::{Found, end, look, prevent};
 pub use local::interpreter::{Launch, Resolver, Unavailable};
 pub use local::strangers::{Reaped, reap_strangers};
 
@@ -46,10 +48,35 @@ pub struct Spec {
     pub stdin: Stdin,
     /// Processors granted; tells numeric libraries how many threads to start.
     pub cpus: CpuMillis,
-    /// Memory granted; 0: none declared.
+    /// Memory granted; 0: none declared. A wrapped attempt is held to it.
     pub memory: Bytes,
+    /// Under the wrapper, or started by the host itself.
+    pub isolation: Isolation,
+    /// Between the polite stop and the kill. The wrapper keeps to it by itself, so that a stop survives the host.
+    pub grace: DurationMs,
+    /// Who writes the logs of a wrapped attempt.
+    pub capture: Capture,
+    /// What happens to processes that a wrapped attempt leaves behind.
+    pub leaks: Leaks,
+    /// Most bytes of output that are kept of an attempt.
+    pub log_cap: Option<Bytes>,
     /// Random text by which its processes are known again after a crash of the host. Must not occur in another attempt.
     pub token: String,
+}
+
+/// A wrapped attempt that another host started: what is needed to look after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The key of all facts about it.
+    pub id: AttemptId,
+    /// Path of the node in the run.
+    pub node: String,
+    /// `.prismq/runs/<run>`, absolute.
+    pub run_folder: PathBuf,
+    /// Its token.
+    pub token: String,
+    /// Between the polite stop and the kill.
+    pub grace: DurationMs,
 }
 
 /// The working directory of an attempt.
@@ -74,14 +101,15 @@ pub enum Stdin {
 /// How to stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopHow {
-    /// `SIGTERM` to its process group. On Windows, where there is no polite way that works without a console, this is the kill.
+    /// `SIGTERM` to its process group, and after the grace the kill if its wrapper lives. On Windows, where there is no polite way that
+    /// works without a console, this is the kill.
     Polite,
     /// `SIGKILL` to its process group; its job on Windows.
     Kill,
 }
 
 /// What an engine reports. Facts of one attempt come in order, `Started` first and `Ended` last; `Ended` comes exactly once for each
-/// accepted [`Spec`], also when nothing could be started (then without `Started`).
+/// accepted [`Spec`], also when nothing could be started (then without `Started`), and for each adopted attempt (also without).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     /// The program runs. Nobody has to act on it: a sink that merely keeps it until something else wakes the host saves a thread switch
@@ -122,13 +150,18 @@ pub struct Ending {
     pub exit: Exit,
     /// From the start of the program to its end, by a monotonic clock; zero if it never started.
     pub duration: Duration,
-    /// Most memory that its first process used, known for attempts that lived longer than a second.
+    /// Most memory that it used: of a wrapped attempt what the wrapper knows, of a direct one that of its first process, known for
+    /// attempts that lived longer than a second.
     pub peak_memory: Option<Bytes>,
+    /// Its memory limit and what held it to that.
+    pub memory: Option<(Bytes, MemoryGuard)>,
+    /// It was killed for using more memory than its limit.
+    pub oom: bool,
     /// The strongest stop that was sent to it.
     pub stop_sent: Option<StopHow>,
     /// The kill was sent after the polite stop.
     pub escalated: bool,
-    /// Processes of it were left after its end. They were ended.
+    /// Processes of it were left after its end. They were ended, unless they were allowed to stay.
     pub leaked: bool,
     /// What it wrote to `PRISMQ_OUTPUT`: nothing, a JSON object, or why that is refused.
     pub outputs: Result<Option<Value>, String>,
@@ -156,6 +189,8 @@ pub enum Exit {
     SpawnFailed(SpawnFailure),
     /// It was stopped before it had been started.
     Prevented,
+    /// Nobody knows: its wrapper is gone without a word. What it had started was ended.
+    Lost(LostReason),
 }
 
 /// Where the facts go. Called from the engine's threads; must not block.
@@ -168,6 +203,13 @@ pub trait Engine: Send + Sync {
 
     /// Asks for a stop. Nothing happens when the attempt is unknown or over. May be called again, with the kill after the polite stop.
     fn stop(&self, id: &AttemptId, how: StopHow);
+
+    /// Looks after an attempt that another host started, from now on as if it were one's own.
+    fn adopt(&self, left: Left);
+
+    /// Lets go of the wrapped attempts: they go on by themselves, and the next host adopts them. Waits a moment until those that were
+    /// just handed over are on their own feet. Nothing may be started afterwards.
+    fn release(&self);
 
     /// Waits until no attempt is left. The host stops them first if it wants that.
     fn join(&self);

@@ -10,32 +10,58 @@ use crate::attempt::AttemptFolder;
 use crate::engine::{Ending, Fact};
 use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
-use crate::journal::{Entry, Urgency};
+use crate::journal::{AppendError, Entry, Urgency};
 use crate::manifest::Pin;
-use crate::request::Isolation;
 use crate::run::NodeState;
 use crate::scheduler::{Durations, Effect, StartOrder, StopHow};
 use crate::units::Now;
 
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// It is part of the state, and its record is on the way to the disk under this number.
+    Taken(Seq),
+    /// It does not fit the state, or cannot be written at all: a fault of ours.
+    Illegal,
+    /// The journal takes nothing now.
+    Refused,
+}
+
+impl Committed {
+    pub(super) fn is_refused(self) -> bool {
+        self == Self::Refused
+    }
+}
+
 impl Turn {
     /// Applies an event and hands its record to the journal. `None` where it could be neither applied nor written.
     pub(super) fn commit(&mut self, run: &RunId, event: Event) -> Option<Seq> {
-        if self.failed.is_some() {
-            return None;
+        match self.try_commit(run, &event) {
+            Committed::Taken(seq) => Some(seq),
+            Committed::Illegal | Committed::Refused => None,
+        }
+    }
+
+    /// The same, with the reason.
+    pub(super) fn try_commit(&mut self, run: &RunId, event: &Event) -> Committed {
+        if !self.health.records() {
+            return Committed::Refused;
         }
         let now = self.clock.now();
         // The path is taken before: the event may be about to change what the node is.
         let path = event.node().and_then(|node| self.world.run(run).map(|state| state.path(node)));
-        let seq = self.apply_and_write(run, path.as_deref(), &event, now)?;
-        if let Some(state) = self.world.run(run) {
-            self.timers.observe(state, &event, now);
+        let committed = self.apply_and_write(run, path.as_deref(), event, now);
+        if let Committed::Taken(seq) = committed {
+            if let Some(state) = self.world.run(run) {
+                self.timers.observe(state, event, now);
+            }
+            self.tell(run, path, event, seq, now);
         }
-        self.tell(run, path, &event, seq, now);
-        Some(seq)
+        committed
     }
 
     /// The record is taken exactly if the state takes the event, and under the same number.
-    fn apply_and_write(&mut self, run: &RunId, path: Option<&str>, event: &Event, now: Now) -> Option<Seq> {
+    fn apply_and_write(&mut self, run: &RunId, path: Option<&str>, event: &Event, now: Now) -> Committed {
         let data = if let Event::RunEnded { status, outputs } = event {
             self.end_data(run, *status, outputs.clone(), now)
         } else {
@@ -60,12 +86,15 @@ impl Turn {
             }
         });
         match taken {
-            Ok(seq) => seq,
-            Err(error) => {
-                tracing::error!(%error, "a record was refused");
-                self.failed.get_or_insert_with(|| error.to_string());
-                self.world.set_accepting(false);
-                None
+            Ok(Some(seq)) => Committed::Taken(seq),
+            Ok(None) => Committed::Illegal,
+            Err(AppendError::Failed(failure)) => {
+                self.health.stumbled(failure.kind, failure.to_string());
+                Committed::Refused
+            }
+            Err(error @ (AppendError::TooLong { .. } | AppendError::Closed)) => {
+                tracing::error!(%run, %error, "a record was refused");
+                Committed::Illegal
             }
         }
     }
@@ -118,6 +147,7 @@ impl Turn {
             | Event::NodeReused { node, .. }
             | Event::AttemptStarted { node, .. }
             | Event::AttemptStopping { node, .. }
+            | Event::AttemptStuck { node, .. }
             | Event::AttemptEnded { node, .. } => {
                 let row = state.row(*node);
                 let ended = matches!(event, Event::AttemptEnded { .. });
@@ -145,7 +175,6 @@ impl Turn {
 
     /// Carries out one effect.
     pub(super) fn act(&mut self, effect: Effect) {
-        self.timers.carried_out(&effect);
         match effect {
             Effect::Record { run, event } => {
                 let ends = matches!(event, Event::RunEnded { .. });
@@ -159,6 +188,9 @@ impl Turn {
             }
             Effect::Start(order) => self.start(*order),
             Effect::Stop { id, how } => {
+                if let Some(state) = self.world.run(&id.run) {
+                    self.timers.stopped(&id, how, state.node_def(id.node).settings.grace, self.clock.now().mono);
+                }
                 let how = match how {
                     StopHow::Polite => crate::engine::StopHow::Polite,
                     StopHow::Kill => crate::engine::StopHow::Kill,
@@ -175,8 +207,7 @@ impl Turn {
         let mixed_before = self.world.run(&run).is_some_and(|state| state.facts().mixed_code);
         let facts = StartFacts {
             grant: order.grant,
-            // Until the wrapper is there every attempt is direct, and the record says so.
-            isolation: Isolation::Direct,
+            isolation: order.settings.isolation,
             params: order.params,
             defaulted: order.defaulted,
             script_hash,
@@ -194,7 +225,7 @@ impl Turn {
 
     fn end_unstarted(&mut self, run: &RunId, node: NodeIndex, attempt: AttemptNumber, cause: FailureCause) {
         let facts = EndFacts::failed(cause);
-        self.commit(run, Event::AttemptEnded { node, attempt, facts });
+        self.commit_or_keep(run, Event::AttemptEnded { node, attempt, facts });
     }
 
     /// Takes a fact of the engine.
@@ -225,7 +256,8 @@ impl Turn {
         Some((path, folder))
     }
 
-    fn ended(&mut self, id: &AttemptId, ending: Ending) {
+    /// Takes the end of an attempt: judges and records it.
+    pub(super) fn ended(&mut self, id: &AttemptId, ending: Ending) {
         let Some(state) = self.world.run(&id.run) else { return };
         let Some(node) = state.get(id.node) else { return };
         let stopping = match node.state() {
@@ -249,6 +281,6 @@ impl Turn {
         let Some(module) = state.module(id.node).cloned() else { return };
         let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout };
         let facts = judge(ending, asked, &module);
-        self.commit(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
+        self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
     }
 }

@@ -26,6 +26,11 @@ impl Fanout {
         self.followers.contains_key(run)
     }
 
+    /// Runs that somebody follows.
+    pub(super) fn followed(&self) -> impl Iterator<Item = &RunId> {
+        self.followers.keys()
+    }
+
     /// Tells the run's followers once everything up to `seq` is durable.
     pub(super) fn publish(&mut self, seq: Seq, run: &RunId, update: Update) {
         self.pending.push_back((seq, run.clone(), update));
@@ -49,6 +54,14 @@ impl Fanout {
     pub(super) fn end(&mut self, run: &RunId, update: &Update) {
         self.send(run, update);
         self.followers.remove(run);
+    }
+
+    /// Tells everybody who follows any run.
+    pub(super) fn tell_all(&mut self, update: &Update) {
+        self.followers.retain(|_, sinks| {
+            sinks.retain(|sink| sink(update.clone()));
+            !sinks.is_empty()
+        });
     }
 
     /// Tells everybody the last thing there is to tell of any run.

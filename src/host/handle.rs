@@ -2,9 +2,13 @@
 //!
 //! Every method may be called from any thread and blocks until the host answered; an answer to a change means that it is on the disk.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
+use std::time::Duration;
 
+use super::health::{Board, HealthStatus, HostHealth};
 use super::prepare::{self, Prepared, Refused};
+use super::prune::Prunable;
 use super::retry;
 use super::submission::{Retry, Submit};
 use super::turn::Message;
@@ -12,6 +16,7 @@ use super::update::Update;
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::ids::RunId;
+use crate::journal::{FailureKind, JournalFailure};
 use crate::resources::Capacity;
 
 /// Why a command was not carried out.
@@ -40,7 +45,10 @@ pub enum CommandError {
     /// The host is leaving or gone.
     #[error("the host is leaving")]
     Gone,
-    /// The journal takes no more records.
+    /// The disk is full: nothing new is accepted until there is room.
+    #[error("the disk is full: {0}")]
+    DiskFull(String),
+    /// The journal takes no records. What was asked for may still come to pass if it heals.
     #[error("the host is read-only: {0}")]
     Journal(String),
     /// What is kept of the run cannot be read.
@@ -51,6 +59,51 @@ pub enum CommandError {
         /// Why.
         reason: String,
     },
+}
+
+impl CommandError {
+    /// What a person can do about it, where that is not plain.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::DiskFull(_) => "make room on the disk; the host then goes on by itself, and running modules are not touched",
+            Self::Journal(_) => "running modules go on and looking works; `.prismq/log/host.log` says more, `prismq journal verify` checks",
+            Self::UnknownRun(_)
+            | Self::UnknownNode { .. }
+            | Self::NotHeld(_)
+            | Self::StillRunning(_)
+            | Self::Refused(_)
+            | Self::Gone
+            | Self::Unreadable { .. } => return None,
+        };
+        Some(help.to_owned())
+    }
+
+    /// A submission that could not be written down since the disk is full is refused as one to a host that knows so already.
+    fn or_full(self) -> Self {
+        match self {
+            Self::Refused(Refused::Disk(error)) if FailureKind::of(&error) == FailureKind::DiskFull => Self::DiskFull(error.to_string()),
+            other => other,
+        }
+    }
+
+    /// The answer to whoever waited for a record when the journal failed.
+    pub(super) fn from_failure(failure: &JournalFailure) -> Self {
+        match failure.kind {
+            FailureKind::DiskFull => Self::DiskFull(failure.to_string()),
+            FailureKind::Io | FailureKind::Tampered | FailureKind::Ended => Self::Journal(failure.to_string()),
+        }
+    }
+
+    /// The answer of a host that can write nothing down; none where it may.
+    fn of_health(health: HostHealth) -> Option<Self> {
+        let reason = health.reason.unwrap_or_default();
+        match health.status {
+            HealthStatus::Ok | HealthStatus::Healing => None,
+            HealthStatus::DiskFull => Some(Self::DiskFull(reason)),
+            HealthStatus::ReadOnly => Some(Self::Journal(reason)),
+        }
+    }
 }
 
 /// An accepted submission.
@@ -77,6 +130,16 @@ pub(super) enum Command {
     Resume { run: Option<RunId>, reply: Reply<Vec<RunId>> },
     /// Tell about a run.
     Follow { run: RunId, sink: FollowSink, reply: Reply<()> },
+    /// Which runs have finished, and which of them must stay.
+    Prunable { reply: Reply<Prunable> },
+    /// Forget finished runs; answers with those that were forgotten.
+    Prune { runs: BTreeSet<RunId>, reply: Reply<BTreeSet<RunId>> },
+    /// The folders of forgotten runs are gone.
+    Pruned { runs: BTreeSet<RunId> },
+    /// Do what `retention:` asks for, if it is time; answers at its end, whether that came by itself.
+    Tidy { reply: Reply<bool> },
+    /// The thread that did it has ended.
+    Tidied { finished: bool },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when no direct attempt is left. Runs are still accepted where a successor goes on with them.
@@ -89,11 +152,23 @@ pub struct Handle {
     workspace: Workspace,
     capacity: Capacity,
     inbox: mpsc::Sender<Message>,
+    board: Board,
 }
 
 impl Handle {
-    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>) -> Self {
-        Self { workspace, capacity, inbox }
+    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
+        Self { workspace, capacity, inbox, board }
+    }
+
+    /// Where the host's loop says what it can do.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// What the host can do at this moment. Never waits for it.
+    #[must_use]
+    pub fn health(&self) -> HostHealth {
+        self.board.shown()
     }
 
     /// Reads the files, checks and pins them, and has the run accepted.
@@ -101,7 +176,10 @@ impl Handle {
     /// # Errors
     /// When it is refused, or the host is leaving.
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
-        let prepared = prepare::prepare(&self.workspace, submit, &self.capacity)?;
+        // Before anything is written for it.
+        CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
+        let prepared =
+            prepare::prepare(&self.workspace, submit, &self.capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         self.accept(prepared, None)
     }
 
@@ -110,15 +188,25 @@ impl Handle {
     /// # Errors
     /// When there is no such run or node, it has not ended, or the host is leaving.
     pub fn retry(&self, request: &Retry) -> Result<Accepted, CommandError> {
-        let (prepared, reuse) = retry::prepare(&self.workspace, request)?;
+        CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
+        let (prepared, reuse) = retry::prepare(&self.workspace, request).map_err(CommandError::or_full)?;
         self.accept(prepared, Some(Box::new(reuse)))
     }
 
     fn accept(&self, mut prepared: Prepared, retry: Option<Box<retry::Reuse>>) -> Result<Accepted, CommandError> {
         let run = prepared.run.clone();
         let notes = std::mem::take(&mut prepared.notes);
-        self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply })?;
-        Ok(Accepted { run, notes })
+        let answer = self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply });
+        match answer {
+            Ok(()) => Ok(Accepted { run, notes }),
+            // Nobody knows whether it was written down.
+            Err(CommandError::Gone) => Err(CommandError::Gone),
+            Err(refused) => {
+                // Nothing of a refused run appears later. What cannot be removed is a folder that no record names.
+                let _ = std::fs::remove_dir_all(self.workspace.run(&run));
+                Err(refused)
+            }
+        }
     }
 
     /// Has a run ended. It may still be ending when this returns; a run that has ended is left as it is.
@@ -162,9 +250,28 @@ impl Handle {
         self.ask(|reply| Command::Drain { hand_over, reply })
     }
 
-    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
+    pub(super) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {
+        &self.inbox
+    }
+
+    pub(super) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.inbox.send(Message::Command(command(reply))).map_err(|_| CommandError::Gone)?;
         answer.recv().unwrap_or(Err(CommandError::Gone))
+    }
+
+    /// The same, waiting at most so long; `None` where no answer came within that time.
+    pub(super) fn ask_within<T>(&self, limit: Duration, command: impl FnOnce(Reply<T>) -> Command) -> Result<Option<T>, CommandError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.inbox.send(Message::Command(command(reply))).map_err(|_| CommandError::Gone)?;
+        match answer.recv_timeout(limit) {
+            Ok(answer) => answer.map(Some),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(CommandError::Gone),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One row for each run: what `runs` lists. Rows of finished runs are all that is kept of them in memory and in snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +22,15 @@ pub struct RunRow {
     pub pipeline: Option<String>,
     /// Where it stands.
     pub status: RunStatus,
-    /// Its host died; it waits for `resume`.
+    /// Its host is gone; it waits for `resume`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Number of its nodes that were killed and do not go.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unkillable: u32,
+    /// Why it waits, where that says more than its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was submitted.
     pub created_at: Timestamp,
     /// When its first attempt started.
@@ -52,6 +59,11 @@ pub struct RunRow {
     pub nodes: BTreeMap<String, u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl RunRow {
     /// Name of what ran.
     #[must_use]
@@ -63,6 +75,7 @@ impl RunRow {
     #[must_use]
     pub fn ended(mut self, status: RunStatus, at: Timestamp) -> Self {
         self.status = status;
+        self.reason = None;
         self.completed_at = Some(at);
         self.duration_seconds = self.started_at.map(|started| at.since(started).to_std().as_secs_f64());
         self
@@ -79,9 +92,9 @@ impl RunRow {
 const ROW_HEAD: &str = r#"{"run_id":""#;
 
 /// Rows of finished runs, as JSON text: a hundred thousand of them take some 30 MB and need no parsing until somebody looks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Finished {
-    rows: Vec<Box<str>>,
+    rows: Vec<Arc<str>>,
 }
 
 impl Finished {
@@ -96,6 +109,26 @@ impl Finished {
     /// Adds a row as it stands in a snapshot or a record.
     pub fn push_text(&mut self, row: &str) {
         self.rows.push(row.into());
+    }
+
+    /// Forgets runs.
+    pub fn remove(&mut self, runs: &BTreeSet<RunId>) {
+        if !runs.is_empty() {
+            let ids: BTreeSet<&str> = runs.iter().map(RunId::as_str).collect();
+            self.rows.retain(|row| !ids.contains(id_of(row)));
+        }
+    }
+
+    /// Those of these runs that are here.
+    #[must_use]
+    pub fn among(&self, runs: &BTreeSet<RunId>) -> Vec<RunId> {
+        let ids: BTreeMap<&str, &RunId> = runs.iter().map(|run| (run.as_str(), run)).collect();
+        self.ids().filter_map(|id| ids.get(id)).map(|run| RunId::clone(run)).collect()
+    }
+
+    /// All rows, in the order in which the runs ended. Takes some microseconds for each.
+    pub fn rows(&self) -> impl Iterator<Item = RunRow> {
+        self.texts().filter_map(|text| serde_json::from_str(text).ok())
     }
 
     /// All rows as text, in the order in which the runs ended.
@@ -219,6 +252,8 @@ mod tests {
             pipeline: None,
             status: RunStatus::Completed,
             held: false,
+            unkillable: 0,
+            reason: None,
             created_at: Timestamp::from_micros(1),
             started_at: None,
             completed_at: None,

@@ -99,6 +99,11 @@ impl Launcher {
             stdin: if order.settings.arguments == ArgumentStyle::JsonStdin { Stdin::Params } else { Stdin::Nothing },
             cpus: order.grant.cpus,
             memory: order.grant.memory,
+            isolation: order.settings.isolation,
+            grace: order.settings.grace,
+            capture: order.settings.capture,
+            leaks: order.settings.leaks,
+            log_cap: order.settings.log_cap,
             token: token(&order.id.run, &order.path, order.id.attempt.0),
         };
         Ok(Prepared { spec, script_hash })

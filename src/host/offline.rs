@@ -1,18 +1,21 @@
 //! Looking without being the host: lists, single runs and logs, straight from the journal and the runs' folders.
 //!
-//! Works the same whether a host is alive or not, and changes nothing.
+//! Works the same whether a host is alive or not, and changes nothing. What looks at the journal's own files, or repairs them where
+//! nobody is the host, is in [`journal`].
+
+pub mod journal;
 
 use super::index::{Finished, RunRow, Submitted};
 use super::ownership;
 use super::prepare::RunHead;
-use super::replay::{load_pinned, replay};
+use super::replay::{load_pinned, replay_to_damage};
 use super::runfile::{self, RunFile};
 use super::workspace::Workspace;
 use crate::ids::{NodeIndex, RunId};
-use crate::journal;
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
 use crate::run::RunState;
+use crate::units::Timestamp;
 use std::collections::BTreeMap;
 
 /// What the journal says at this moment.
@@ -21,6 +24,7 @@ pub struct Snapshot {
     finished: Finished,
     live: BTreeMap<RunId, (RunState, RunHead)>,
     unreadable: BTreeMap<RunId, String>,
+    pruned: BTreeMap<RunId, Timestamp>,
     /// Whether a host owns the workspace.
     pub hosted: bool,
     /// Why the journal could not be read to its end, if it is damaged.
@@ -41,6 +45,14 @@ pub enum SelectError {
     /// Nothing fits.
     #[error("there is no run `{0}`")]
     None(String),
+    /// It was pruned.
+    #[error("run {run} was pruned at {}: nothing is left of it", .at.local())]
+    Pruned {
+        /// Its id.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
     /// Several fit.
     #[error("`{selector}` fits several runs: {}", .candidates.join(", "))]
     Several {
@@ -55,18 +67,25 @@ impl Snapshot {
     /// Reads the journal.
     ///
     /// # Errors
-    /// When it cannot be read at all.
+    /// When it cannot be read, or is damaged. Of a workspace that is [only to be looked at](Workspace::looked_at) what stands before the
+    /// damage is read.
     pub fn read(workspace: &Workspace) -> Result<Self, OpenError> {
         let hosted = ownership::is_owned(workspace);
-        let history = journal::open_read_only(&workspace.journal())?;
-        let replayed = replay(workspace, &history, |_| false).map_err(OpenError::from)?;
+        let history = crate::journal::open_read_only(&workspace.journal())?;
+        let (replayed, unreadable) = replay_to_damage(workspace, &history, |_| false);
+        let damage = history.damage().cloned().into_iter().chain(unreadable).min_by_key(|damage| damage.seq);
+        if let Some(damage) = damage.clone().filter(|_| !workspace.is_look_only()) {
+            return Err(damage.into());
+        }
         Ok(Self {
             workspace: workspace.clone(),
             finished: replayed.finished,
-            live: replayed.runs,
+            // A run that has ended and whose file is not written is as much as the journal knows of it.
+            live: replayed.runs.into_iter().chain(replayed.unfiled).collect(),
             unreadable: replayed.unreadable,
+            pruned: replayed.pruned,
             hosted,
-            damage: history.damage().map(ToString::to_string),
+            damage: damage.map(|damage| damage.to_string()),
         })
     }
 
@@ -99,10 +118,22 @@ impl Snapshot {
         &self.unreadable
     }
 
+    /// Rows of the finished runs, and of the others what each repeats.
+    pub(super) fn prunable(&self) -> (&Finished, impl Iterator<Item = (&RunId, &RunId)>) {
+        (&self.finished, self.live.iter().filter_map(|(run, (_, head))| Some((run, head.retry_of.as_ref()?))))
+    }
+
+    /// What fits a selector among the runs that were pruned lately.
+    fn pruned(&self, selector: &str) -> Option<SelectError> {
+        let mut fits = self.pruned.iter().filter(|(run, _)| run.as_str().starts_with(selector) || run.as_str().ends_with(selector));
+        let (run, at) = fits.next()?;
+        fits.next().is_none().then(|| SelectError::Pruned { run: run.clone(), at: *at })
+    }
+
     /// A run that nobody works on: its host is gone.
     fn live_row(&self, state: &RunState, head: &RunHead) -> RunRow {
         let mut row = runfile::row(state, head);
-        row.held |= !self.hosted;
+        row.held |= !self.hosted && !row.status.is_terminal();
         row
     }
 
@@ -132,8 +163,18 @@ impl Snapshot {
                 file.run = self.live_row(state, head);
                 Ok(Some(file))
             }
-            None => RunFile::read(&self.workspace, run),
+            None => Ok(RunFile::read(&self.workspace, run)?.or_else(|| self.unfiled(run))),
         }
+    }
+
+    /// A run whose end is in the journal and whose file is still being written: its nodes are told again.
+    fn unfiled(&self, run: &RunId) -> Option<RunFile> {
+        self.finished.get(run)?;
+        let history = crate::journal::open_read_only(&self.workspace.journal()).ok()?;
+        let (replayed, _) = replay_to_damage(&self.workspace, &history, |ended| ended == run);
+        let told = replayed.unfiled.get(run).map(|(state, head)| RunFile::of(state, head));
+        // It may be there by now.
+        told.or_else(|| RunFile::read(&self.workspace, run).ok().flatten())
     }
 
     /// Path of a node by its index, of a run that has not ended.
@@ -164,7 +205,7 @@ impl Snapshot {
         let fits: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(selector) || id.ends_with(selector)).collect();
         match fits.as_slice() {
             _ if selector.is_empty() => Err(none()),
-            [] => Err(none()),
+            [] => Err(self.pruned(selector).unwrap_or_else(none)),
             [one] => RunId::parse(one).map_err(|_| none()),
             several => Err(SelectError::Several {
                 selector: selector.to_owned(),

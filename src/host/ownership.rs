@@ -4,11 +4,12 @@
 //! owner writes where it can be reached into `host.json`; whoever does not get the lock reads it there.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::filesystem;
 use super::workspace::{Workspace, write_synced};
 use crate::units::Timestamp;
 
@@ -42,7 +43,7 @@ pub enum HostKind {
 /// The held lock. The system releases it with the process, however that ends.
 #[derive(Debug)]
 pub struct Ownership {
-    _lock: File,
+    lock: File,
     address: PathBuf,
 }
 
@@ -50,12 +51,21 @@ impl Ownership {
     /// Takes the lock if nobody holds it. `None`: somebody does.
     ///
     /// # Errors
-    /// When the state's folder or the lock's file cannot be made.
+    /// When the state's folder or the lock's file cannot be made, or ([`io::ErrorKind::Unsupported`]) lies on shared storage.
     pub fn try_take(workspace: &Workspace) -> io::Result<Option<Self>> {
         workspace.create_state()?;
-        let file = private_file(&workspace.state().join("lock"))?;
+        if let Some(kind) = filesystem::unsuitable(&workspace.state()).filter(|_| !workspace.is_shared_allowed()) {
+            let what = format!("the state may not lie on {kind}: locks and renames there are not what the journal needs");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
+        // The descriptor is closed in every program that is started: who inherited it would hold the lock after our death.
+        let mut file = private_file(&workspace.state().join("lock"))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _lock: file, address: workspace.state().join("host.json") })),
+            Ok(()) => {
+                // For those who come second. On a full disk they have to do without.
+                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                Ok(Some(Self { lock: file, address: workspace.state().join("host.json") }))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -75,6 +85,7 @@ impl Drop for Ownership {
         // While the lock is still held, so that nobody else's file is removed. If it fails, readers find a dead address and see the
         // free lock.
         let _ = std::fs::remove_file(&self.address);
+        let _ = self.lock.set_len(0);
     }
 }
 
@@ -83,6 +94,26 @@ impl Drop for Ownership {
 pub fn announced(workspace: &Workspace) -> Option<HostAddress> {
     let text = std::fs::read_to_string(workspace.state().join("host.json")).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// The process that holds the workspace's lock, as far as it can be told: it may just have taken it, or be about to let it go.
+#[must_use]
+pub fn owner(workspace: &Workspace) -> Option<u32> {
+    // Where locked files cannot be read (Windows) only the address is left.
+    let text = std::fs::read_to_string(workspace.state().join("lock")).unwrap_or_default();
+    let written = text.trim().parse().ok();
+    written.or_else(|| announced(workspace).map(|address| address.pid)).filter(|pid| is_alive(*pid))
+}
+
+#[cfg(unix)]
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(not(unix))]
+fn is_alive(_pid: u32) -> bool {
+    true
 }
 
 /// Whether somebody holds the workspace's lock at this moment.
@@ -134,7 +165,10 @@ mod tests {
         let first = Ownership::try_take(&workspace).expect("a lock file").expect("free");
         assert!(Ownership::try_take(&workspace).expect("a lock file").is_none());
         assert!(is_owned(&workspace));
+        #[cfg(unix)]
+        assert_eq!(owner(&workspace), Some(std::process::id()));
         drop(first);
+        assert_eq!(owner(&workspace), None);
         assert!(Ownership::try_take(&workspace).expect("a lock file").is_some());
     }
 

@@ -209,7 +209,11 @@ pub(super) fn pin(workspace: &Workspace, pinned: Pinned, definition: Arc<Definit
     let text = serde_json::to_vec(&pinned).map_err(std::io::Error::from)?;
     workspace.create_state()?;
     let run = new_run_id(workspace)?;
-    write_synced(&workspace.run(&run).join("pinned.json"), &text)?;
+    let folder = workspace.run(&run);
+    write_synced(&folder.join("pinned.json"), &text).inspect_err(|_| {
+        // A folder that no record names; if it stays it is only in the way.
+        let _ = std::fs::remove_dir_all(&folder);
+    })?;
     let pinned_hash = blake3::hash(&text).to_hex().to_string();
     Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, notes })
 }
@@ -256,7 +260,6 @@ fn exec_module(script: &Path, folder: &Path) -> Result<Arc<Module>, Refused> {
         "id": "exec",
         "name": script.file_name().map(|name| name.to_string_lossy()),
         "script": script,
-        "isolation": "direct",
         "params": {"properties": {"arguments": {"type": "array", "items": {"type": "string"}}}},
     });
     let source = Source::new(EXEC_SOURCE, text.to_string());

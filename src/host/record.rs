@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::event::{EndFacts, Event, FailureCause, RunStatus, SkipReason, StartFacts, StopReason};
 use crate::ids::{AttemptNumber, NodeIndex, RunId};
+use crate::units::DurationMs;
 
 /// Why a record could not be turned into an event.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub(super) enum RecordError {
     },
 }
 
+/// Kind of the record by which a finished run is forgotten. It is no event of the run: of that nothing is left.
+pub(super) const RUN_PRUNE: &str = "run.prune";
+
 /// Kind of a record for an event.
 #[must_use]
 pub(super) fn kind(event: &Event) -> &'static str {
@@ -57,6 +61,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::AttemptIntended { .. } => "att.intent",
         Event::AttemptStarted { .. } => "att.start",
         Event::AttemptStopping { .. } => "att.stop",
+        Event::AttemptStuck { .. } => "att.stuck",
         Event::AttemptEnded { .. } => "att.exit",
     }
 }
@@ -81,6 +86,7 @@ pub(super) fn is_awaited(event: &Event) -> bool {
         | Event::NodeReused { .. }
         | Event::AttemptStarted { .. }
         | Event::AttemptStopping { .. }
+        | Event::AttemptStuck { .. }
         | Event::AttemptEnded { .. } => false,
     }
 }
@@ -92,6 +98,7 @@ pub(super) fn attempt(event: &Event) -> Option<AttemptNumber> {
         Event::AttemptIntended { attempt, .. }
         | Event::AttemptStarted { attempt, .. }
         | Event::AttemptStopping { attempt, .. }
+        | Event::AttemptStuck { attempt, .. }
         | Event::AttemptEnded { attempt, .. } => Some(*attempt),
         Event::RunSubmitted { .. }
         | Event::RunCancelRequested { .. }
@@ -173,6 +180,11 @@ struct Stopping {
     reason: StopReason,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Stuck {
+    waited_ms: DurationMs,
+}
+
 /// Data of an event's record. `None` where kind and node say everything. `run.end` is written by [`RunEnd`] instead, with its row.
 #[must_use]
 pub(super) fn data(event: &Event) -> Option<Box<RawValue>> {
@@ -193,6 +205,7 @@ pub(super) fn data(event: &Event) -> Option<Box<RawValue>> {
         Event::NodeReused { from, outputs, .. } => serde_json::to_string(&Reused { from: from.clone(), outputs: outputs.clone() }),
         Event::AttemptStarted { facts, .. } => serde_json::to_string(facts),
         Event::AttemptStopping { reason, .. } => serde_json::to_string(&Stopping { reason: *reason }),
+        Event::AttemptStuck { waited, .. } => serde_json::to_string(&Stuck { waited_ms: *waited }),
         Event::AttemptEnded { facts, .. } => serde_json::to_string(facts),
     };
     // Serialising our own words to memory fails only where a map key is no string, and none of these has such keys.
@@ -242,6 +255,7 @@ pub(super) fn event(
         "att.intent" => Event::AttemptIntended { node: node()?, attempt },
         "att.start" => Event::AttemptStarted { node: node()?, attempt, facts: read::<StartFacts>(kind, data)? },
         "att.stop" => Event::AttemptStopping { node: node()?, attempt, reason: read::<Stopping>(kind, data)?.reason },
+        "att.stuck" => Event::AttemptStuck { node: node()?, attempt, waited: read::<Stuck>(kind, data)?.waited_ms },
         "att.exit" => Event::AttemptEnded { node: node()?, attempt, facts: read::<EndFacts>(kind, data)? },
         other => return Err(RecordError::UnknownKind(other.to_owned())),
     })
@@ -255,9 +269,8 @@ fn read<'a, T: Deserialize<'a>>(kind: &str, data: &'a str) -> Result<T, RecordEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::LostReason;
+    use crate::event::{LostReason, StopSignal};
     use crate::request::{Isolation, Request};
-    use crate::units::DurationMs;
 
     fn samples() -> Vec<Event> {
         let node = NodeIndex(7);
@@ -291,6 +304,7 @@ mod tests {
                 },
             },
             Event::AttemptStopping { node, attempt, reason: StopReason::Timeout },
+            Event::AttemptStuck { node, attempt, waited: DurationMs(60_000) },
             Event::AttemptEnded {
                 node,
                 attempt,
@@ -302,8 +316,11 @@ mod tests {
                     outputs: None,
                     duration_ms: DurationMs(12),
                     peak_memory: None,
-                    escalated: false,
+                    memory: None,
+                    signals: vec![StopSignal::Term, StopSignal::Kill],
+                    escalated: true,
                     leaked: true,
+                    leaked_pids: vec![4711],
                 },
             },
         ]
@@ -345,8 +362,18 @@ mod tests {
         att.intent
         att.start {"grant":{"cpus":1000},"isolation":"direct","params":{"a":[1,"ä"]},"defaulted":["/a"],"script_hash":"ff"}
         att.stop {"reason":"timeout"}
-        att.exit {"failure":{"cause":"exit","code":3},"code":3,"duration_ms":12,"leaked":true}
+        att.stuck {"waited_ms":60000}
+        att.exit {"failure":{"cause":"exit","code":3},"code":3,"duration_ms":12,"signals":["TERM","KILL"],"escalated":true,"leaked":true,"leaked_pids":[4711]}
         "#);
+    }
+
+    #[test]
+    fn f19_ends_of_the_first_version_are_read() {
+        let old = r#"{"failure":{"cause":"exit","code":3},"code":3,"duration_ms":12,"escalated":true,"leaked":true}"#;
+        let Ok(Event::AttemptEnded { facts, .. }) = event("att.exit", Some("a"), None, old, |_| Some(NodeIndex(0))) else {
+            panic!("it is an end");
+        };
+        assert!(facts.escalated && facts.leaked && facts.signals.is_empty() && facts.leaked_pids.is_empty());
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! Runs that have ended are not replayed: their `run.end` carries the row of the index. A run whose records cannot be applied is set
 //! aside with the reason; all others load.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::catalog;
+use super::filing::Unfiled;
 use super::index::Finished;
 use super::prepare::RunHead;
 use super::record::{self, RunEnd};
@@ -20,6 +21,7 @@ use crate::ids::{RunId, Seq};
 use crate::journal::{Damage, History, Record};
 use crate::run::{Frozen, RunState};
 use crate::scheduler::{Durations, World};
+use crate::units::Timestamp;
 
 /// What the journal tells.
 #[derive(Default)]
@@ -30,19 +32,28 @@ pub(super) struct Replayed {
     pub(super) unfiled: BTreeMap<RunId, (RunState, RunHead)>,
     /// Rows of runs that have ended.
     pub(super) finished: Finished,
+    /// Runs that were pruned since the snapshot, and when.
+    pub(super) pruned: BTreeMap<RunId, Timestamp>,
+    /// Runs that were pruned before it, and whose folders were still there.
+    pub(super) pruning: BTreeSet<RunId>,
     /// What was learned of durations.
     pub(super) durations: Durations,
     /// Runs that cannot be read, with the reason.
     pub(super) unreadable: BTreeMap<RunId, String>,
-    /// Boot of the machine that wrote the last record of each live run, to tell a crash from a restart.
+    /// Boot of the machine on which the last attempt of each live run was intended, to tell a crash from a restart. Of what a later boot
+    /// wrote about the run, its recovery may be a part that was cut short.
     pub(super) boots: HashMap<RunId, String>,
 }
+
+/// Kind of the record after which an attempt may start.
+const INTENT: &str = "att.intent";
 
 /// A line of a snapshot that is no row of a finished run.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SnapshotLine<'a> {
     Durations(Durations),
+    Pruning(BTreeSet<RunId>),
     #[serde(borrow)]
     Live(LiveLine<'a>),
 }
@@ -50,19 +61,34 @@ enum SnapshotLine<'a> {
 #[derive(Serialize, Deserialize)]
 struct LiveLine<'a> {
     run: RunId,
+    /// Boot of the machine on which its attempts are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
     #[serde(borrow)]
     state: &'a RawValue,
 }
 
-/// The state as lines of a snapshot.
-pub(super) fn snapshot_lines(finished: &Finished, world: &World) -> Vec<String> {
+/// The state as lines of a snapshot. Runs whose file is not written yet are in it whole: it can only be made of them.
+pub(super) fn snapshot_lines<'a>(
+    finished: &Finished,
+    pruning: &BTreeSet<RunId>,
+    world: &'a World,
+    unfiled: impl Iterator<Item = &'a Unfiled>,
+) -> Vec<String> {
     let mut lines: Vec<String> = Vec::with_capacity(finished.len() + 8);
     lines.extend(finished.texts().map(str::to_owned));
     // Our own words with string keys: writing them cannot fail.
     lines.extend(serde_json::to_string(&SnapshotLine::Durations(world.durations().clone())).ok());
-    for state in world.runs() {
+    if !pruning.is_empty() {
+        lines.extend(serde_json::to_string(&SnapshotLine::Pruning(pruning.clone())).ok());
+    }
+    // What another boot had left was dealt with before this one went on.
+    let boot = Some(crate::journal::boot_id().to_owned());
+    for state in world.runs().chain(unfiled.map(Unfiled::state)) {
         let Ok(frozen) = serde_json::value::to_raw_value(&state.freeze()) else { continue };
-        lines.extend(serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), state: &frozen })).ok());
+        lines.extend(
+            serde_json::to_string(&SnapshotLine::Live(LiveLine { run: state.id().clone(), boot: boot.clone(), state: &frozen })).ok(),
+        );
     }
     lines
 }
@@ -72,14 +98,27 @@ pub(super) fn snapshot_lines(finished: &Finished, world: &World) -> Vec<String> 
 /// # Errors
 /// A record that cannot be read.
 pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: impl Fn(&RunId) -> bool) -> Result<Replayed, Damage> {
+    let (replayed, damage) = replay_to_damage(workspace, history, file_missing);
+    damage.map_or(Ok(replayed), Err)
+}
+
+/// The same up to the first record that cannot be read, and that.
+pub(super) fn replay_to_damage(
+    workspace: &Workspace,
+    history: &History,
+    file_missing: impl Fn(&RunId) -> bool,
+) -> (Replayed, Option<Damage>) {
     let mut replayed = Replayed::default();
+    let mut damage = None;
     read_snapshot(workspace, history, &mut replayed);
-    let ended = read_ends(history, &file_missing, &mut replayed)?;
+    let ended = read_ends(history, &file_missing, &mut replayed, &mut damage);
     for record in history.records_where(|_, run| run.is_some_and(|run| !ended.contains(run))) {
-        let record = record?;
+        let Some(record) = whole(record, &mut damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
         if !replayed.unreadable.contains_key(&run) {
-            replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
+            if record.kind == INTENT || !replayed.boots.contains_key(&run) {
+                replayed.boots.insert(run.clone(), record.boot.clone().into_owned());
+            }
             if let Err(reason) = tell(workspace, &record, &run, &mut replayed.runs) {
                 replayed.runs.remove(&run);
                 replayed.unreadable.insert(run, reason);
@@ -91,7 +130,12 @@ pub(super) fn replay(workspace: &Workspace, history: &History, file_missing: imp
     for run in over {
         replayed.unfiled.extend(replayed.runs.remove_entry(&run));
     }
-    Ok(replayed)
+    (replayed, damage)
+}
+
+/// A record, or the end of what can be told.
+fn whole<'a>(record: Result<Record<'a>, Damage>, damage: &mut Option<Damage>) -> Option<Record<'a>> {
+    record.map_err(|found| *damage = damage.take().filter(|known| known.seq <= found.seq).or(Some(found))).ok()
 }
 
 fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replayed) {
@@ -102,8 +146,12 @@ fn read_snapshot(workspace: &Workspace, history: &History, replayed: &mut Replay
         }
         match serde_json::from_str::<SnapshotLine<'_>>(line) {
             Ok(SnapshotLine::Durations(durations)) => replayed.durations = durations,
+            Ok(SnapshotLine::Pruning(runs)) => replayed.pruning = runs,
             Ok(SnapshotLine::Live(live)) => match thaw(workspace, &live) {
-                Ok(found) => drop(replayed.runs.insert(live.run, found)),
+                Ok(found) => {
+                    replayed.boots.extend(live.boot.map(|boot| (live.run.clone(), boot)));
+                    replayed.runs.insert(live.run, found);
+                }
                 Err(reason) => drop(replayed.unreadable.insert(live.run, reason)),
             },
             Err(error) => tracing::error!(%error, "a line of the snapshot is not understood"),
@@ -120,18 +168,37 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
     Ok((state, head))
 }
 
-/// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written.
-fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed: &mut Replayed) -> Result<HashSet<RunId>, Damage> {
+/// First pass: rows of runs that ended. Those whose file is missing are told again, so that it can be written; those that were pruned are
+/// not told at all.
+fn read_ends(
+    history: &History,
+    file_missing: &impl Fn(&RunId) -> bool,
+    replayed: &mut Replayed,
+    damage: &mut Option<Damage>,
+) -> HashSet<RunId> {
     let mut ended = HashSet::new();
-    for record in history.records_where(|kind, _| kind == "run.end") {
-        let record = record?;
+    let mut ends = Vec::new();
+    for record in history.records_where(|kind, _| kind == "run.end" || kind == record::RUN_PRUNE) {
+        let Some(record) = whole(record, damage) else { break };
         let Some(run) = record.run.as_deref().and_then(|run| RunId::parse(run).ok()) else { continue };
+        if record.kind == record::RUN_PRUNE {
+            replayed.pruned.insert(run, record.at);
+        } else {
+            ends.push((run, record));
+        }
+    }
+    ended.extend(replayed.pruned.keys().cloned());
+    replayed.finished.remove(&replayed.pruned.keys().cloned().collect());
+    // One that was live when the snapshot was made: its folder is gone, so that it could not even be read.
+    replayed.runs.retain(|run, _| !ended.contains(run));
+    replayed.unreadable.retain(|run, _| !ended.contains(run));
+    for (run, record) in ends {
         let end: Option<RunEnd<'_>> = record.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
         let Some((row, learned)) = end.and_then(|end| Some((end.row?, end.learned?))) else { continue };
         if let Ok(learned) = serde_json::from_str::<Durations>(learned.get()) {
             replayed.durations.merge(&learned);
         }
-        if file_missing(&run) {
+        if ended.contains(&run) || file_missing(&run) {
             continue;
         }
         replayed.finished.push_text(row.get());
@@ -139,7 +206,7 @@ fn read_ends(history: &History, file_missing: &impl Fn(&RunId) -> bool, replayed
         replayed.unreadable.remove(&run);
         ended.insert(run);
     }
-    Ok(ended)
+    ended
 }
 
 /// One record of a run that is told again.

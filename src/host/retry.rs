@@ -86,6 +86,13 @@ fn repeated(definition: &Definition, request: &Retry) -> Result<BTreeSet<String>
     Ok(found.into_iter().filter_map(|at| definition.nodes.get(at as usize)).map(|node| node.id.to_string()).collect())
 }
 
+impl Reuse {
+    /// The run that it takes results of.
+    pub(super) fn from(&self) -> &RunId {
+        &self.from
+    }
+}
+
 impl Turn {
     /// Records what a new run takes over from the one that it repeats.
     pub(super) fn take_over(&mut self, run: &RunId, reuse: Reuse) {
@@ -106,9 +113,9 @@ impl Turn {
         }
         if let Some(outputs) = reuse.results.get(&path) {
             let event = Event::NodeReused { node, from: reuse.from.clone(), outputs: outputs.clone() };
-            self.commit(run, event);
+            self.commit_or_keep(run, event);
         } else if reuse.only && top {
-            self.commit(run, Event::NodeSkipped { node, because: SkipReason::NotSelected });
+            self.commit_or_keep(run, Event::NodeSkipped { node, because: SkipReason::NotSelected });
         } else {
             for inner in inside(state, node) {
                 self.take_over_node(run, inner, reuse, false);

@@ -83,6 +83,8 @@ pub fn row(state: &RunState, head: &RunHead) -> RunRow {
         pipeline: head.pipeline.clone(),
         status: view.status,
         held: view.held,
+        unkillable: view.unkillable,
+        reason: view.reason.filter(|_| !view.status.is_terminal()),
         created_at: view.created_at.unwrap_or_default(),
         started_at: view.started_at,
         completed_at: ended,

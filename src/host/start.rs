@@ -9,10 +9,13 @@ use super::clock::{self, Clock};
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::Handle;
+use super::health::Board;
 use super::launch::Launcher;
 use super::ownership::{HostAddress, HostKind, Ownership};
+use super::prune::Tidying;
 use super::replay::{Replayed, replay};
-use super::turn::{Message, Turn};
+use super::sweep;
+use super::turn::{Ended, Message, Turn};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::engine::{Fact, LocalEngine};
@@ -60,7 +63,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Host {
     handle: Handle,
-    thread: Option<JoinHandle<usize>>,
+    thread: Option<JoinHandle<Ended>>,
     ownership: Ownership,
     settings: Arc<Settings>,
     held: Vec<RunId>,
@@ -72,6 +75,7 @@ impl Host {
     /// # Errors
     /// See [`StartError`]. The lock is free again then.
     pub fn start(workspace: &Workspace, ownership: Ownership, options: StartOptions) -> Result<Self, StartError> {
+        super::limits::survive_file_size_limit();
         let settings = Arc::new(catalog::settings_of(workspace).map_err(StartError::Settings)?);
         let (inbox, messages) = mpsc::channel::<Message>();
         let progress = inbox.clone();
@@ -89,16 +93,20 @@ impl Host {
         }
         let last = opened.history.last_seq();
         drop(opened.history);
+        sweep_after(workspace, &replayed);
+        if !opened.reserve {
+            tracing::warn!("there is no room for the ballast: should the disk be full, nothing more can be written down");
+        }
         let capacity = capacity(&settings);
         let durations = replayed.durations.clone();
-        let mut turn = make_turn(workspace, &settings, capacity.clone(), durations, opened.writer, &inbox)?;
+        let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
+        let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
         let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
-        let handle = Handle::new(workspace.clone(), capacity, inbox);
         Ok(Self { handle, thread: Some(thread), ownership, settings, held })
     }
 
@@ -135,14 +143,13 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Gives the number of runs that are left for a
-    /// successor.
-    pub fn join(mut self) -> usize {
+    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Tells what is left for a successor.
+    pub fn join(mut self) -> Ended {
         let ended = self.thread.take().map(JoinHandle::join);
-        ended.map_or(0, |ended| {
+        ended.map_or_else(Ended::default, |ended| {
             ended.unwrap_or_else(|_| {
                 tracing::error!("the host's thread panicked");
-                0
+                Ended { remaining: 0, unwritten: Some("the host's thread ended by a mistake of ours".to_owned()) }
             })
         })
     }
@@ -164,8 +171,9 @@ fn make_turn(
     capacity: Capacity,
     durations: Durations,
     writer: journal::Writer,
-    inbox: &mpsc::Sender<Message>,
+    handle: &Handle,
 ) -> io::Result<Turn> {
+    let inbox = handle.inbox();
     let facts = inbox.clone();
     let sink = Arc::new(move |fact: Fact| {
         // That it runs was recorded before it was handed over: waking the loop for it would cost a thread switch for each node.
@@ -178,7 +186,7 @@ fn make_turn(
         workspace: workspace.clone(),
         clock: Clock::start(),
         world: World::new(capacity, durations),
-        timers: Timers::default(),
+        timers: Timers::new(settings.unkillable_after),
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
@@ -189,23 +197,37 @@ fn make_turn(
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
-        failed: None,
+        health: super::health::Health::default(),
+        board: handle.board().clone(),
+        backlog: Vec::new(),
+        parked: Vec::new(),
+        pruning: std::collections::BTreeSet::new(),
+        tidying: Tidying::new(settings.retention.into(), handle.clone()),
         draining: false,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })
 }
 
+/// Removes what earlier hosts left half made.
+fn sweep_after(workspace: &Workspace, replayed: &Replayed) {
+    let open = || replayed.runs.keys().chain(replayed.unfiled.keys());
+    let known = open().chain(replayed.unreadable.keys()).map(RunId::as_str).chain(replayed.finished.ids()).collect();
+    sweep::sweep(workspace, open(), &known);
+}
+
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
 fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<RunId, String> {
     turn.finished = replayed.finished;
+    // Records say that they went; a host that died meanwhile may have left some of their folders.
+    let pruned = replayed.pruning.into_iter().chain(replayed.pruned.into_keys());
+    turn.pruning = pruned.filter(|run| turn.workspace.run(run).exists()).collect();
     for (run, (state, head)) in replayed.runs {
         turn.world.insert(state);
         turn.heads.insert(run, head);
     }
     for (run, (state, head)) in replayed.unfiled {
-        turn.filing_runs.insert(run, super::runfile::row(&state, &head));
-        turn.filing.file(state, head);
+        turn.file_run(&run, state, head);
     }
     replayed.boots
 }

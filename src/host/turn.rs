@@ -2,24 +2,27 @@
 //!
 //! Everything here runs on one thread. `select` is the receive; `decide` is [`crate::scheduler::decide`]; `act` is in `act.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use super::clock::Clock;
 use super::fanout::Fanout;
-use super::filing::Filing;
+use super::filing::{Filing, Unfiled};
 use super::handle::{Command, CommandError, Reply};
-use super::index::{Finished, RunRow};
+use super::health::{Board, Health, Intake};
+use super::index::Finished;
 use super::launch::Launcher;
 use super::prepare::{Prepared, Refused, RunHead};
+use super::prune::Tidying;
 use super::retry::Reuse;
 use super::runfile;
 use super::update::{NodeChange, Update};
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
 use crate::event::Event;
-use crate::ids::{RunId, Seq};
+use crate::ids::{NodeIndex, RunId, Seq};
 use crate::journal;
+use crate::request::Isolation;
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
 
@@ -31,8 +34,8 @@ pub(super) enum Message {
     Fact(Fact),
     /// The journal reports.
     Journal(journal::Progress),
-    /// A finished run's file is written.
-    Filed(Box<RunRow>),
+    /// A finished run's file was written, or could not be.
+    Filed(RunId, Result<(), std::io::Error>),
 }
 
 /// Messages handled before the scheduler is asked: facts come in bursts, and one decision serves them all.
@@ -46,12 +49,25 @@ const TOLD_SO_FAR_MAX: u32 = 1000;
 
 /// What happens once a record is durable.
 pub(super) enum After {
+    /// Answer who submitted a run.
+    Submitted(Reply<()>, RunId),
     /// Answer somebody.
     Answer(Reply<()>),
     /// Answer a resume.
     Resumed(Reply<Vec<RunId>>, Vec<RunId>),
+    /// Answer a prune: these runs are forgotten.
+    Pruned(Reply<BTreeSet<RunId>>, BTreeSet<RunId>),
     /// File the run that ended.
     File(RunId),
+}
+
+/// How a loop ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Runs that a successor should go on with.
+    pub remaining: usize,
+    /// Why the journal could not be written at the end, and what happened last is not in it.
+    pub unwritten: Option<String>,
 }
 
 /// The state of the loop.
@@ -70,9 +86,17 @@ pub(super) struct Turn {
     pub(super) filing: Filing,
     pub(super) after: BTreeMap<Seq, Vec<After>>,
     /// Runs that have ended and whose file is being written.
-    pub(super) filing_runs: BTreeMap<RunId, RunRow>,
-    /// Set when the journal failed: nothing is started or accepted any more.
-    pub(super) failed: Option<String>,
+    pub(super) filing_runs: BTreeMap<RunId, Unfiled>,
+    /// Whether the journal takes records, and the same for other threads.
+    pub(super) health: Health,
+    pub(super) board: Board,
+    /// What happened and could not be written down yet, in order.
+    pub(super) backlog: Vec<(RunId, Event)>,
+    /// Requests that wait for the healing of the journal.
+    pub(super) parked: Vec<Command>,
+    /// Forgotten runs whose folders may still be there.
+    pub(super) pruning: BTreeSet<RunId>,
+    pub(super) tidying: Tidying,
     /// Nothing new is started; the loop ends with the last attempt.
     pub(super) draining: bool,
     /// Nothing new is accepted either.
@@ -81,8 +105,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Runs until it was told to drain and nothing is left to wait for. Gives the number of runs that a successor should go on with.
-    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) -> usize {
+    /// Runs until it was told to drain and nothing is left to wait for.
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) -> Ended {
         self.settle();
         while !self.is_drained() {
             // Where a deadline came first there is no message, and the scheduler is asked all the same.
@@ -95,25 +119,35 @@ impl Turn {
                     Err(_) => break,
                 }
             }
+            self.mend();
+            self.file_again();
             self.settle();
             self.snapshot_if_due();
+            self.tidy();
         }
-        self.fanout.end_all(&Update::Leaving);
+        // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
+        self.engine.release();
+        let unwritten = self.health.unwell();
+        // Another host would find the same disk.
+        let farewell = unwritten.clone().map_or(Update::Leaving, |reason| Update::Failed { reason });
+        self.fanout.end_all(&farewell);
         let remaining = self.remaining();
         if let Err(error) = self.writer.close() {
             tracing::error!(%error, "the journal could not be closed");
         }
-        remaining
+        Ended { remaining, unwritten }
     }
 
     /// Runs that go on; held ones do not.
-    fn remaining(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         self.world.runs().filter(|run| !run.facts().held).count()
     }
 
     /// The next message; `None` when a deadline came first.
     fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
-        match self.timers.next(self.clock.now().mono) {
+        let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
+        let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
+        match [timers, self.health.next(), filing, self.tidy_due()].into_iter().flatten().min() {
             // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
             None => inbox.recv().ok(),
             Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
@@ -121,8 +155,18 @@ impl Turn {
     }
 
     fn is_drained(&self) -> bool {
-        let idle = self.world.held().attempts == 0 && self.filing_runs.is_empty();
-        self.draining && idle && (self.after.is_empty() || self.failed.is_some())
+        let idle = self.direct_attempts() == 0 && self.filing_runs.values().all(|run| run.again().is_some());
+        // What a failed journal still owes is left to the next host, once it was tried.
+        self.draining && idle && !self.health.is_healing() && (self.after.is_empty() || !self.health.records())
+    }
+
+    /// Attempts that die with this process and have not ended. Wrapped ones go on, and the next host adopts them.
+    fn direct_attempts(&self) -> usize {
+        let lives_here = |run: &RunState, node: NodeIndex| {
+            let last = run.node(node).record().and_then(|record| record.attempts().last());
+            last.is_some_and(|last| last.isolation == Isolation::Direct) && !self.has_ended_unwritten(run.id(), node)
+        };
+        self.world.runs().map(|run| run.active().filter(|node| lives_here(run, *node)).count()).sum()
     }
 
     fn handle(&mut self, message: Message) {
@@ -130,16 +174,17 @@ impl Turn {
             Message::Command(command) => self.command(command),
             Message::Fact(fact) => self.fact(fact),
             Message::Journal(progress) => self.journal(progress),
-            Message::Filed(row) => self.filed(*row),
+            Message::Filed(run, written) => self.filed(&run, written),
         }
     }
 
     /// Asks the scheduler until it has nothing more to say.
     fn settle(&mut self) {
-        if self.failed.is_some() {
-            return;
-        }
         for _ in 0..DECISIONS_PER_TURN_MAX {
+            // Also when a record was refused just now.
+            if !self.health.records() {
+                return;
+            }
             let effects = decide(&self.world, &self.timers, self.clock.now());
             if effects.is_empty() {
                 break;
@@ -152,44 +197,34 @@ impl Turn {
 
     fn journal(&mut self, progress: journal::Progress) {
         match progress {
-            journal::Progress::Synced(seq) => {
-                self.world.set_synced(seq);
-                self.fanout.synced(seq);
-                while let Some(entry) = self.after.first_entry().filter(|entry| *entry.key() <= seq) {
-                    for after in entry.remove() {
-                        self.afterwards(after);
-                    }
-                }
-            }
-            journal::Progress::Failed(failure) => {
-                tracing::error!(%failure, "the journal failed: nothing more is started or accepted");
-                self.failed = Some(failure.to_string());
-                self.world.set_accepting(false);
-                for after in std::mem::take(&mut self.after).into_values().flatten() {
-                    self.refuse(after);
-                }
-                self.fanout.end_all(&Update::Failed { reason: failure.to_string() });
-            }
+            journal::Progress::Synced(seq) => self.synced(seq),
+            journal::Progress::Failed(failure) => self.journal_failed(&failure),
+            journal::Progress::Healed { upto, reserve_spent } => self.journal_healed(upto, reserve_spent),
+            journal::Progress::HealFailed(failure) => self.heal_failed(&failure),
+            journal::Progress::Reserve(made) => self.reserve_made(made),
             journal::Progress::Snapshot(seq) => tracing::debug!(seq = seq.0, "snapshot"),
             journal::Progress::SnapshotFailed(failure) => tracing::warn!(%failure, "a snapshot could not be written"),
+        }
+    }
+
+    /// Everything up to this record is durable.
+    pub(super) fn synced(&mut self, seq: Seq) {
+        self.world.set_synced(seq);
+        self.fanout.synced(seq);
+        while let Some(entry) = self.after.first_entry().filter(|entry| *entry.key() <= seq) {
+            for after in entry.remove() {
+                self.afterwards(after);
+            }
         }
     }
 
     fn afterwards(&mut self, after: After) {
         match after {
             // Whoever asked may have gone away meanwhile.
-            After::Answer(reply) => drop(reply.send(Ok(()))),
+            After::Submitted(reply, _) | After::Answer(reply) => drop(reply.send(Ok(()))),
             After::Resumed(reply, runs) => drop(reply.send(Ok(runs))),
+            After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
-        }
-    }
-
-    fn refuse(&self, after: After) {
-        let reason = self.failed.clone().unwrap_or_default();
-        match after {
-            After::Answer(reply) => drop(reply.send(Err(CommandError::Journal(reason)))),
-            After::Resumed(reply, _) => drop(reply.send(Err(CommandError::Journal(reason)))),
-            After::File(_) => {}
         }
     }
 
@@ -199,45 +234,74 @@ impl Turn {
         self.reuse.remove(run);
         let Some(state) = self.world.remove(run) else { return };
         let Some(head) = self.heads.remove(run) else { return };
-        self.filing_runs.insert(run.clone(), runfile::row(&state, &head));
-        self.filing.file(state, head);
-    }
-
-    fn filed(&mut self, row: RunRow) {
-        let run = row.run_id.clone();
-        tracing::info!(%run, status = row.status.as_str(), "ended");
-        self.filing_runs.remove(&run);
-        self.finished.push(&row);
-        self.fanout.end(&run, &Update::Ended(Box::new(row)));
+        self.file_run(run, state, head);
     }
 
     fn snapshot_if_due(&mut self) {
         // Writing the state of a run takes time in proportion to its nodes: as much must have happened meanwhile.
         let nodes: u64 = self.world.runs().map(|run| run.len() as u64).sum();
         let due = self.writer.needs_snapshot() && self.writer.records_since_snapshot() >= nodes * 2;
-        if due && self.failed.is_none() && self.filing_runs.is_empty() {
-            let lines = super::replay::snapshot_lines(&self.finished, &self.world);
+        if due && self.health.starts() {
+            let lines = super::replay::snapshot_lines(&self.finished, &self.pruning, &self.world, self.filing_runs.values());
             self.writer.snapshot(lines, self.writer.last_seq());
         }
     }
 
-    fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
+        let intake = match &command {
+            Command::Accept { .. } => self.health.for_runs(),
+            // To prune is what helps a full disk: its records fit where those of a new run do not.
+            Command::Cancel { .. } | Command::Resume { .. } | Command::Prune { .. } => self.health.for_changes(),
+            Command::Follow { .. }
+            | Command::Prunable { .. }
+            | Command::Pruned { .. }
+            | Command::Tidy { .. }
+            | Command::Tidied { .. }
+            | Command::Remaining { .. }
+            | Command::Drain { .. } => Intake::Takes,
+        };
+        match (intake, command) {
+            (Intake::Takes, command) => self.carry_out(command),
+            (Intake::Later, command) => self.parked.push(command),
+            (Intake::Refuses(why), Command::Accept { reply, .. } | Command::Cancel { reply, .. }) => drop(reply.send(Err(why))),
+            (Intake::Refuses(why), Command::Resume { reply, .. }) => drop(reply.send(Err(why))),
+            (Intake::Refuses(why), Command::Prune { reply, .. }) => drop(reply.send(Err(why))),
+            (
+                Intake::Refuses(_),
+                command @ (Command::Follow { .. }
+                | Command::Prunable { .. }
+                | Command::Pruned { .. }
+                | Command::Tidy { .. }
+                | Command::Tidied { .. }
+                | Command::Remaining { .. }
+                | Command::Drain { .. }),
+            ) => self.carry_out(command),
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
         match command {
             Command::Accept { prepared, retry, reply } => self.accept(*prepared, retry.map(|reuse| *reuse), reply),
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
-            Command::Follow { reply, .. } if self.failed.is_some() => {
-                drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default()))));
-            }
+            Command::Follow { reply, .. } if matches!(self.health, Health::Broken(_)) => drop(reply.send(Err(self.refusal()))),
             Command::Follow { run, sink, reply } => {
                 let first = self.describe(&run);
                 let known = first.is_some();
                 if let Some(first) = first {
                     self.fanout.add(run.clone(), first, sink);
+                    if !self.health.starts() {
+                        self.fanout.publish_now(&run, &Update::Host(self.health.shown()));
+                    }
                     self.tell_so_far(&run);
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
             }
+            Command::Prunable { reply } => drop(reply.send(Ok(self.prunable()))),
+            Command::Prune { runs, reply } => self.prune(&runs, reply),
+            Command::Pruned { runs } => self.pruned(&runs),
+            Command::Tidy { reply } => self.tidy_now(reply),
+            Command::Tidied { finished } => self.tidied(finished),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -245,6 +309,8 @@ impl Turn {
                 self.draining = true;
                 self.closed = !hand_over;
                 self.world.set_accepting(false);
+                self.health.hurry(self.clock.now().mono);
+                self.file_again_now();
                 drop(reply.send(Ok(())));
             }
         }
@@ -275,7 +341,7 @@ impl Turn {
             return Some(Update::Run(Box::new(runfile::row(state, head))));
         }
         // Of a run that is being filed the end is told when the file is there.
-        let filing = self.filing_runs.get(run).map(|row| Update::Run(Box::new(row.clone())));
+        let filing = self.filing_runs.get(run).map(Unfiled::describe);
         filing.or_else(|| self.finished.get(run).map(|row| Update::Ended(Box::new(row))))
     }
 
@@ -283,25 +349,31 @@ impl Turn {
         if self.closed {
             return drop(reply.send(Err(CommandError::Gone)));
         }
-        if let Some(reason) = &self.failed {
-            return drop(reply.send(Err(CommandError::Journal(reason.clone()))));
-        }
         if self.world.runs().count() >= self.queue_max {
             let reason = format!("{} runs are waiting or running already (host.queue in prismq.yaml)", self.queue_max);
             return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
+        }
+        // What it repeats may have been pruned while it was prepared.
+        if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
+            return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
         }
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
         self.world.insert(RunState::new(run.clone(), prepared.definition, prepared.params, workspace));
         self.heads.insert(run.clone(), prepared.head);
-        match self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) {
-            Some(seq) => self.after.entry(seq).or_default().push(After::Answer(reply)),
-            None => drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default())))),
-        }
+        let Some(seq) = self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) else {
+            self.forget(&run);
+            return drop(reply.send(Err(self.refusal())));
+        };
+        self.after.entry(seq).or_default().push(After::Submitted(reply, run.clone()));
         if let Some(reuse) = reuse {
             self.take_over(&run, reuse);
         }
+    }
+
+    fn is_finished(&self, run: &RunId) -> bool {
+        self.filing_runs.contains_key(run) || self.finished.get(run).is_some()
     }
 
     fn cancel(&mut self, run: &RunId, kill: bool, reply: Reply<()>) {
@@ -316,7 +388,7 @@ impl Turn {
         }
         match self.commit(run, Event::RunCancelRequested { kill }) {
             Some(seq) => self.after.entry(seq).or_default().push(After::Answer(reply)),
-            None => drop(reply.send(Err(CommandError::Journal(self.failed.clone().unwrap_or_default())))),
+            None => drop(reply.send(Err(self.refusal()))),
         }
     }
 
@@ -335,6 +407,7 @@ impl Turn {
         };
         let last = runs.iter().filter_map(|run| self.commit(run, Event::RunResumed)).max();
         match last {
+            _ if !self.health.records() => drop(reply.send(Err(self.refusal()))),
             Some(seq) => self.after.entry(seq).or_default().push(After::Resumed(reply, runs)),
             None => drop(reply.send(Ok(runs))),
         }

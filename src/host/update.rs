@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::health::HostHealth;
 use super::index::RunRow;
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptNumber;
@@ -39,9 +40,11 @@ pub enum Update {
         /// What it says.
         message: Option<String>,
     },
+    /// What the host can do has changed.
+    Host(HostHealth),
     /// The run ended; the last message.
     Ended(Box<RunRow>),
-    /// The host cannot write its journal any more: nothing is started or decided until another host takes over. The last message.
+    /// The host cannot write its journal any more, and will not try again. The last message.
     Failed {
         /// What the disk said.
         reason: String,

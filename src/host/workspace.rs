@@ -6,10 +6,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::attempt::patiently;
 use crate::ids::RunId;
 
 /// What makes a folder a workspace: any one of these in it.
 const MARKERS: [&str; 3] = ["prismq.yaml", ".prismq", "manifests"];
+
+/// What the names of files begin with while they are written aside.
+pub(super) const ASIDE: &str = ".aside-";
 
 /// A workspace's folder. Nothing in it needs to exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,10 @@ pub struct Workspace {
     root: PathBuf,
     /// Where the settings put the runs' folders, if not into the state.
     runs: Option<PathBuf>,
+    /// Only to be looked at, even where its journal is damaged.
+    look_only: bool,
+    /// The state may lie on shared storage.
+    shared_allowed: bool,
 }
 
 impl Workspace {
@@ -26,25 +34,60 @@ impl Workspace {
     /// When the folder does not exist.
     pub fn at(folder: &Path) -> io::Result<Self> {
         let root = plain(std::fs::canonicalize(folder)?);
-        if root.is_dir() { Ok(Self { root, runs: None }) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+        if root.is_dir() {
+            Ok(Self { root, runs: None, look_only: false, shared_allowed: false })
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotADirectory))
+        }
     }
 
     /// The nearest folder from `start` upward that holds `prismq.yaml`, `.prismq` or `manifests`.
     #[must_use]
     pub fn find(start: &Path) -> Option<Self> {
         let start = plain(std::fs::canonicalize(start).ok()?);
-        start
-            .ancestors()
-            .find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists()))
-            .map(|root| Self { root: root.to_owned(), runs: None })
+        start.ancestors().find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists())).map(|root| Self {
+            root: root.to_owned(),
+            runs: None,
+            look_only: false,
+            shared_allowed: false,
+        })
     }
 
     /// The same, with the runs' folders where `host.runs_dir` of the settings puts them. Settings that cannot be read change nothing here:
     /// whoever needs them says what is wrong with them.
     #[must_use]
     pub fn located(mut self) -> Self {
-        self.runs = super::catalog::settings_of(&self).ok().and_then(|settings| settings.runs_dir);
+        if let Ok(settings) = super::catalog::settings_of(&self) {
+            self.runs = settings.runs_dir;
+            self.shared_allowed |= settings.shared_state;
+        }
         self
+    }
+
+    /// The same, whatever kind of file system the state lies on. Whoever says so knows what its locks and renames are worth.
+    #[must_use]
+    pub fn on_any_file_system(mut self) -> Self {
+        self.shared_allowed = true;
+        self
+    }
+
+    /// Whether the state may lie on shared storage.
+    #[must_use]
+    pub fn is_shared_allowed(&self) -> bool {
+        self.shared_allowed
+    }
+
+    /// The same, to be looked at only: what stands before the damage of a journal is shown, where others refuse it.
+    #[must_use]
+    pub fn looked_at(mut self) -> Self {
+        self.look_only = true;
+        self
+    }
+
+    /// Whether it is only to be looked at.
+    #[must_use]
+    pub fn is_look_only(&self) -> bool {
+        self.look_only
     }
 
     /// Its folder, absolute.
@@ -134,10 +177,18 @@ pub fn write_synced(file: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let folder = file.parent().unwrap_or(Path::new("."));
     // tempfile makes it 0600 and with a name nobody can guess.
-    let mut aside = tempfile::Builder::new().prefix(".aside-").tempfile_in(folder)?;
+    let mut aside = tempfile::Builder::new().prefix(ASIDE).tempfile_in(folder)?;
     aside.write_all(bytes)?;
     aside.as_file().sync_data()?;
-    aside.persist(file).map_err(|error| error.error)?;
+    let mut aside = Some(aside.into_temp_path());
+    patiently(|| {
+        // It comes back with the error.
+        let path = aside.take().ok_or(io::ErrorKind::NotFound)?;
+        path.persist(file).map_err(|failed| {
+            aside = Some(failed.path);
+            failed.error
+        })
+    })?;
     sync_folder(folder)
 }
 

@@ -82,7 +82,7 @@ impl From<Damage> for OpenError {
 /// Why a record was not taken.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The journal failed earlier and takes nothing more.
+    /// The journal failed and takes nothing until it is healed.
     #[error(transparent)]
     Failed(JournalFailure),
     /// The journal was closed.
@@ -96,7 +96,7 @@ pub enum AppendError {
     },
 }
 
-/// Why a journal takes no more records. Cheap to clone: everybody concerned gets the same.
+/// Why a journal takes no records. Cheap to clone: everybody concerned gets the same.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the journal cannot be written: {doing} {}: {source}", .path.display())]
 pub struct JournalFailure {
@@ -106,16 +106,46 @@ pub struct JournalFailure {
     pub path: PathBuf,
     /// What the system said.
     pub source: Arc<io::Error>,
+    /// What can be done about it.
+    pub kind: FailureKind,
+}
+
+/// What a failure of the journal is, by what can be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The disk or the quota is full, or the file may grow no more: it passes when space is made.
+    DiskFull,
+    /// The disk did not do what it was asked for.
+    Io,
+    /// Somebody deleted, replaced or changed the journal's file. What the next program would read is not what was written, and no new
+    /// file may hide that.
+    Tampered,
+    /// The thread that writes is gone, by a mistake of ours. Another host may do better.
+    Ended,
+}
+
+impl FailureKind {
+    /// What an error of the disk means.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge);
+        if full { Self::DiskFull } else { Self::Io }
+    }
 }
 
 impl JournalFailure {
     pub(super) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { doing, path: path.to_owned(), source: Arc::new(source) }
+        let kind = FailureKind::of(&source);
+        Self { doing, path: path.to_owned(), source: Arc::new(source), kind }
     }
 
-    /// Whether the disk or the quota is full, which passes when space is made.
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    pub(super) fn tampered(path: &Path, what: String) -> Self {
+        let source = Arc::new(io::Error::other(what));
+        Self { doing: "it was tampered with:", path: path.to_owned(), source, kind: FailureKind::Tampered }
+    }
+
+    pub(super) fn ended(path: &Path) -> Self {
+        let source = Arc::new(io::Error::other("see standard error"));
+        Self { doing: "its thread panicked while writing", path: path.to_owned(), source, kind: FailureKind::Ended }
     }
 }

@@ -19,6 +19,11 @@ pub(super) fn snapshot_name(number: u32) -> String {
     format!("{SNAPSHOT_HEAD}{number:06}{SEGMENT_END}")
 }
 
+/// Whether a file of the folder is a snapshot, by its name.
+pub(super) fn is_snapshot(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(SNAPSHOT_HEAD))
+}
+
 /// Numbers of the segments and snapshots in a folder, each ascending.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Listing {
@@ -119,13 +124,17 @@ pub(super) fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Renames. On Windows a virus scanner may hold a new file for a moment, which passes.
+/// Renames. On Windows a reader or a virus scanner may hold a file for a moment, which passes.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
     const ROUNDS: u32 = 10;
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
     for round in 1..=ROUNDS {
         match fs::rename(from, to) {
-            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => std::thread::sleep(PAUSE * round),
+            Err(error) if cfg!(windows) && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION)) => {
+                std::thread::sleep(PAUSE * round)
+            }
             other => return other,
         }
     }

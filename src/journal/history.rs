@@ -4,6 +4,7 @@
 //! verifies them record by record ([`super::scan`]). What to do about a torn tail is left to `recover`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,17 @@ impl History {
         Seq(self.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq))
     }
 
+    /// What the next record follows on, if the snapshot heals a failed journal.
+    pub(super) fn heals(&self) -> Option<Link> {
+        self.snapshot.as_ref().and_then(|snapshot| snapshot.heals)
+    }
+
+    /// Number of the first record that is left in the segments; none in an empty journal.
+    #[must_use]
+    pub fn first_seq(&self) -> Option<Seq> {
+        self.segments.iter().find_map(|segment| scan::frame_seq(segment.text.split('\n').next()?)).map(Seq)
+    }
+
     /// Lines of the snapshot, as they were given to [`Writer::snapshot`](super::Writer::snapshot).
     pub fn snapshot_lines(&self) -> impl Iterator<Item = &str> {
         self.snapshot.iter().flat_map(Snapshot::lines)
@@ -69,11 +81,26 @@ impl History {
         self.records_where(|_, _| true)
     }
 
+    /// The same with the journal's own records, but for the heads of segments.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn all_records(&self) -> impl Iterator<Item = Result<Record<'_>, Damage>> {
+        self.read_where(|kind, _| kind != KIND_SEGMENT)
+    }
+
     /// The same, but only records whose kind and run are wanted. The others are not even parsed, which is most of the cost.
     ///
     /// # Errors
     /// As above, of the wanted records.
     pub fn records_where<'a>(
+        &'a self,
+        wanted: impl Fn(&str, Option<&str>) -> bool + Copy + 'a,
+    ) -> impl Iterator<Item = Result<Record<'a>, Damage>> {
+        self.read_where(wanted).filter(|record| !record.as_ref().is_ok_and(Record::is_own))
+    }
+
+    fn read_where<'a>(
         &'a self,
         wanted: impl Fn(&str, Option<&str>) -> bool + Copy + 'a,
     ) -> impl Iterator<Item = Result<Record<'a>, Damage>> {
@@ -88,9 +115,7 @@ impl History {
                     return None;
                 }
                 let record = self.read(line.trim_end_matches('\n'));
-                let own = record.as_ref().is_ok_and(Record::is_own);
-                let located = |reason| segment.damage(at, seq.unwrap_or_default(), reason);
-                if own { None } else { Some(record.map_err(located)) }
+                Some(record.map_err(|reason| segment.damage(at, seq.unwrap_or_default(), reason)))
             })
         })
     }
@@ -151,18 +176,40 @@ pub(super) struct Head {
     pub(super) first: Option<u64>,
 }
 
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    /// At the newest snapshot: the quickest way to the state.
+    Newest,
+    /// As early as possible.
+    Oldest,
+}
+
 /// Reads the journal in `folder`. Damage is noted in the history, not an error here.
-pub(super) fn load(folder: &Path) -> Result<Loaded, OpenError> {
+pub(super) fn load(folder: &Path, base: Base) -> Result<Loaded, OpenError> {
     let listing = files::list(folder).map_err(OpenError::io("cannot list", folder))?;
     let mut loaded = Loaded::default();
     loaded.history.folder = folder.to_owned();
-    newest_snapshot(&mut loaded, &listing.snapshots)?;
     for number in listing.segments {
         loaded.heads.push(Head { number, first: first_record(&folder.join(files::segment_name(number)))? });
     }
-    read_segments(&mut loaded)?;
+    match base {
+        Base::Newest => choose_snapshot(&mut loaded, listing.snapshots.iter().rev())?,
+        Base::Oldest if loaded.heads.first().is_some_and(|head| head.first == Some(1)) => {}
+        Base::Oldest => choose_snapshot(&mut loaded, listing.snapshots.iter())?,
+    }
+    let healed = match base {
+        // The one that is in use stands on its own, and none comes after it.
+        Base::Newest => BTreeMap::new(),
+        Base::Oldest => healings(folder, &listing.snapshots)?,
+    };
+    read_segments(&mut loaded, &healed)?;
     let history = &mut loaded.history;
     let included = history.snapshot_seq();
+    // A healing snapshot whose segment was not begun any more: the next program begins it.
+    if let Some(link) = history.heals().filter(|_| history.segments.is_empty()) {
+        history.last = link;
+    }
     if history.damage.is_none() && history.last.seq < included.0 {
         let path = history.segments.last().map_or_else(|| folder.join(files::segment_name(1)), |segment| segment.path.clone());
         let offset = history.segments.last().map_or(0, |segment| segment.text.len() as u64);
@@ -172,8 +219,9 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, OpenError> {
     Ok(loaded)
 }
 
-fn newest_snapshot(loaded: &mut Loaded, numbers: &[u32]) -> Result<(), OpenError> {
-    for number in numbers.iter().rev() {
+/// The first of these snapshots that can be read.
+fn choose_snapshot<'a>(loaded: &mut Loaded, numbers: impl Iterator<Item = &'a u32>) -> Result<(), OpenError> {
+    for number in numbers {
         let path = loaded.history.folder.join(files::snapshot_name(*number));
         match Snapshot::read(fs::read(&path).map_err(OpenError::io("cannot read", &path))?) {
             Ok(snapshot) => {
@@ -186,6 +234,17 @@ fn newest_snapshot(loaded: &mut Loaded, numbers: &[u32]) -> Result<(), OpenError
         }
     }
     Ok(())
+}
+
+/// Segments that were begun by healing, with what their first record follows on.
+fn healings(folder: &Path, numbers: &[u32]) -> Result<BTreeMap<u32, Link>, OpenError> {
+    let mut healed = BTreeMap::new();
+    for number in numbers {
+        let path = folder.join(files::snapshot_name(*number));
+        let read = Snapshot::read(fs::read(&path).map_err(OpenError::io("cannot read", &path))?);
+        healed.extend(read.ok().and_then(|snapshot| snapshot.heals).map(|link| (*number, link)));
+    }
+    Ok(healed)
 }
 
 #[derive(Deserialize)]
@@ -208,19 +267,28 @@ fn first_record(path: &Path) -> Result<Option<u64>, OpenError> {
     }
 }
 
-/// Reads and verifies the segments from the one that continues the snapshot.
-fn read_segments(loaded: &mut Loaded) -> Result<(), OpenError> {
+/// The segments that continue the snapshot, and what the first record of them must follow on; none where that is not known any more.
+fn needed(loaded: &Loaded) -> (Vec<Head>, Option<Link>) {
+    if let (Some(link), Some(number)) = (loaded.history.heals(), loaded.snapshot_number) {
+        return (loaded.heads.iter().filter(|head| head.number >= number).copied().collect(), Some(link));
+    }
     let wanted = loaded.history.snapshot_seq().0 + 1;
     let base = loaded.heads.iter().rposition(|head| head.first.is_some_and(|first| first <= wanted));
-    let mut after = match base.and_then(|at| loaded.heads[at].first) {
+    let after = match base.and_then(|at| loaded.heads[at].first) {
         // What came before it was deleted, being covered by a snapshot: its first record is taken on trust.
         Some(first) if first > 1 => None,
         Some(_) | None => Some(Link::default()),
     };
-    let heads = loaded.heads[base.unwrap_or(0)..].to_vec();
+    (loaded.heads[base.unwrap_or(0)..].to_vec(), after)
+}
+
+/// Reads and verifies the segments from the one that continues the snapshot.
+fn read_segments(loaded: &mut Loaded, healed: &BTreeMap<u32, Link>) -> Result<(), OpenError> {
+    let (heads, mut after) = needed(loaded);
     for (at, head) in heads.iter().enumerate() {
         let path = loaded.history.folder.join(files::segment_name(head.number));
         let mut bytes = fs::read(&path).map_err(OpenError::io("cannot read", &path))?;
+        after = healed.get(&head.number).copied().or(after);
         let scanned = scan::scan(&bytes, after);
         let behind = (bytes.len() - scanned.whole) as u64;
         bytes.truncate(scanned.whole);
@@ -236,6 +304,8 @@ fn read_segments(loaded: &mut Loaded) -> Result<(), OpenError> {
                 history.damage = Some(segment.damage(0, 0, "the segment does not begin with its opening record".to_owned()));
             }
             End::Clean => {}
+            // Given up when the disk failed; the snapshot of the next one has what was lost with it.
+            End::Torn | End::Damaged(_) if heads.get(at + 1).is_some_and(|next| healed.contains_key(&next.number)) => {}
             End::Torn if at + 1 == heads.len() => {
                 history.trimmed = Some(Trimmed { path: segment.path.clone(), offset: scanned.whole as u64, bytes: behind, kept: None });
             }
@@ -253,14 +323,14 @@ fn read_segments(loaded: &mut Loaded) -> Result<(), OpenError> {
 
 /// [`load`] for a journal that a host is writing: a file that vanished between listing and reading was deleted by a rotation, and a
 /// new listing names what replaced it.
-pub(super) fn load_while_written(folder: &Path) -> Result<Loaded, OpenError> {
+pub(super) fn load_while_written(folder: &Path, base: Base) -> Result<Loaded, OpenError> {
     /// Each round needs another rotation in between; so many in a row do not happen.
     const ROUNDS: usize = 5;
     for _ in 1..ROUNDS {
-        match load(folder) {
+        match load(folder, base) {
             Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
     }
-    load(folder)
+    load(folder, base)
 }

@@ -11,30 +11,39 @@
 //! without a timer. Recovery trims a torn tail and keeps it aside; damage anywhere else refuses the journal and changes nothing; no
 //! line is ever skipped.
 //!
+//! A write or a sync that fails gives its segment up for good. The journal takes nothing then until whoever owns it has it
+//! [healed](Writer::heal) by a snapshot and a new segment.
+//!
 //! The journal must not know what its records mean: kinds and data are opaque to it, and so are the lines of a snapshot. Only `host`
 //! talks to it. It takes no lock: whoever calls [`open`] holds the lock of the state folder. [`open_read_only`] needs none.
 //!
 //! In the folder: `NNNNNN.jsonl` segments, `snapshot-NNNNNN.jsonl` (the state at the begin of that segment), `blobs/` (data too long
-//! for a line, by hash), `quarantine/` (what was trimmed).
+//! for a line, by hash), `quarantine/` (what was trimmed), `ballast` (deleted when the disk is full).
 
 mod blob;
 mod boot;
 mod error;
 mod files;
+mod heal;
 mod history;
 mod record;
 mod recover;
+mod repair;
+mod reserve;
 mod scan;
 mod segment;
 mod snapshot;
 mod thread;
+mod verify;
 mod write;
 
 pub use boot::boot_id;
-pub use error::{AppendError, Damage, JournalFailure, OpenError};
+pub use error::{AppendError, Damage, FailureKind, JournalFailure, OpenError};
 pub use history::{History, Trimmed};
 pub use record::Record;
-pub use recover::{Opened, open, open_read_only};
+pub use recover::{Opened, open, open_from_oldest, open_read_only};
+pub use repair::{RepairError, Repaired, repair};
+pub use verify::{SegmentEnd, SegmentReport, SnapshotReport, Verified, verify};
 pub use write::{Progress, Writer};
 
 use serde_json::value::RawValue;

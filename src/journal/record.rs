@@ -25,10 +25,12 @@ pub(super) const CHECKED_FROM: usize = 16;
 pub(super) const KIND_SEGMENT: &str = "seg.open";
 /// Kind of the record that recovery leaves where it cut.
 pub(super) const KIND_TRIM: &str = "journal.trim";
+/// Kind of the record that proves a new segment after a failure.
+pub(super) const KIND_HEAL: &str = "journal.heal";
 /// Kinds that begin so are the journal's own and not shown.
 const OWN_PREFIX: &str = "journal.";
 
-/// What the next record is chained to.
+/// Where a record stands in the chain: what the next one is chained to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Link {
     /// Number of the last record; 0 before the first.

@@ -4,18 +4,18 @@
 //! its first line is durable.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::value::to_raw_value;
 
 use super::boot::random_hex;
-use super::history::{Head, Loaded, load, load_while_written};
-use super::record::{KIND_TRIM, Link, encode_segment_head};
-use super::segment::DiskSegment;
+use super::history::{Base, Head, Loaded, load, load_while_written};
+use super::record::{KIND_TRIM, encode_segment_head};
+use super::segment::{DiskSegment, Medium};
 use super::write::{Begin, Retained};
-use super::{Entry, History, OpenError, Options, Trimmed, Urgency, Writer, files};
+use super::{Entry, History, OpenError, Options, Trimmed, Urgency, Writer, files, reserve};
 use crate::units::Timestamp;
 
 /// Folder of the tails that were cut off.
@@ -28,6 +28,8 @@ pub struct Opened {
     pub history: History,
     /// Where new records go.
     pub writer: Writer,
+    /// Whether there is ballast for a full disk.
+    pub reserve: bool,
 }
 
 /// Opens the journal in `dir` for writing, making it where there is none. The caller holds the lock of the state folder.
@@ -36,7 +38,7 @@ pub struct Opened {
 /// See [`OpenError`]. After a damage or a newer format nothing on disk was changed.
 pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     files::make_folder(dir).map_err(OpenError::io("cannot make", dir))?;
-    let mut loaded = load(dir)?;
+    let mut loaded = load(dir, Base::Newest)?;
     if let Some(damage) = loaded.history.damage.take() {
         return Err(damage.into());
     }
@@ -46,11 +48,12 @@ pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     }
     drop_empty_segment(&mut loaded)?;
     let begin = begin(dir, &mut loaded)?;
+    let reserve = reserve::make(dir).is_ok();
     let writer = Writer::start(begin, options).map_err(OpenError::io("cannot start the writer of", dir))?;
     if let Some(trimmed) = &loaded.history.trimmed {
         record_trim(&writer, trimmed);
     }
-    Ok(Opened { history: loaded.history, writer })
+    Ok(Opened { history: loaded.history, writer, reserve })
 }
 
 /// Looks at the journal in `dir`, which a host may be writing at this moment. Changes nothing and takes no lock. Of a damaged journal
@@ -59,7 +62,15 @@ pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
 /// # Errors
 /// See [`OpenError`]; never [`OpenError::Damaged`].
 pub fn open_read_only(dir: &Path) -> Result<History, OpenError> {
-    load_while_written(dir).map(|loaded| loaded.history)
+    load_while_written(dir, Base::Newest).map(|loaded| loaded.history)
+}
+
+/// The same, but with as many records as there are: from the begin, or from the oldest snapshot where segments were deleted.
+///
+/// # Errors
+/// See [`OpenError`]; never [`OpenError::Damaged`].
+pub fn open_from_oldest(dir: &Path) -> Result<History, OpenError> {
+    load_while_written(dir, Base::Oldest).map(|loaded| loaded.history)
 }
 
 /// Removes what a crash left half written. None of it was ever part of the journal.
@@ -103,20 +114,26 @@ fn begin(dir: &Path, loaded: &mut Loaded) -> Result<Begin, OpenError> {
         Some(segment) => {
             let length = segment.text.len() as u64;
             let medium = DiskSegment::open(&segment.path, length).map_err(OpenError::io("cannot open", &segment.path))?;
+            let medium = synced(medium).map_err(OpenError::io("cannot sync", &segment.path))?;
             (segment.number, length, history.last, medium)
         }
         None => {
-            let path = dir.join(files::segment_name(1));
+            // The first one of all, or the one that a healing snapshot was to begin.
+            let begun = loaded.snapshot_number.filter(|_| history.heals().is_some());
+            let number = begun.unwrap_or(1);
+            let snapshot = begun.map(files::snapshot_name);
+            let path = dir.join(files::segment_name(number));
             let mut head = Vec::new();
-            let last = encode_segment_head(&mut head, Link::default(), &segment_id(), None);
+            let last = encode_segment_head(&mut head, history.last, &segment_id(), snapshot.as_deref());
             let medium = DiskSegment::create(&path, &head).map_err(OpenError::io("cannot make", &path))?;
-            loaded.heads.push(Head { number: 1, first: Some(1) });
-            (1, head.len() as u64, last, medium)
+            loaded.heads.push(Head { number, first: Some(last.seq) });
+            (number, head.len() as u64, last, medium)
         }
     };
     Ok(Begin {
         folder: dir.to_owned(),
         medium: Box::new(medium),
+        make: Box::new(|path, head| DiskSegment::create(path, head).map(|medium| Box::new(medium) as Box<dyn Medium>)),
         number,
         length,
         last,
@@ -128,14 +145,24 @@ fn begin(dir: &Path, loaded: &mut Loaded) -> Result<Begin, OpenError> {
     })
 }
 
+/// What a killed host wrote and did not sync was read all the same, and is taken for durable from here on.
+fn synced(mut medium: DiskSegment) -> io::Result<DiskSegment> {
+    medium.sync().map(|()| medium)
+}
+
 /// A random id in the shape of a UUID (version 4).
 pub(super) fn segment_id() -> String {
     let hex = random_hex(16);
     format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
 }
 
-fn record_trim(writer: &Writer, trimmed: &Trimmed) {
+/// The wall clock, for the journal's own records.
+pub(super) fn wall_now() -> Timestamp {
     let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_micros());
+    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+fn record_trim(writer: &Writer, trimmed: &Trimmed) {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let facts = serde_json::json!({
         "segment": name(&trimmed.path),
@@ -143,15 +170,7 @@ fn record_trim(writer: &Writer, trimmed: &Trimmed) {
         "bytes": trimmed.bytes,
         "kept": trimmed.kept.as_deref().and_then(name),
     });
-    let entry = Entry {
-        kind: KIND_TRIM,
-        run: None,
-        node: None,
-        attempt: None,
-        data: None,
-        at: Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)),
-        urgency: Urgency::Now,
-    };
+    let entry = Entry { kind: KIND_TRIM, run: None, node: None, attempt: None, data: None, at: wall_now(), urgency: Urgency::Now };
     let data = to_raw_value(&facts).ok();
     // A journal that fails here says so to everybody who appends next.
     drop(writer.append(Entry { data: data.as_deref(), ..entry }));

@@ -15,8 +15,20 @@ pub(super) trait Medium: Send {
     /// Cuts the file.
     fn cut(&mut self, length: u64) -> io::Result<()>;
     /// Fails when the file is no longer the one that the next program would read, or has not this length.
-    fn check(&self, length: u64) -> io::Result<()>;
+    fn check(&self, length: u64) -> Result<(), Unfit>;
 }
+
+/// Why a segment must not be written.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// Somebody deleted, replaced or changed it. In words.
+    Tampered(String),
+    /// It could not be looked at.
+    Io(io::Error),
+}
+
+/// Makes the medium of a new segment that begins with these bytes; durable, with its name, before it is returned.
+pub(super) type MakeMedium = Box<dyn Fn(&Path, &[u8]) -> io::Result<Box<dyn Medium>> + Send>;
 
 /// A segment on disk.
 #[derive(Debug)]
@@ -55,9 +67,13 @@ impl Medium for DiskSegment {
         self.file.seek(SeekFrom::Start(length)).map(drop)
     }
 
-    fn check(&self, length: u64) -> io::Result<()> {
-        let ours = self.file.metadata()?;
-        let named = fs::metadata(&self.path)?;
+    fn check(&self, length: u64) -> Result<(), Unfit> {
+        let ours = self.file.metadata().map_err(Unfit::Io)?;
+        let named = match fs::metadata(&self.path) {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unfit::Tampered("somebody deleted it".to_owned())),
+            Err(error) => return Err(Unfit::Io(error)),
+        };
         #[cfg(unix)]
         let same = {
             use std::os::unix::fs::MetadataExt;
@@ -66,10 +82,10 @@ impl Medium for DiskSegment {
         #[cfg(not(unix))]
         let same = named.is_file();
         if !same {
-            return Err(io::Error::other("somebody put another file in its place"));
+            return Err(Unfit::Tampered("somebody put another file in its place".to_owned()));
         }
         if ours.len() != length {
-            return Err(io::Error::other(format!("somebody changed its length from {length} to {} bytes", ours.len())));
+            return Err(Unfit::Tampered(format!("somebody changed its length from {length} to {} bytes", ours.len())));
         }
         Ok(())
     }

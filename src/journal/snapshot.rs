@@ -5,6 +5,9 @@
 //! (the host's lines)
 //! {"k":"snap.end","crc":"0a1b2c3d"}        CRC-32 of everything before this line
 //! ```
+//!
+//! A snapshot that heals a failed journal also says `"after":"9f1c02ab"`, the checksum of its last record. It stands on its own: of the
+//! segments before it, the last may end early or in rubbish, and nothing of them is needed.
 
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
@@ -12,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::record::{hex, unhex};
+use super::record::{Link, hex, unhex};
 use super::{FORMAT, files};
 use crate::ids::Seq;
 
@@ -24,6 +27,8 @@ const FOOTER_TAIL: &[u8] = b"\"}\n";
 pub(super) struct Snapshot {
     /// The last record that it includes.
     pub(super) seq: u64,
+    /// What the next record is chained to, of a snapshot that heals a failed journal: no segment before it is needed.
+    pub(super) heals: Option<Link>,
     text: String,
     body: Range<usize>,
 }
@@ -42,6 +47,8 @@ struct Head {
     k: String,
     fmt: u64,
     s: u64,
+    #[serde(default)]
+    after: Option<String>,
 }
 
 impl Snapshot {
@@ -66,20 +73,37 @@ impl Snapshot {
         if digits.and_then(unhex) != Some(crc32fast::hash(&bytes[..footer_at])) {
             return Err(Unusable::Broken);
         }
+        let heals = match head.after {
+            Some(crc) => Some(Link { seq: head.s, crc: unhex(crc.as_bytes()).ok_or(Unusable::Broken)? }),
+            None => None,
+        };
         let text = String::from_utf8(bytes).map_err(|_| Unusable::Broken)?;
-        Ok(Self { seq: head.s, text, body: head_end + 1..footer_at })
+        Ok(Self { seq: head.s, heals, text, body: head_end + 1..footer_at })
     }
 }
 
+/// What a snapshot that is written includes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Upto {
+    /// Everything up to this record, all of it durable in the segments too.
+    Record(Seq),
+    /// Everything up to this record, which the segments may not have.
+    Healing(Link),
+}
+
 /// Writes a snapshot beside its place, synced. A line with a line end inside is refused.
-pub(super) fn write_aside(path: &Path, lines: &[String], upto: Seq) -> io::Result<PathBuf> {
+pub(super) fn write_aside(path: &Path, lines: &[String], upto: Upto) -> io::Result<PathBuf> {
     if let Some(line) = lines.iter().find(|line| line.contains('\n')) {
         let shown: String = line.chars().take(40).collect();
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a line of the snapshot has a line end in it: {shown:?}")));
     }
     files::write_aside(path, |file| {
         let mut out = Checked { out: BufWriter::with_capacity(1 << 16, file), crc: crc32fast::Hasher::new() };
-        out.put(format!("{{\"k\":\"snap\",\"fmt\":{FORMAT},\"s\":{},\"count\":{}}}\n", upto.0, lines.len()).as_bytes())?;
+        let (seq, after) = match upto {
+            Upto::Record(seq) => (seq.0, String::new()),
+            Upto::Healing(link) => (link.seq, format!(",\"after\":\"{:08x}\"", link.crc)),
+        };
+        out.put(format!("{{\"k\":\"snap\",\"fmt\":{FORMAT},\"s\":{seq},\"count\":{}{after}}}\n", lines.len()).as_bytes())?;
         for line in lines {
             out.put(line.as_bytes())?;
             out.put(b"\n")?;

@@ -11,9 +11,9 @@ use std::time::Instant;
 use super::record::encode_segment_head;
 use super::recover::segment_id;
 use super::scan::line_end;
-use super::segment::{DiskSegment, Medium};
+use super::segment::{MakeMedium, Medium, Unfit};
 use super::write::{Batch, Begin, Progress, Retained, Rotation, Shared, State};
-use super::{JournalFailure, SOON, blob, files};
+use super::{FailureKind, JournalFailure, SOON, blob, files, reserve};
 use crate::ids::Seq;
 
 /// Largest empty buffer that is kept for the next batch; a burst must not hold its memory for ever.
@@ -21,18 +21,24 @@ const SPARE_MAX: usize = 1 << 20;
 
 /// State of the thread.
 pub(super) struct Worker {
-    shared: Arc<Shared>,
-    on_progress: Box<dyn Fn(Progress) + Send>,
-    medium: Box<dyn Medium>,
-    number: u32,
-    /// Length of the segment, all of it whole records.
-    length: u64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) on_progress: Box<dyn Fn(Progress) + Send>,
+    pub(super) make: MakeMedium,
+    pub(super) medium: Box<dyn Medium>,
+    pub(super) number: u32,
+    /// Length of the segment, all of it whole records, and of what is durable of it.
+    pub(super) length: u64,
+    pub(super) synced_length: u64,
     /// The last record written, and the last one known to be durable.
-    written: u64,
-    synced: u64,
+    pub(super) written: u64,
+    pub(super) synced: u64,
     /// Since when written records have been waiting for their sync.
-    unsynced_since: Option<Instant>,
-    retained: Retained,
+    pub(super) unsynced_since: Option<Instant>,
+    /// Writing or syncing failed: nothing goes to this segment any more.
+    pub(super) poisoned: bool,
+    /// The ballast was used up since it was made last.
+    pub(super) reserve_spent: bool,
+    pub(super) retained: Retained,
     /// The buffer that is filled next, empty: batches take turns with two.
     spare: Vec<u8>,
 }
@@ -47,6 +53,10 @@ enum Work {
     Rotate(Rotation),
     /// Tell of a snapshot that failed.
     SnapshotFailed(JournalFailure),
+    /// Begin a new segment after a failure, with this state of the host.
+    Heal(Arc<[String]>),
+    /// Make the ballast anew.
+    Reserve,
     /// End.
     Stop,
 }
@@ -56,18 +66,22 @@ impl Worker {
         Self {
             shared,
             on_progress,
+            make: begin.make,
             medium: begin.medium,
             number: begin.number,
             length: begin.length,
+            synced_length: begin.length,
             written: begin.last.seq,
             synced: begin.last.seq,
             unsynced_since: None,
+            poisoned: false,
+            reserve_spent: false,
             retained: begin.retained,
             spare: Vec::new(),
         }
     }
 
-    /// Works until it is told to stop or the disk fails.
+    /// Works until it is told to stop.
     pub(super) fn run(mut self) {
         loop {
             let done = match self.next() {
@@ -78,10 +92,20 @@ impl Worker {
                     (self.on_progress)(Progress::SnapshotFailed(failure));
                     Ok(())
                 }
+                Work::Heal(lines) => {
+                    self.heal(&lines);
+                    Ok(())
+                }
+                Work::Reserve => {
+                    let made = reserve::make(&self.shared.folder).is_ok();
+                    self.reserve_spent &= !made;
+                    (self.on_progress)(Progress::Reserve(made));
+                    Ok(())
+                }
                 Work::Stop => return,
             };
             if let Err(failure) = done {
-                return self.fail(failure);
+                self.poison(failure);
             }
         }
     }
@@ -107,6 +131,12 @@ impl Worker {
     }
 
     fn due(&mut self, state: &mut State) -> Option<Work> {
+        if self.poisoned {
+            return due_after_failure(state);
+        }
+        if mem::take(&mut state.reserve_wanted) {
+            return Some(Work::Reserve);
+        }
         if !state.gathering.lines.is_empty() {
             let empty = Batch { lines: mem::take(&mut self.spare), ..Batch::default() };
             let mut batch = mem::replace(&mut state.gathering, empty);
@@ -177,8 +207,9 @@ impl Worker {
             self.written += 1;
         }
         self.length += whole as u64;
-        // What cannot be cut now is trimmed by the next start. The whole records are kept if a sync says so; the first error counts.
-        if self.medium.cut(self.length).is_ok() {
+        // What cannot be cut now is trimmed by the next start. On a full disk the whole records are kept if a sync says so, since
+        // nothing went wrong with them; the first error counts.
+        if self.medium.cut(self.length).is_ok() && FailureKind::of(&error) == FailureKind::DiskFull {
             drop(self.sync());
         }
         Err(error)
@@ -186,7 +217,10 @@ impl Worker {
 
     /// Fails when somebody deleted, replaced or changed the segment.
     fn check(&self) -> Result<(), JournalFailure> {
-        self.medium.check(self.length).map_err(self.failure("it was tampered with:"))
+        self.medium.check(self.length).map_err(|unfit| match unfit {
+            Unfit::Tampered(what) => JournalFailure::tampered(&self.shared.folder.join(files::segment_name(self.number)), what),
+            Unfit::Io(error) => self.failure("cannot look at")(error),
+        })
     }
 
     /// Makes everything written durable and says so.
@@ -194,6 +228,7 @@ impl Worker {
         self.check()?;
         self.medium.sync().map_err(self.failure("cannot sync"))?;
         self.unsynced_since = None;
+        self.synced_length = self.length;
         self.advance(self.written);
         Ok(())
     }
@@ -226,8 +261,9 @@ impl Worker {
         }
         self.number = rotation.number;
         let path = self.shared.folder.join(files::segment_name(rotation.number));
-        self.medium = Box::new(DiskSegment::create(&path, &head).map_err(self.failure("cannot make"))?);
+        self.medium = (self.make)(&path, &head).map_err(self.failure("cannot make"))?;
         self.length = head.len() as u64;
+        self.synced_length = self.length;
         self.written = first;
         self.retained.segments.push((rotation.number, first));
         self.advance(first);
@@ -238,7 +274,7 @@ impl Worker {
     }
 
     /// Deletes what neither the new snapshot nor the one before it needs. What cannot be deleted is left for the next time.
-    fn prune(&mut self, rotation: &Rotation) {
+    pub(super) fn prune(&mut self, rotation: &Rotation) {
         let folder = &self.shared.folder;
         let previous = self.retained.snapshot.replace((rotation.number, rotation.upto));
         let Some((number, upto)) = previous else { return };
@@ -256,13 +292,8 @@ impl Worker {
         }
     }
 
-    /// Tells everybody, once. Records that were taken and not written are gone; nobody was told otherwise.
-    fn fail(self, failure: JournalFailure) {
-        self.refuse_more(failure.clone());
-        (self.on_progress)(Progress::Failed(failure));
-    }
-
-    fn refuse_more(&self, failure: JournalFailure) {
+    /// Records that were taken and not written are gone from here; nobody was told that they were durable.
+    pub(super) fn refuse_more(&self, failure: JournalFailure) {
         let mut state = self.shared.lock();
         state.failure = Some(failure);
         state.gathering = Batch::default();
@@ -275,9 +306,24 @@ impl Drop for Worker {
     /// A panic of the receiver of progress must not leave producers who believe that their records are being written.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.refuse_more(self.failure("its thread panicked while writing")(io::Error::other("see standard error")));
+            self.refuse_more(JournalFailure::ended(&self.shared.folder.join(files::segment_name(self.number))));
         }
     }
+}
+
+/// What can be done while nothing can be written.
+fn due_after_failure(state: &mut State) -> Option<Work> {
+    if state.closing {
+        return Some(Work::Stop);
+    }
+    // A snapshot that was under way is of no use any more, but has to be out of the way: the next one may have its name.
+    if state.snapshot_done.take().is_some() {
+        state.snapshot_running = false;
+    }
+    if state.snapshot_running || !mem::take(&mut state.heal_wanted) {
+        return None;
+    }
+    state.heal_lines.clone().map(Work::Heal)
 }
 
 /// Deletes the blobs that only the segments about to be deleted refer to. Blobs of records not yet written are made when they are.

@@ -3,7 +3,7 @@
 //! The thread sleeps when there is nothing to do, and without a time limit unless written records wait for their sync. A batch with
 //! an urgent record is synced at once, and everything that came meanwhile is the next batch: the slower the disk, the larger the
 //! batches. After the first error nothing is tried again on the same descriptor (the kernel reports a failed sync once and then
-//! forgets it): the failure is reported, and every later append is refused.
+//! forgets it): the failure is reported, and every later append is refused until the journal is [healed](Writer::heal).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use super::record::{Link, encode};
-use super::segment::Medium;
+use super::segment::{MakeMedium, Medium};
+use super::snapshot::Upto;
 use super::thread::Worker;
 use super::{AppendError, Entry, JournalFailure, Limits, Options, Urgency, boot_id, files, snapshot};
 use crate::ids::Seq;
@@ -22,8 +23,19 @@ use crate::ids::Seq;
 pub enum Progress {
     /// All records up to this one are durable.
     Synced(Seq),
-    /// Nothing more is taken. Said once.
+    /// Nothing more is taken until the journal is [healed](Writer::heal). Said once for each failure.
     Failed(JournalFailure),
+    /// A new segment was begun after a failure, and everything that was ever taken is durable.
+    Healed {
+        /// Up to this record.
+        upto: Seq,
+        /// It took the ballast: the disk is as full as before.
+        reserve_spent: bool,
+    },
+    /// Healing failed, and can be tried again.
+    HealFailed(JournalFailure),
+    /// Whether the ballast could be made [anew](Writer::restore_reserve).
+    Reserve(bool),
     /// A snapshot includes everything up to this record, and a new segment was begun.
     Snapshot(Seq),
     /// A snapshot could not be written; the journal goes on without it.
@@ -34,6 +46,8 @@ pub enum Progress {
 pub(super) struct Begin {
     pub(super) folder: PathBuf,
     pub(super) medium: Box<dyn Medium>,
+    /// Makes the media of later segments.
+    pub(super) make: MakeMedium,
     /// Number of the segment.
     pub(super) number: u32,
     /// Its length.
@@ -92,6 +106,12 @@ pub(super) struct State {
     pub(super) snapshot_running: bool,
     /// How the writing of a snapshot ended.
     pub(super) snapshot_done: Option<Result<Rotation, JournalFailure>>,
+    /// The host's state at the failure, kept until it is on the disk.
+    pub(super) heal_lines: Option<Arc<[String]>>,
+    /// Healing is to be tried now.
+    pub(super) heal_wanted: bool,
+    /// The ballast is to be made anew.
+    pub(super) reserve_wanted: bool,
 }
 
 /// The state with its two conditions.
@@ -169,6 +189,9 @@ impl Writer {
             since_snapshot: begin.since_snapshot,
             snapshot_running: false,
             snapshot_done: None,
+            heal_lines: None,
+            heal_wanted: false,
+            reserve_wanted: false,
         };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new(), folder: begin.folder.clone() });
@@ -271,6 +294,32 @@ impl Writer {
         }
     }
 
+    /// Puts a failed journal on its feet: writes the host's state after the last record taken as a snapshot, and begins a new segment.
+    /// Returns at once; the end is reported as [`Progress::Healed`] or [`Progress::HealFailed`]. On a full disk the ballast is freed
+    /// for it. `state` is asked once for each failure, however often this is tried: between, nothing is taken that could change it.
+    /// Does nothing while the journal is well.
+    pub fn heal(&self, state: impl FnOnce() -> Vec<String>) {
+        let known = {
+            let state = self.shared.lock();
+            if state.failure.is_none() || state.closing {
+                return;
+            }
+            state.heal_lines.clone()
+        };
+        let lines = known.unwrap_or_else(|| state().into());
+        let mut guard = self.shared.lock();
+        guard.heal_lines = Some(lines);
+        guard.heal_wanted = true;
+        self.shared.wake(guard);
+    }
+
+    /// Makes the ballast anew that a full disk took. The end is reported as [`Progress::Reserve`].
+    pub fn restore_reserve(&self) {
+        let mut state = self.shared.lock();
+        state.reserve_wanted = true;
+        self.shared.wake(state);
+    }
+
     /// Number of the last record taken.
     #[must_use]
     pub fn last_seq(&self) -> Seq {
@@ -316,7 +365,7 @@ fn write_snapshot(shared: &Shared, lines: &[String], upto: Seq, number: u32) -> 
     const SYNC_LIMIT: Duration = Duration::from_secs(600);
     let path = shared.folder.join(files::snapshot_name(number));
     let failed = |source| JournalFailure::new("cannot write the snapshot", &path, source);
-    let temporary = snapshot::write_aside(&path, lines, upto).map_err(failed)?;
+    let temporary = snapshot::write_aside(&path, lines, Upto::Record(upto)).map_err(failed)?;
     match shared.wait_synced(upto.0, SYNC_LIMIT) {
         Ok(true) => {}
         Ok(false) => return Err(failed(io::ErrorKind::TimedOut.into())),

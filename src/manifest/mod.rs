@@ -5,6 +5,7 @@
 
 pub mod arguments;
 mod environment;
+mod output_keys;
 mod program;
 mod read;
 pub mod registry;

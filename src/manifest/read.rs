@@ -13,7 +13,7 @@ use crate::tree::Tree;
 use super::{Defaults, LATER_KEYS, Module, Program, program, read_defaults_keys};
 
 /// All keys of a manifest.
-pub const MANIFEST_KEYS: [&str; 27] = [
+pub const MANIFEST_KEYS: [&str; 30] = [
     "format",
     "id",
     "name",
@@ -38,6 +38,9 @@ pub const MANIFEST_KEYS: [&str; 27] = [
     "concurrency",
     "workdir",
     "isolation",
+    "capture",
+    "leaks",
+    "log_cap",
     "pin",
     "requires",
     "enabled",

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::ids::ModuleId;
-use crate::request::{ArgumentStyle, Isolation, RetryOn, Runtime, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, Runtime, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// A module: what to run, which parameters it takes, what it needs.
@@ -72,6 +72,14 @@ pub struct ManifestFile {
     /// Whether an attempt outlives the host.
     #[schemars(extend("default" = "wrapped"))]
     pub isolation: Option<Isolation>,
+    /// Who writes the log files: the wrapper, with the time and order of what it reads, or the module itself, which is faster.
+    #[schemars(extend("default" = "pump"))]
+    pub capture: Option<Capture>,
+    /// What happens to processes that the module leaves behind: they are ended, or live on and are reported.
+    #[schemars(extend("default" = "end"))]
+    pub leaks: Option<Leaks>,
+    /// Most bytes of output of an attempt that are kept, beginning and end; `null` for all.
+    pub log_cap: Option<LogCap>,
     /// What happens if the script changes during a run: `record` marks the run, `strict` fails the node.
     #[schemars(extend("default" = "record"))]
     pub pin: Option<PinWord>,
@@ -165,6 +173,7 @@ macro_rules! by_hand {
         }
     };
 }
+pub(crate) use by_hand;
 
 by_hand!(
     /// The version of the file format.
@@ -176,6 +185,14 @@ by_hand!(
     Timeout, "Timeout", {
         "description": "A length of time such as 30m, or null for no limit.",
         "oneOf": [{"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d) ?)+$"}, {"type": "null"}]
+    }
+);
+
+by_hand!(
+    /// A size, or no limit.
+    LogCap, "LogCap", {
+        "description": "A size of at least 64KiB such as 200MiB, or null to keep everything.",
+        "oneOf": [{"type": "integer", "minimum": 65536}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|[kKMGT]B|[KMGT]iB|[KMG])?$"}, {"type": "null"}]
     }
 );
 
@@ -286,7 +303,7 @@ mod tests {
         let validator = jsonschema::options().should_validate_formats(true).build(&manifest_schema()).expect("a schema");
         let whole = serde_json::json!({
             "format": 1, "id": "m", "script": "m.py", "timeout": null, "grace": "10s", "resources": {"cpus": "500m", "memory": "2GiB", "api": 1},
-            "retry": {"attempts": 3, "on": ["exit"], "factor": 1.5, "grow": {"memory": 1.5}}, "arguments": "flags-spaced", "workdir": "fresh",
+            "retry": {"attempts": 3, "on": ["exit"], "factor": 1.5, "grow": {"memory": 1.5}}, "arguments": "flags-spaced", "workdir": "fresh", "capture": "pump", "leaks": "allow", "log_cap": "200MiB",
             "params": {"properties": {"a": {"type": "integer"}}}, "environment": {"A": "b"}, "requires": {"python": ">=3.10"}
         });
         let errors: Vec<String> = validator.iter_errors(&whole).map(|error| error.to_string()).collect();
@@ -296,6 +313,8 @@ mod tests {
             serde_json::json!({"id": "m", "script": "a", "command": ["b"]}),
             serde_json::json!({"id": "M", "script": "a"}),
             serde_json::json!({"id": "m", "script": "a", "name": null}),
+            serde_json::json!({"id": "m", "script": "a", "log_cap": 100}),
+            serde_json::json!({"id": "m", "script": "a", "capture": null}),
             serde_json::json!({"id": "m", "script": "a", "parms": {}}),
             serde_json::json!({"id": "m", "script": "a", "retry": {"atempts": 3}}),
         ] {

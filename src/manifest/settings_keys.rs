@@ -9,19 +9,17 @@ use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, R
 use crate::tree::NodeRef;
 use crate::units::{Amount, DurationMs};
 
-use super::{Defaults, Pin, Requires, environment, program};
+use super::{Defaults, Pin, Requires, environment, output_keys, program};
 
 /// Keys that [`read_settings_keys`] reads.
-pub const NODE_SETTINGS_KEYS: [&str; 8] = ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments"];
+pub const NODE_SETTINGS_KEYS: [&str; 11] =
+    ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments", "capture", "leaks", "log_cap"];
 
 /// Keys that [`read_defaults_keys`] reads besides.
 pub const DEFAULTS_SHARED_KEYS: [&str; 6] = ["concurrency", "requires", "python", "pass_env", "pin", "enabled"];
 
 /// Keys of a manifest that are known and not built yet, each with what brings it.
 pub const LATER_KEYS: &[(&str, &str)] = &[
-    ("capture", "Durability"),
-    ("leaks", "Durability"),
-    ("log_cap", "Durability"),
     ("priority", "Resources"),
     ("affinity", "Resources"),
     ("any_of", "Resources"),
@@ -74,6 +72,7 @@ pub fn read_settings_keys(fields: &Fields<'_>, base: &NodeSettings, diagnostics:
     settings.workdir = fields.word("workdir", &WORKDIRS, diagnostics).unwrap_or(settings.workdir);
     settings.isolation = fields.word("isolation", &ISOLATIONS, diagnostics).unwrap_or(settings.isolation);
     settings.arguments = fields.word("arguments", &ARGUMENTS, diagnostics).unwrap_or(settings.arguments);
+    output_keys::read(fields, &mut settings, diagnostics);
     settings
 }
 

@@ -7,7 +7,7 @@ use super::registry::{ManifestResult, Registry};
 use super::*;
 use crate::diagnostics::Diagnostics;
 use crate::pipeline::expr::Scope;
-use crate::request::{ArgumentStyle, Isolation, RetryOn, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, WorkDir};
 use crate::tree::Tree;
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 use crate::yaml::{Format, Limits, read};
@@ -73,6 +73,9 @@ retry: {attempts: 3, on: [exit, lost], backoff: 1s, factor: 1.5, max_backoff: 1m
 concurrency: 2
 workdir: fresh
 isolation: direct
+capture: pump
+leaks: end
+log_cap: 1GiB
 pin: strict
 requires: {commands: [ffmpeg], python: ">=3.10,<3.14"}
 enabled: false
@@ -95,6 +98,7 @@ fn every_key_of_a_manifest_is_read() {
     assert_eq!(custom, [("youtube-api", Amount(1_000))]);
     assert_eq!((settings.timeout, settings.grace), (Some(DurationMs(1_800_000)), DurationMs(20_000)));
     assert_eq!((settings.workdir, settings.isolation, settings.arguments), (WorkDir::Fresh, Isolation::Direct, ArgumentStyle::FlagsSpaced));
+    assert_eq!((settings.capture, settings.leaks, settings.log_cap), (Capture::Pump, Leaks::End, Some(Bytes(1 << 30))));
     let retry = &settings.retry;
     assert_eq!((retry.attempts, retry.backoff, retry.factor_millis, retry.grow_memory_millis), (3, DurationMs(1_000), 1_500, 1_500));
     assert!(retry.on.contains(&RetryOn::Lost) && !retry.on.contains(&RetryOn::Oom));
@@ -132,7 +136,7 @@ fn a_manifest_of_two_lines_has_defaults() {
 #[test]
 fn eight_mistakes_come_at_once() {
     let found = mistakes(
-        "id: Thumbs\nscritp: x.py\nversion: 1.10\ntimeout: 30\nresources: {cpu: 2}\nretry: {atempts: 3}\ncapture: raw\nparams: {properties: {a: {type: strng}}}\nscript: x.rb\n",
+        "id: Thumbs\nscritp: x.py\nversion: 1.10\ntimeout: 30\nresources: {cpu: 2}\nretry: {atempts: 3}\npriority: 1\nparams: {properties: {a: {type: strng}}}\nscript: x.rb\n",
     );
     let places: Vec<&str> = found.iter().map(|line| line.split(": ").next().expect("a place")).collect();
     for place in
@@ -164,6 +168,48 @@ fn keys_of_other_places_and_times_are_refused_by_name() {
     refused("retry: {grow: {vram: 2}}", "3:16", &["Resources"]);
     refused("when: x", "3:1", &["stands in a node of a pipeline"]);
     refused("format: 2", "3:9", &["format: 1"]);
+}
+
+#[test]
+fn what_an_attempt_leaves_is_checked_as_a_whole() {
+    let settings = module("id: m\nscript: m.py\ncapture: raw\nleaks: allow\nlog_cap: null\n").settings;
+    assert_eq!((settings.capture, settings.leaks, settings.log_cap), (Capture::Raw, Leaks::Allow, None));
+    assert_eq!(module("id: m\nscript: m.py\nisolation: direct\nlog_cap: 64KiB\n").settings.log_cap, Some(Bytes(64 << 10)));
+    let found: Vec<String> = [
+        "log_cap: 65535",
+        "log_cap: much",
+        "capture: pumped",
+        "leaks: true",
+        "capture: raw\nlog_cap: 1GiB",
+        "isolation: direct\ncapture: raw",
+        "isolation: direct\nleaks: allow",
+    ]
+    .into_iter()
+    .map(|lines| mistakes(&format!("id: m\nscript: m.py\n{lines}\n")).join("\n"))
+    .collect();
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    m.yaml:3:10: `log_cap` is at least 64 KiB (help: write `log_cap: null` to keep everything)
+    m.yaml:3:10: `log_cap`: `much` is not a size: write bytes, or a number with kB, MB, GB, KiB, MiB or GiB
+    m.yaml:3:10: `capture` cannot be "pumped" (help: did you mean `pump`?)
+    m.yaml:3:8: `leaks` must be one of `end`, `allow`, not `true`
+    m.yaml:4:1: `capture: raw` cannot have a `log_cap`: the module writes its log files itself (help: write `log_cap: null` to keep everything, or `capture: pump`)
+    m.yaml:4:1: `capture: raw` needs the wrapper, and `isolation: direct` goes without it (help: write `isolation: wrapped`, or `capture: pump`)
+    m.yaml:4:1: `leaks: allow` needs the wrapper, which knows what was left: `isolation: direct` goes without it (help: write `isolation: wrapped`, or `leaks: end`)
+    "#);
+}
+
+#[test]
+fn a_module_can_take_back_what_the_settings_say_of_its_output() {
+    let capped = NodeSettings { log_cap: Some(Bytes(1 << 30)), ..NodeSettings::default() };
+    let defaults = Defaults { settings: capped, ..Defaults::default() };
+    let read = |lines: &str| {
+        let text = format!("id: m\nscript: m.py\n{lines}\n");
+        read_module_with(&tree("m.yaml", &text), Path::new(FILE), &defaults).map(|(module, _)| module.settings.log_cap)
+    };
+    assert_eq!(read("leaks: end"), Ok(Some(Bytes(1 << 30))));
+    assert_eq!(read("capture: raw\nlog_cap: null"), Ok(None));
+    let refused = read("capture: raw").expect_err("the cap of the settings cannot be kept");
+    assert!(refused.to_string().contains("m.yaml:3:1") && refused.to_string().contains("log_cap: null"), "{refused}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use crate::manifest::schema::{FormatVersion, ParameterSchema, Resources, Retry, Timeout, file_schema};
-use crate::request::{ArgumentStyle, Isolation, OnFailure, WorkDir};
+use crate::manifest::schema::{FormatVersion, LogCap, ParameterSchema, Resources, Retry, Timeout, file_schema};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, OnFailure, WorkDir};
 use crate::units::DurationMs;
 
 /// A pipeline: a graph of nodes, each running a module or another pipeline.
@@ -71,6 +71,12 @@ pub struct NodeFile {
     pub isolation: Option<Isolation>,
     /// How the program gets its parameters.
     pub arguments: Option<ArgumentStyle>,
+    /// Who writes the log files: `pump` (the wrapper, with times and order) or `raw` (the module itself, faster).
+    pub capture: Option<Capture>,
+    /// What happens to processes that it leaves behind: `end` them, or `allow` them to live on.
+    pub leaks: Option<Leaks>,
+    /// Most bytes of output of an attempt that are kept; `null` for all.
+    pub log_cap: Option<LogCap>,
 }
 
 /// Parameters by name, or one expression that gives them all.

@@ -21,10 +21,7 @@ use super::links;
 /// Keys of a node that are its own.
 pub(super) const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
 /// Keys that later parts of prismq bring.
-const LATER: [(&str, &str); 10] = [
-    ("capture", "Durability"),
-    ("leaks", "Durability"),
-    ("log_cap", "Durability"),
+const LATER: [(&str, &str); 7] = [
     ("priority", "Resources"),
     ("affinity", "Resources"),
     ("any_of", "Resources"),

@@ -18,6 +18,11 @@ impl RunState {
         self.derived.active.iter().copied()
     }
 
+    /// Stopping nodes whose attempt was killed and does not go.
+    pub fn stuck(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
+        self.derived.stuck.iter().copied()
+    }
+
     /// Waiting leaves whose only unfinished dependency runs and whose next attempt is not intended.
     pub(crate) fn ahead(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
         self.derived.ahead.iter().copied()

@@ -61,6 +61,7 @@ impl RunState {
             Event::AttemptIntended { node, attempt } => self.attempt_intended(*node, *attempt, stamp.seq),
             Event::AttemptStarted { node, attempt, facts } => self.attempt_started(*node, *attempt, facts, at),
             Event::AttemptStopping { node, attempt, reason } => self.attempt_stopping(*node, *attempt, *reason, at),
+            Event::AttemptStuck { node, attempt, waited } => self.attempt_stuck(*node, *attempt, *waited),
             Event::AttemptEnded { node, attempt, facts } => self.attempt_ended(*node, *attempt, facts, at),
         }
     }
@@ -288,7 +289,8 @@ fn describe(state: &NodeState) -> String {
         NodeState::Waiting { unfinished } => format!("waiting for {unfinished}"),
         NodeState::Ready { .. } => "ready".into(),
         NodeState::Running { attempt, .. } => format!("running attempt {attempt}"),
-        NodeState::Stopping { attempt, .. } => format!("stopping attempt {attempt}"),
+        NodeState::Stopping { attempt, stuck: None, .. } => format!("stopping attempt {attempt}"),
+        NodeState::Stopping { attempt, stuck: Some(_), .. } => format!("stopping attempt {attempt}, which does not go"),
         NodeState::Retrying { next, .. } => format!("pausing before attempt {next}"),
         NodeState::Interrupted { .. } => "interrupted".into(),
         NodeState::Open { .. } => "open".into(),
@@ -314,6 +316,7 @@ fn name(event: &Event) -> &'static str {
         Event::AttemptIntended { .. } => "intent",
         Event::AttemptStarted { .. } => "start",
         Event::AttemptStopping { .. } => "stop",
+        Event::AttemptStuck { .. } => "hanging",
         Event::AttemptEnded { .. } => "end of an attempt",
     }
 }

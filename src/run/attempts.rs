@@ -9,8 +9,11 @@ use crate::units::{DurationMs, Timestamp};
 
 use super::apply::Refusal;
 use super::record::{AttemptEnd, AttemptRecord};
-use super::retry::{Verdict, verdict};
+use super::retry::{Verdict, busy_pause, verdict};
 use super::state::{Body, NodeState, Outcome, RunState};
+
+/// How often an attempt that never started is simply started again. Where that does not help, something is wrong with the machine.
+const FORGIVEN_MAX: u32 = 20;
 
 impl RunState {
     /// Number of the attempt of a node that comes next.
@@ -85,7 +88,17 @@ impl RunState {
             return self.refuse(node);
         }
         let grant = grant.clone();
-        self.set(node, NodeState::Stopping { attempt, grant, reason, since: at });
+        self.set(node, NodeState::Stopping { attempt, grant, reason, since: at, stuck: None });
+        Ok(())
+    }
+
+    pub(super) fn attempt_stuck(&mut self, node: NodeIndex, attempt: AttemptNumber, waited: DurationMs) -> Result<(), Refusal> {
+        let NodeState::Stopping { attempt: current, grant, reason, since, .. } = &self.node(node).state else { return self.refuse(node) };
+        if *current != attempt {
+            return self.refuse(node);
+        }
+        let (grant, reason, since) = (grant.clone(), *reason, *since);
+        self.set(node, NodeState::Stopping { attempt, grant, reason, since, stuck: Some(waited) });
         Ok(())
     }
 
@@ -121,18 +134,38 @@ impl RunState {
         if self.facts.held && self.facts.cancel.is_none() && goes_on_after_resume(&cause) {
             return self.interrupt(node, cause);
         }
+        if cause.is_resource_busy() && !self.is_swept(node) {
+            return self.wait_for_system(node, cause, at);
+        }
+        let record = self.nodes[node.at()].record.get_or_insert_default();
+        if matches!(&*cause, FailureCause::Lost { reason: LostReason::NeverStarted }) && record.forgiven < FORGIVEN_MAX {
+            // Nothing was done: it starts once more as if nothing had happened, and does not count against the policy.
+            record.forgiven += 1;
+            self.set(node, NodeState::Ready { since: at });
+            return self.refresh(node);
+        }
         let policy = &self.node_def(node).settings.retry;
         let (last, forgiven) = self.node(node).record().map_or((0, 0), |record| (record.last, record.forgiven));
         // Nothing is tried again in a run that is coming to its end.
         let verdict = if self.is_swept(node) { Verdict::Final } else { verdict(policy, last.saturating_sub(forgiven), &cause) };
         match verdict {
             Verdict::Final => self.finish(node, Outcome::Failed { cause }, at),
-            Verdict::Again(pause) => {
-                let until = Timestamp::from_micros(at.micros().saturating_add_unsigned(pause.0.saturating_mul(1000)));
-                self.set(node, NodeState::Retrying { next: AttemptNumber(last + 1), until, cause });
-                self.refresh(node);
-            }
+            Verdict::Again(pause) => self.pause(node, pause, cause, at),
         }
+    }
+
+    /// The system had no room for the attempt. Nothing of the module has run, so that no policy counts it.
+    fn wait_for_system(&mut self, node: NodeIndex, cause: Arc<FailureCause>, at: Timestamp) {
+        let record = self.nodes[node.at()].record.get_or_insert_default();
+        record.forgiven += 1;
+        let pause = busy_pause(record.busy);
+        self.pause(node, pause, cause, at);
+    }
+
+    fn pause(&mut self, node: NodeIndex, pause: DurationMs, cause: Arc<FailureCause>, at: Timestamp) {
+        let until = Timestamp::from_micros(at.micros().saturating_add_unsigned(pause.0.saturating_mul(1000)));
+        self.set(node, NodeState::Retrying { next: self.next_attempt(node), until, cause });
+        self.refresh(node);
     }
 
     fn interrupt(&mut self, node: NodeIndex, cause: Arc<FailureCause>) {
@@ -171,6 +204,7 @@ impl RunState {
     fn note_end(&mut self, node: NodeIndex, facts: &EndFacts, failure: Option<Arc<FailureCause>>, at: Timestamp) {
         let record = self.nodes[node.at()].record.get_or_insert_default();
         record.grown += u32::from(matches!(failure.as_deref(), Some(FailureCause::Oom { .. })));
+        record.busy = if failure.as_deref().is_some_and(FailureCause::is_resource_busy) { record.busy.saturating_add(1) } else { 0 };
         if let Some(attempt) = record.attempts.last_mut() {
             attempt.end = Some(AttemptEnd {
                 at,
@@ -180,8 +214,11 @@ impl RunState {
                 signal: facts.signal,
                 duration: facts.duration_ms,
                 peak_memory: facts.peak_memory,
+                memory: facts.memory,
+                signals: facts.signals.clone(),
                 escalated: facts.escalated,
                 leaked: facts.leaked,
+                leaked_pids: facts.leaked_pids.clone(),
             });
         }
     }
@@ -222,7 +259,7 @@ fn failure_of(facts: &EndFacts, timeout: Option<DurationMs>) -> Option<FailureCa
     match facts.stopped {
         None => failure,
         Some(StopReason::Timeout) => failure.or(Some(FailureCause::Timeout { limit_ms: timeout.unwrap_or_default() })),
-        Some(StopReason::HostLeaves) => failure.or(Some(FailureCause::Lost { reason: LostReason::HostDied })),
+        Some(StopReason::HostLeaves) => failure.or(Some(FailureCause::Lost { reason: LostReason::HostLeft })),
         // It died by our hand: whatever the signal left as a code is no failure of its own.
         Some(StopReason::Cancelled | StopReason::OnFailure) => None,
     }
@@ -231,7 +268,7 @@ fn failure_of(facts: &EndFacts, timeout: Option<DurationMs>) -> Option<FailureCa
 /// Whether a node goes on when its held run is resumed: its attempt was lost with the host or the machine, not by itself.
 fn goes_on_after_resume(cause: &FailureCause) -> bool {
     match cause {
-        FailureCause::Lost { reason: LostReason::HostDied | LostReason::Reboot | LostReason::NeverStarted } => true,
+        FailureCause::Lost { reason: LostReason::HostDied | LostReason::HostLeft | LostReason::Reboot | LostReason::NeverStarted } => true,
         FailureCause::Lost { reason: LostReason::WrapperKilled }
         | FailureCause::Exit { .. }
         | FailureCause::Signal { .. }

@@ -36,6 +36,8 @@ pub(super) struct Derived {
     pub(super) active: BTreeSet<NodeIndex>,
     pub(super) ready: BTreeMap<ClassId, BTreeSet<OrderKey>>,
     pub(super) interrupted: BTreeSet<NodeIndex>,
+    /// Nodes whose attempt was killed and does not go.
+    pub(super) stuck: BTreeSet<NodeIndex>,
     /// Nodes that need a decision: each of them gives one record.
     pub(super) unsettled: BTreeSet<NodeIndex>,
     /// Waiting leaves whose only unfinished dependency runs: their intents may be written now.
@@ -97,24 +99,20 @@ impl RunState {
         let derived = &mut self.derived;
         step(&mut derived.counts[at.state.status() as usize], true);
         step(&mut derived.intended, holding.is_none() && !at.state.is_done() && at.record().is_some_and(|record| record.intent.is_some()));
-        if let NodeState::Interrupted { .. } = at.state {
+        let marked = [
+            (matches!(at.state, NodeState::Interrupted { .. }), &mut derived.interrupted),
+            (at.state.is_stuck(), &mut derived.stuck),
+            (holding.is_some(), &mut derived.active),
+        ];
+        for (_, set) in marked.into_iter().filter(|(marked, _)| *marked) {
             if plus {
-                derived.interrupted.insert(node)
+                set.insert(node)
             } else {
-                derived.interrupted.remove(&node)
+                set.remove(&node)
             };
         }
         if let Some(grant) = &holding {
-            if plus {
-                derived.held.take(grant)
-            } else {
-                derived.held.give_back(grant)
-            }
-            if plus {
-                derived.active.insert(node)
-            } else {
-                derived.active.remove(&node)
-            };
+            if plus { derived.held.take(grant) } else { derived.held.give_back(grant) }
         }
         let tally = match at.ordinal() {
             Some(_) => {

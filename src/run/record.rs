@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FailureCause, RunStatus, StopReason};
+use crate::event::{FailureCause, RunStatus, StopReason, StopSignal};
 use crate::ids::{AttemptNumber, Seq};
-use crate::request::Isolation;
+use crate::request::{Isolation, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 /// What a node has once an attempt of it was intended.
@@ -19,6 +19,9 @@ pub struct Record {
     pub(super) forgiven: u32,
     /// Attempts that ran out of memory: each lets the next one have more.
     pub(super) grown: u32,
+    /// The last attempts for which the system had no room, in a row: each makes the next pause longer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) busy: u32,
     /// The attempt `last + 1` may start once this position of the journal is durable.
     pub(super) intent: Option<Seq>,
     /// Attempts in order, the current one last.
@@ -27,6 +30,11 @@ pub struct Record {
     pub(super) params: Arc<Value>,
     /// JSON Pointers of those that came from defaults.
     pub(super) defaulted: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Record {
@@ -91,15 +99,24 @@ pub struct AttemptEnd {
     pub signal: Option<i32>,
     /// Run time.
     pub duration: DurationMs,
-    /// Most memory of one of its processes.
+    /// Most memory that it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// Its memory limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
+    /// What was sent to it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<StopSignal>,
     /// A kill was needed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
     /// It left processes behind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaked: bool,
+    /// Those processes, as far as they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaked_pids: Vec<u32>,
 }
 
 /// What a run is apart from its nodes.

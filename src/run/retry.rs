@@ -4,6 +4,11 @@ use crate::event::FailureCause;
 use crate::request::{Request, RetryPolicy};
 use crate::units::{Bytes, DurationMs};
 
+/// First and longest pause of a node for which the system has no room (no process, memory or descriptor is free). Such want passes
+/// within seconds or is somebody else's for long; a try every half minute costs nobody anything.
+const BUSY_FIRST: DurationMs = DurationMs(1_000);
+const BUSY_LONGEST: DurationMs = DurationMs(30_000);
+
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -23,6 +28,11 @@ pub(super) fn verdict(policy: &RetryPolicy, used: u32, cause: &FailureCause) -> 
 fn pause(policy: &RetryPolicy, used: u32) -> DurationMs {
     let longest = policy.max_backoff.0;
     DurationMs(scaled(policy.backoff.0, policy.factor_millis, used.saturating_sub(1), longest).min(longest))
+}
+
+/// Pause after the system had no room so many times in a row.
+pub(super) fn busy_pause(times: u32) -> DurationMs {
+    DurationMs(scaled(BUSY_FIRST.0, 2_000, times.saturating_sub(1), BUSY_LONGEST.0).min(BUSY_LONGEST.0))
 }
 
 /// `request` after `times` attempts ran out of memory.
@@ -76,11 +86,15 @@ mod tests {
         let named = RetryPolicy { on: [RetryOn::Lost].into(), ..policy() };
         assert_eq!(verdict(&named, 1, &lost), Verdict::Again(DurationMs(2_000)));
         assert_eq!(verdict(&named, 1, &FailureCause::Exit { code: 1 }), Verdict::Final);
-        for transient in [true, false] {
-            let spawn = FailureCause::Spawn(SpawnFailure { message: "x".into(), transient, kind: SpawnFailureKind::Other });
-            assert_eq!(verdict(&policy(), 1, &spawn) == Verdict::Final, !transient);
-        }
+        let spawn = FailureCause::Spawn(SpawnFailure { message: "x".into(), transient: false, kind: SpawnFailureKind::Other });
+        assert_eq!(verdict(&policy(), 1, &spawn), Verdict::Final);
         assert_eq!(verdict(&policy(), 1, &FailureCause::Parameters { messages: vec![] }), Verdict::Final);
+    }
+
+    #[test]
+    fn the_pause_for_the_system_is_bounded() {
+        let pauses: Vec<u64> = [1, 2, 3, 5, 6, u32::MAX].into_iter().map(|times| busy_pause(times).0).collect();
+        assert_eq!(pauses, [1_000, 2_000, 4_000, 16_000, 30_000, 30_000]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::ids::{AttemptNumber, NodeIndex, RunId};
 use crate::pipeline::definition::{Definition, NodeDef, Work};
 use crate::request::Request;
 use crate::resources::Held;
-use crate::units::Timestamp;
+use crate::units::{DurationMs, Timestamp};
 
 use super::containers::{Group, Scope};
 use super::derived::Derived;
@@ -53,6 +53,9 @@ pub enum NodeState {
         reason: StopReason,
         /// When it was asked.
         since: Timestamp,
+        /// It was killed and was still there so long after that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stuck: Option<DurationMs>,
     },
     /// It failed and is tried again after a pause. It holds nothing.
     Retrying {
@@ -223,6 +226,12 @@ impl NodeState {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.outcome().is_some()
+    }
+
+    /// Whether its attempt was killed and does not go.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        matches!(self, Self::Stopping { stuck: Some(_), .. })
     }
 
     /// The attempt that holds something, with its grant.

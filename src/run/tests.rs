@@ -81,8 +81,11 @@ fn done(outputs: Value) -> EndFacts {
         outputs: Some(Arc::new(outputs)),
         duration_ms: DurationMs(5),
         peak_memory: None,
+        memory: None,
+        signals: Vec::new(),
         escalated: false,
         leaked: false,
+        leaked_pids: Vec::new(),
     }
 }
 

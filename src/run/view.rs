@@ -9,12 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FailureCause, RunStatus, SkipReason, StopReason};
+use crate::event::{FailureCause, RunStatus, SkipReason, StopReason, StopSignal};
 use crate::ids::{NodeIndex, RunId};
 use crate::pipeline::definition::Work;
-use crate::request::Isolation;
+use crate::request::{Isolation, Leaks, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
+use super::record::AttemptEnd;
 use super::state::{Body, NodeState, NodeStatus, Outcome, RunState};
 
 /// A run.
@@ -46,9 +47,12 @@ pub struct RunView {
     /// Its end was asked for and has not come.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopping: bool,
-    /// Its host died; it waits for `resume`.
+    /// Its host is gone; it waits for `resume`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Number of its nodes that were killed and do not go.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unkillable: u32,
     /// A script changed while it ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mixed_code: bool,
@@ -84,6 +88,9 @@ pub struct NodeRow {
     /// It is being asked to stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopping: bool,
+    /// It was killed and does not go. What it holds stays held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unkillable: bool,
     /// Number of its instances, if it is a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
@@ -122,6 +129,44 @@ pub struct NodeRow {
     /// Most memory that its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// The memory limit of its last attempt, and what held it to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryLimit>,
+    /// What was sent to its last attempt to stop it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<StopSignal>,
+    /// The polite stop was not enough for its last attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// What its last attempt left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaked: Option<Leaked>,
+}
+
+/// Processes that were there after the end of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Leaked {
+    /// Those that are known by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pids: Vec<u32>,
+    /// They were left running (`leaks: allow`). Otherwise they were ended.
+    pub running: bool,
+}
+
+impl std::fmt::Display for Leaked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pids.len() {
+            0 => f.write_str("processes")?,
+            1 => f.write_str("1 process")?,
+            count => write!(f, "{count} processes")?,
+        }
+        f.write_str(if self.running { ", left running" } else { ", ended" })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl RunState {
@@ -144,6 +189,7 @@ impl RunState {
             counts,
             stopping: facts.cancel.is_some() && status.is_none(),
             held: facts.held && status.is_none(),
+            unkillable: u32::try_from(self.stuck().len()).unwrap_or(u32::MAX),
             mixed_code: facts.mixed_code,
             parameters: self.params().clone(),
             outputs: facts.outputs.clone(),
@@ -152,8 +198,9 @@ impl RunState {
     }
 
     fn reason(&self, failed: Option<&str>) -> Option<String> {
-        let held = "its host died; `resume` continues it";
+        let held = "its host is gone; `resume` continues it";
         match self.status() {
+            RunStatus::Running if self.only_stuck_is_left() => Some(self.stuck_words()),
             RunStatus::Queued | RunStatus::Running if self.facts().cancel.is_some() => Some("being cancelled".into()),
             RunStatus::Queued | RunStatus::Running if self.facts().held => Some(held.into()),
             RunStatus::Queued => Some("waits for resources".into()),
@@ -163,6 +210,21 @@ impl RunState {
                 Some(node) => Some(format!("{}: {}", failed.unwrap_or_default(), words(self.node(node).state()).unwrap_or_default())),
                 None => super::evaluate::outputs(self, None).err().map(|cause| format!("the run's outputs: {cause}")),
             },
+        }
+    }
+
+    /// Whether it waits for nothing but attempts that do not go.
+    fn only_stuck_is_left(&self) -> bool {
+        let count = |status: NodeStatus| self.derived.counts[status as usize];
+        let stuck = self.stuck().len();
+        stuck > 0 && stuck == self.active().len() && count(NodeStatus::Queued) + count(NodeStatus::Retrying) == 0
+    }
+
+    fn stuck_words(&self) -> String {
+        let first = self.stuck().next().map(|node| self.path(node)).unwrap_or_default();
+        match self.stuck().len() {
+            1 => format!("waits for {first}, which was killed and does not go"),
+            count => format!("waits for {count} nodes that were killed and do not go, such as {first}"),
         }
     }
 
@@ -198,6 +260,7 @@ impl RunState {
             reason: words(at.state()),
             cause: cause(at.state()).cloned(),
             stopping: matches!(at.state(), NodeState::Stopping { .. }),
+            unkillable: at.state().is_stuck(),
             instances: match at.body() {
                 Body::Group(_) => u32::try_from(self.children(node).len()).ok(),
                 Body::Leaf | Body::Scope(_) => None,
@@ -214,8 +277,18 @@ impl RunState {
             script_hash: script_hash.map(ToOwned::to_owned),
             mixed_code: script_hash.is_some() && script_hash != first_hash,
             peak_memory: end.and_then(|end| end.peak_memory),
+            memory: end.and_then(|end| end.memory),
+            signals: end.map(|end| end.signals.clone()).unwrap_or_default(),
+            escalated: end.is_some_and(|end| end.escalated),
+            leaked: end.and_then(|end| leaked(end, last.map(|last| last.isolation), def.settings.leaks)),
         }
     }
+}
+
+fn leaked(end: &AttemptEnd, isolation: Option<Isolation>, leaks: Leaks) -> Option<Leaked> {
+    // Only a wrapper knows what a module left, so that only under one it may be left alone.
+    let running = leaks == Leaks::Allow && isolation == Some(Isolation::Wrapped);
+    end.leaked.then(|| Leaked { pids: end.leaked_pids.clone(), running })
 }
 
 /// When a container was opened, a node ended, and its next attempt is due.
@@ -256,7 +329,10 @@ fn words(state: &NodeState) -> Option<String> {
         NodeState::Waiting { unfinished: 1 } => Some("waits for 1 node".into()),
         NodeState::Waiting { unfinished } => Some(format!("waits for {unfinished} nodes")),
         NodeState::Ready { .. } => Some("waits for resources".into()),
-        NodeState::Stopping { reason, .. } => Some(format!("being stopped: {}", stop_words(*reason))),
+        NodeState::Stopping { reason, stuck: Some(waited), .. } => {
+            Some(format!("unkillable: still there {waited} after the kill ({}); what it holds stays held", stop_words(*reason)))
+        }
+        NodeState::Stopping { reason, stuck: None, .. } => Some(format!("being stopped: {}", stop_words(*reason))),
         NodeState::Retrying { next, cause, .. } => Some(format!("attempt {next} follows: {cause}")),
         NodeState::Interrupted { cause } => Some(format!("{cause}; `resume` continues it")),
         NodeState::Done { outcome, .. } => match outcome {

@@ -20,8 +20,12 @@ const EFFECTS_MAX: usize = 4_096;
 pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
     let mut effects = Vec::new();
     deadlines(world, timers, now, &mut effects);
+    if let Some(how) = world.ending() {
+        endings(world, how, timers, &mut effects);
+    }
     for run in world.undecided() {
-        stops(run, timers, &mut effects);
+        let kill = run.facts().cancel == Some(true) || world.ending() == Some(StopHow::Kill);
+        stops(run, kill, timers, &mut effects);
         records(run, &mut effects);
         if effects.len() >= EFFECTS_MAX {
             return effects;
@@ -33,23 +37,34 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
     effects
 }
 
+/// What follows for one run from what is known of it, apart from starts and stops: for a new host, before it goes on with the run.
+#[must_use]
+pub fn records_of(run: &RunState) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if !run.status().is_terminal() {
+        records(run, &mut effects);
+    }
+    effects
+}
+
 /// Attempts whose time is up, and nodes whose pause is over.
 fn deadlines(world: &World, timers: &Timers, now: Now, effects: &mut Vec<Effect>) {
     for (run, node, due) in timers.due(now.mono) {
         let Some(run) = world.run(run).filter(|run| node.at() < run.len()) else { continue };
         let state = run.node(node).state();
         match due {
-            Due::Timeout(attempt) if is_running(state, attempt) && !run.is_swept(node) => {
+            Due::Timeout(attempt) if is_running(state, attempt) && !run.is_swept(node) && world.ending().is_none() => {
                 effects.push(record(run, Event::AttemptStopping { node, attempt, reason: StopReason::Timeout }));
                 effects.push(stop(run, node, attempt, StopHow::Polite));
             }
-            Due::Grace(attempt) if state.holding().is_some_and(|(current, _)| current == attempt) => {
-                effects.push(stop(run, node, attempt, StopHow::Kill));
+            Due::Grace(attempt) if is_stopping(state, attempt) => effects.push(stop(run, node, attempt, StopHow::Kill)),
+            Due::Stuck(attempt) if is_stopping(state, attempt) && !state.is_stuck() => {
+                effects.push(record(run, Event::AttemptStuck { node, attempt, waited: timers.stuck_after() }));
             }
             Due::Retry if matches!(state, NodeState::Retrying { .. }) && !run.facts().held && !run.is_swept(node) => {
                 effects.push(record(run, Event::NodeReady { node }));
             }
-            Due::Timeout(_) | Due::Grace(_) | Due::Retry => {}
+            Due::Timeout(_) | Due::Grace(_) | Due::Stuck(_) | Due::Retry => {}
         }
     }
 }
@@ -58,9 +73,42 @@ fn is_running(state: &NodeState, due: AttemptNumber) -> bool {
     matches!(state, NodeState::Running { attempt, .. } if *attempt == due)
 }
 
+fn is_stopping(state: &NodeState, due: AttemptNumber) -> bool {
+    matches!(state, NodeState::Stopping { attempt, .. } if *attempt == due)
+}
+
+/// Attempts of a host that leaves nothing running. Their runs are held, so that nothing follows from how they end.
+fn endings(world: &World, how: StopHow, timers: &Timers, effects: &mut Vec<Effect>) {
+    for run in world.runs() {
+        let mut held = run.facts().held || run.facts().cancel.is_some();
+        // Those of a run that is stopped anyway are looked at there.
+        for node in run.active().filter(|node| !run.is_swept(*node)) {
+            match run.node(node).state() {
+                NodeState::Running { attempt, .. } => {
+                    if !held {
+                        held = true;
+                        effects.push(record(run, Event::RunHeld));
+                    }
+                    effects.push(record(run, Event::AttemptStopping { node, attempt: *attempt, reason: StopReason::HostLeaves }));
+                    effects.push(stop(run, node, *attempt, how));
+                }
+                NodeState::Stopping { attempt, .. } if how == StopHow::Kill && !timers.is_killed(run.id(), node, *attempt) => {
+                    effects.push(stop(run, node, *attempt, StopHow::Kill));
+                }
+                NodeState::Stopping { .. }
+                | NodeState::Waiting { .. }
+                | NodeState::Ready { .. }
+                | NodeState::Retrying { .. }
+                | NodeState::Interrupted { .. }
+                | NodeState::Open { .. }
+                | NodeState::Done { .. } => {}
+            }
+        }
+    }
+}
+
 /// Attempts of a run that is cancelled, or of a pipeline that is stopped.
-fn stops(run: &RunState, timers: &Timers, effects: &mut Vec<Effect>) {
-    let kill = run.facts().cancel == Some(true);
+fn stops(run: &RunState, kill: bool, timers: &Timers, effects: &mut Vec<Effect>) {
     for node in run.active().filter(|node| run.is_swept(*node)) {
         match run.node(node).state() {
             NodeState::Running { attempt, .. } => {

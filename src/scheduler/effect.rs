@@ -32,7 +32,7 @@ pub enum Effect {
 }
 
 /// How an attempt is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopHow {
     /// By the polite signal: it may still clean up.
     Polite,

@@ -16,6 +16,8 @@ mod durations;
 mod effect;
 mod explain;
 #[cfg(test)]
+mod ladder;
+#[cfg(test)]
 mod property;
 mod room;
 mod settle;
@@ -28,7 +30,7 @@ mod timers;
 mod world;
 
 pub use admit::impossible;
-pub use decide::decide;
+pub use decide::{decide, records_of};
 pub use durations::Durations;
 pub use effect::{Effect, StartOrder, StopHow};
 pub use explain::{Blocker, Holder, LISTED_MAX, explain};

@@ -16,6 +16,9 @@ use crate::units::{Amount, Bytes, CpuMillis, DurationMs, Mono, Now, Timestamp};
 
 use super::{Durations, Effect, StartOrder, StopHow, Timers, World, decide};
 
+/// How long a kill may take in these tests.
+pub(super) const STUCK_AFTER: DurationMs = DurationMs(60_000);
+
 pub(super) struct Sim {
     pub(super) world: World,
     pub(super) timers: Timers,
@@ -39,7 +42,7 @@ impl Sim {
     pub(super) fn new(capacity: Capacity) -> Self {
         Self {
             world: World::new(capacity, Durations::default()),
-            timers: Timers::new(),
+            timers: Timers::new(STUCK_AFTER),
             now: Now { wall: Timestamp::from_micros(1_700_000_000_000_000), mono: Mono(5_000) },
             seq: 0,
             log: vec![],
@@ -100,10 +103,13 @@ impl Sim {
     }
 
     fn carry_out(&mut self, effect: Effect) {
-        self.timers.carried_out(&effect);
         match effect {
             Effect::Record { run, event } => self.apply(&run, event),
-            Effect::Stop { id, how } => self.stops.push((id, how)),
+            Effect::Stop { id, how } => {
+                let grace = self.world.run(&id.run).expect("a run").node_def(id.node).settings.grace;
+                self.timers.stopped(&id, how, grace, self.now.mono);
+                self.stops.push((id, how));
+            }
             Effect::Start(order) => {
                 self.check_start(&order);
                 let facts = StartFacts {
@@ -166,6 +172,11 @@ impl Sim {
         self.end(path, EndFacts { outputs: Some(Arc::new(outputs)), code: Some(0), ..end_facts() });
     }
 
+    /// The stops so far, in order.
+    pub(super) fn ladder(&self) -> Vec<StopHow> {
+        self.stops.iter().map(|(_, how)| *how).collect()
+    }
+
     pub(super) fn fail(&mut self, path: &str, cause: FailureCause) {
         self.end(path, EndFacts { failure: Some(cause), code: Some(1), ..end_facts() });
     }
@@ -206,8 +217,11 @@ pub(super) fn end_facts() -> EndFacts {
         outputs: None,
         duration_ms: DurationMs(10),
         peak_memory: None,
+        memory: None,
+        signals: Vec::new(),
         escalated: false,
         leaked: false,
+        leaked_pids: Vec::new(),
     }
 }
 

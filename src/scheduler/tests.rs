@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::testing::{Sim, capacity, end_facts, exit};
+use super::testing::{STUCK_AFTER, Sim, capacity, end_facts, exit};
 use super::{Blocker, StopHow, Timers, decide, explain, impossible};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, RunStatus, StopReason};
 use crate::ids::{AttemptNumber, NodeIndex};
@@ -250,11 +250,11 @@ fn f21_a_timeout_stops_politely_then_kills_and_may_be_tried_again() {
     sim.pass(999);
     assert!(sim.stops.is_empty());
     sim.pass(1);
-    assert_eq!(sim.stops.iter().map(|(_, how)| *how).collect::<Vec<_>>(), [StopHow::Polite]);
+    assert_eq!(sim.ladder(), [StopHow::Polite]);
     sim.pass(9_999);
     assert_eq!(sim.stops.len(), 1);
     sim.pass(1);
-    assert_eq!(sim.stops.iter().map(|(_, how)| *how).collect::<Vec<_>>(), [StopHow::Polite, StopHow::Kill]);
+    assert_eq!(sim.ladder(), [StopHow::Polite, StopHow::Kill]);
     sim.pass(100_000);
     assert_eq!(sim.stops.len(), 2, "a kill is asked for once");
     sim.end("a", EndFacts { stopped: Some(StopReason::Timeout), signal: Some(9), ..end_facts() });
@@ -266,9 +266,9 @@ fn f21_a_timeout_stops_politely_then_kills_and_may_be_tried_again() {
 fn an_adopted_attempt_has_its_whole_timeout_again() {
     let mut sim = Sim::of(&pipe(vec![n("a").timeout(1_000)]));
     sim.pass(900);
-    sim.timers = Timers::new();
+    sim.timers = Timers::new(STUCK_AFTER);
     let run = sim.run().clone();
-    sim.timers.recover(&run, sim.now);
+    sim.timers.recover(&run, sim.now, |_| DurationMs(0));
     sim.pass(900);
     assert!(sim.stops.is_empty());
     sim.pass(100);
@@ -314,10 +314,10 @@ fn a_cancel_stops_what_runs_and_cancels_what_waits() {
     sim.turn();
     assert_eq!((sim.status("b"), sim.status("c"), sim.status("g[1]")), (S::Cancelled, S::Cancelled, S::Cancelled));
     assert!(sim.run().view().stopping);
-    assert_eq!(sim.stops.iter().map(|(_, how)| *how).collect::<Vec<_>>(), [StopHow::Polite]);
+    assert_eq!(sim.ladder(), [StopHow::Polite]);
     sim.event(Event::RunCancelRequested { kill: true });
     sim.turn();
-    assert_eq!(sim.stops.iter().map(|(_, how)| *how).collect::<Vec<_>>(), [StopHow::Polite, StopHow::Kill]);
+    assert_eq!(sim.ladder(), [StopHow::Polite, StopHow::Kill]);
     sim.end("a", EndFacts { stopped: Some(StopReason::Cancelled), signal: Some(9), ..end_facts() });
     assert_eq!((sim.run().status(), sim.world.held().attempts), (RunStatus::Cancelled, 0));
 }

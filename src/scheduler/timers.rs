@@ -1,4 +1,4 @@
-//! Deadlines by the monotonic clock: timeouts, grace periods, pauses before retries.
+//! Deadlines by the monotonic clock: timeouts, grace periods, how long a kill may take, pauses before retries.
 //!
 //! Kept apart from the runs because it is no part of their history: a new host starts them afresh ([`Timers::recover`]). The wall clock
 //! is used for nothing but the pause of a node that was retrying when the host died, and cannot make that longer than the policy's
@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::Event;
-use crate::ids::{AttemptNumber, NodeIndex, RunId};
+use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
 use crate::request::NodeSettings;
 use crate::run::{NodeState, RunState};
 use crate::units::{DurationMs, Mono, Now, Timestamp};
 
-use super::effect::{Effect, StopHow};
+use super::effect::StopHow;
 
 /// What is due at a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub(super) enum Due {
     Timeout(AttemptNumber),
     /// The attempt had its time to stop by itself.
     Grace(AttemptNumber),
+    /// The attempt was killed and should have been gone by now.
+    Stuck(AttemptNumber),
     /// The pause before the next attempt is over.
     Retry,
 }
@@ -28,8 +30,10 @@ pub(super) enum Due {
 type Key = (RunId, NodeIndex);
 
 /// All deadlines of a host. A node has at most one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Timers {
+    /// How long a killed attempt may take to go before it counts as one that cannot be killed.
+    stuck_after: DurationMs,
     by_time: BTreeSet<(Mono, Key)>,
     by_node: BTreeMap<Key, (Mono, Due)>,
     /// Attempts whose kill was carried out.
@@ -37,10 +41,10 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// No deadlines.
+    /// No deadlines. A killed attempt that is not over after `stuck_after` counts as one that cannot be killed.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(stuck_after: DurationMs) -> Self {
+        Self { stuck_after, by_time: BTreeSet::new(), by_node: BTreeMap::new(), killed: BTreeMap::new() }
     }
 
     /// Looks at an event that was just applied to `run`. Live only: after a replay, [`recover`](Self::recover) is right.
@@ -62,17 +66,24 @@ impl Timers {
             | Event::NodeReused { node, .. }
             | Event::AttemptStarted { node, .. }
             | Event::AttemptStopping { node, .. }
+            | Event::AttemptStuck { node, .. }
             | Event::AttemptEnded { node, .. } => self.set_for(run, *node, now),
         }
     }
 
-    /// Sets the deadlines of a run that was read from the journal. An adopted attempt has its whole timeout (or grace) again, since
-    /// nobody knows by a monotonic clock how long it has run.
-    pub fn recover(&mut self, run: &RunState, now: Now) {
+    /// Sets the deadlines of a run that was read from the journal. `ran` says how long a running attempt has run at least, by a clock that
+    /// never jumps: so much is taken off its timeout, and nothing where nobody knows. A wall clock is not asked: one that was put
+    /// forward would kill what has just begun. The grace of an attempt that was asked to stop begins anew.
+    pub fn recover(&mut self, run: &RunState, now: Now, ran: impl Fn(NodeIndex) -> DurationMs) {
         self.forget(run.id());
         for (node, at) in run.nodes() {
             match at.state() {
-                NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Retrying { .. } => self.set_for(run, node, now),
+                NodeState::Running { .. } => self.set_with(run, node, now, ran(node)),
+                NodeState::Retrying { .. } => self.set_for(run, node, now),
+                NodeState::Stopping { attempt, .. } => {
+                    let grace = run.node_def(node).settings.grace;
+                    self.put((run.id().clone(), node), now.mono.plus(grace), Due::Grace(*attempt));
+                }
                 NodeState::Waiting { .. }
                 | NodeState::Ready { .. }
                 | NodeState::Interrupted { .. }
@@ -90,16 +101,21 @@ impl Timers {
         self.killed.retain(|key, _| key.0 != *run);
     }
 
-    /// Call for each effect that was carried out, so that a kill is asked for once.
-    pub fn carried_out(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Stop { id, how: StopHow::Kill } => {
-                let key = (id.run.clone(), id.node);
-                self.clear(&key);
+    /// Call for each stop that was carried out: the next rung of the ladder has its time from then on. `grace` is that of the node.
+    pub fn stopped(&mut self, id: &AttemptId, how: StopHow, grace: DurationMs, now: Mono) {
+        let key = (id.run.clone(), id.node);
+        match how {
+            StopHow::Polite => self.put(key, now.plus(grace), Due::Grace(id.attempt)),
+            StopHow::Kill => {
+                self.put(key.clone(), now.plus(self.stuck_after), Due::Stuck(id.attempt));
                 self.killed.insert(key, id.attempt);
             }
-            Effect::Stop { how: StopHow::Polite, .. } | Effect::Record { .. } | Effect::Start(_) => {}
         }
+    }
+
+    /// How long a killed attempt may take to go.
+    pub(super) fn stuck_after(&self) -> DurationMs {
+        self.stuck_after
     }
 
     /// The earliest deadline after `after`. Those up to `after` have been in the hands of `decide`.
@@ -123,16 +139,25 @@ impl Timers {
 
     /// Makes a node's deadline what its state asks for.
     fn set_for(&mut self, run: &RunState, node: NodeIndex, now: Now) {
+        self.set_with(run, node, now, DurationMs(0));
+    }
+
+    fn set_with(&mut self, run: &RunState, node: NodeIndex, now: Now, ran: DurationMs) {
         let key = (run.id().clone(), node);
-        let wanted = deadline(run.node(node).state(), &run.node_def(node).settings, now);
-        self.clear(&key);
+        let wanted = deadline(run.node(node).state(), &run.node_def(node).settings, now, ran);
         if run.node(node).state().holding().is_none() {
             self.killed.remove(&key);
         }
-        if let Some((at, due)) = wanted {
-            self.by_time.insert((at, key.clone()));
-            self.by_node.insert(key, (at, due));
+        match wanted {
+            Some((at, due)) => self.put(key, at, due),
+            None => self.clear(&key),
         }
+    }
+
+    fn put(&mut self, key: Key, at: Mono, due: Due) {
+        self.clear(&key);
+        self.by_time.insert((at, key.clone()));
+        self.by_node.insert(key, (at, due));
     }
 
     fn clear(&mut self, key: &Key) {
@@ -142,12 +167,16 @@ impl Timers {
     }
 }
 
-fn deadline(state: &NodeState, settings: &NodeSettings, now: Now) -> Option<(Mono, Due)> {
+fn deadline(state: &NodeState, settings: &NodeSettings, now: Now, ran: DurationMs) -> Option<(Mono, Due)> {
     match state {
-        NodeState::Running { attempt, .. } => settings.timeout.map(|limit| (now.mono.plus(limit), Due::Timeout(*attempt))),
-        NodeState::Stopping { attempt, .. } => Some((now.mono.plus(settings.grace), Due::Grace(*attempt))),
+        NodeState::Running { attempt, .. } => {
+            let left = |limit: DurationMs| DurationMs(limit.0.saturating_sub(ran.0));
+            settings.timeout.map(|limit| (now.mono.plus(left(limit)), Due::Timeout(*attempt)))
+        }
+        NodeState::Stopping { attempt, stuck: None, .. } => Some((now.mono.plus(settings.grace), Due::Grace(*attempt))),
         NodeState::Retrying { until, .. } => Some((now.mono.plus(pause(*until, now.wall, settings.retry.max_backoff)), Due::Retry)),
-        NodeState::Waiting { .. }
+        NodeState::Stopping { stuck: Some(_), .. }
+        | NodeState::Waiting { .. }
         | NodeState::Ready { .. }
         | NodeState::Interrupted { .. }
         | NodeState::Open { .. }

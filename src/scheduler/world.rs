@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::resources::{Capacity, Held};
 use crate::run::{IllegalEvent, RunState};
 
-use super::Durations;
+use super::{Durations, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct World {
     synced: Seq,
     durations: Durations,
     accepting: bool,
+    ending: Option<StopHow>,
     /// The sums below follow from the runs.
     held: Held,
     running: BTreeMap<ModuleId, u32>,
@@ -39,6 +40,7 @@ impl World {
             synced: Seq(0),
             durations,
             accepting: true,
+            ending: None,
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
@@ -170,6 +172,17 @@ impl World {
     #[must_use]
     pub fn accepting(&self) -> bool {
         self.accepting
+    }
+
+    /// Ends all attempts: the host leaves and was told to leave nothing running. It only moves up, from politely to at once.
+    pub fn set_ending(&mut self, how: StopHow) {
+        self.ending = self.ending.max(Some(how));
+    }
+
+    /// Whether all attempts are to end, and how.
+    #[must_use]
+    pub fn ending(&self) -> Option<StopHow> {
+        self.ending
     }
 
     /// Changes what there is. Attempts that run keep what they hold.

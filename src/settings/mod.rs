@@ -4,6 +4,7 @@
 //! numbers mean and not what the machine has: `auto` stays `auto` here and is filled in by whoever asks the machine. Used by `host`.
 
 mod pattern;
+mod retention;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,10 @@ use crate::manifest::{
 };
 use crate::request::PythonChoice;
 use crate::tree::{NodeRef, Tree};
-use crate::units::{Amount, Bytes, CpuMillis};
+use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 pub use pattern::Pattern;
+pub use retention::{RETENTION_KEYS, Retention};
 
 /// Attempts at once where nothing is said: more than a workstation runs well, fewer than make it unusable.
 pub const MAX_CONCURRENT_DEFAULT: u32 = 10;
@@ -37,19 +39,27 @@ pub const RESERVE_MEMORY_LEAST: Bytes = Bytes(1 << 30);
 /// Share of the memory kept, one part in so many (5 %), where that is more than [`RESERVE_MEMORY_LEAST`].
 const RESERVE_MEMORY_SHARE: u64 = 20;
 
+/// How long a killed process may take to go where nothing is said. The kill takes milliseconds; what is still there after a minute hangs
+/// in a driver or waits for a disk that does not answer.
+pub const UNKILLABLE_AFTER_DEFAULT: DurationMs = DurationMs(60_000);
+/// Most that is kept free of a file system where nothing is said: room for journal, logs and the person, of however large a disk.
+pub const RESERVE_DISK_MOST: Bytes = Bytes(1 << 30);
+
+/// Share of a file system kept free, one part in so many (2 %), where that is less than [`RESERVE_DISK_MOST`].
+const RESERVE_DISK_SHARE: u64 = 50;
+
 /// Keys of the file.
-pub const SETTINGS_KEYS: [&str; 5] = ["format", "host", "roots", "pipelines", "defaults"];
+pub const SETTINGS_KEYS: [&str; 6] = ["format", "host", "roots", "pipelines", "defaults", "retention"];
 
 /// Keys under `host:`.
-pub const HOST_KEYS: [&str; 5] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir"];
+pub const HOST_KEYS: [&str; 7] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after"];
 
 /// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
 pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
 
 /// Keys of the file that are known and not built yet.
 pub const LATER_SETTINGS_KEYS: &[(&str, &str)] = &[
-    ("retention", "Durability"),
-    ("log", "Durability"),
+    ("log", "Host"),
     ("secrets", "Host"),
     ("auth", "Host"),
     ("serve", "Host"),
@@ -81,14 +91,22 @@ pub struct Settings {
     pub capacity: Capacity,
     /// Memory kept back; none: see [`Settings::memory_reserve`].
     pub reserve_memory: Option<Bytes>,
+    /// Disk kept free; none: see [`Settings::disk_reserve`].
+    pub reserve_disk: Option<Bytes>,
     /// Where the folders of runs lie, absolute; none: in the state folder.
     pub runs_dir: Option<PathBuf>,
+    /// The state may lie on storage that other machines share, although its locks and renames may not hold.
+    pub shared_state: bool,
+    /// How long a killed attempt may take to go before it is shown as one that cannot be killed.
+    pub unkillable_after: DurationMs,
     /// Folders outside the workspace whose scripts may run, absolute.
     pub roots: Vec<PathBuf>,
     /// Which files are pipelines that can be listed and started by name, relative to the workspace.
     pub pipelines: Vec<Pattern>,
     /// What modules get that do not say it themselves.
     pub defaults: Defaults,
+    /// How long finished runs are kept.
+    pub retention: Retention,
 }
 
 impl Default for Settings {
@@ -99,10 +117,14 @@ impl Default for Settings {
             max_queued: MAX_QUEUED_DEFAULT,
             capacity: Capacity::default(),
             reserve_memory: None,
+            reserve_disk: None,
             runs_dir: None,
+            shared_state: false,
+            unkillable_after: UNKILLABLE_AFTER_DEFAULT,
             roots: Vec::new(),
             pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
             defaults: Defaults::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -129,6 +151,12 @@ impl Settings {
         self.reserve_memory.unwrap_or_else(|| RESERVE_MEMORY_LEAST.max(Bytes(total.0 / RESERVE_MEMORY_SHARE)))
     }
 
+    /// Space kept free of a file system that has `total`: what is set, else 1 GiB or 2 %, whichever is less.
+    #[must_use]
+    pub fn disk_reserve(&self, total: Bytes) -> Bytes {
+        self.reserve_disk.unwrap_or_else(|| RESERVE_DISK_MOST.min(Bytes(total.0 / RESERVE_DISK_SHARE)))
+    }
+
     fn read_fields(&mut self, fields: &Fields<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
         read_format(fields, diagnostics);
         if let Some(node) = fields.raw("host")
@@ -145,6 +173,7 @@ impl Settings {
         if let Some(node) = fields.raw("defaults") {
             self.read_defaults(node, folder, diagnostics);
         }
+        self.retention = Retention::read(fields, diagnostics);
     }
 
     fn read_host(&mut self, host: &Fields<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -157,13 +186,16 @@ impl Settings {
             }
         }
         if let Some(node) = host.raw("reserve")
-            && let Some(reserve) = Fields::open(node, "`reserve`", &["memory"], &[("vram", "Resources")], diagnostics)
+            && let Some(reserve) = Fields::open(node, "`reserve`", &["memory", "disk"], &[("vram", "Resources")], diagnostics)
         {
             self.reserve_memory = reserve.bytes("memory", diagnostics);
+            self.reserve_disk = reserve.bytes("disk", diagnostics);
         }
         if let (Some(path), Some(node)) = (host.filled_text("runs_dir", diagnostics), host.raw("runs_dir")) {
             self.runs_dir = read_path(path, node, folder, diagnostics);
         }
+        self.shared_state = host.boolean("shared_state", diagnostics).unwrap_or(self.shared_state);
+        self.unkillable_after = host.duration("unkillable_after", diagnostics).unwrap_or(self.unkillable_after);
     }
 
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -238,7 +270,6 @@ fn read_pattern(text: &str, node: NodeRef<'_>, diagnostics: &mut Diagnostics) ->
 mod tests {
     use super::*;
     use crate::diagnostics::Source;
-    use crate::units::DurationMs;
     use crate::yaml::{Format, Limits, read};
 
     const FOLDER: &str = if cfg!(windows) { "C:\\w" } else { "/w" };
@@ -257,22 +288,32 @@ host:
   max_concurrent: 4
   max_queued: 50
   capacity: {cpus: 6, memory: auto, youtube-api: 4}
-  reserve: {memory: 2GiB}
+  reserve: {memory: 2GiB, disk: 5GiB}
   runs_dir: ../shared/runs
+  shared_state: true
+  unkillable_after: 90s
 roots: [../tools, modules]
 pipelines: ['flows/*.yaml']
-defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}}
+retention: {keep_days: 30, keep_size: null}
+defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKEN], pin: strict, resources: {cpus: 0.5}, leaks: allow, log_cap: 10GB}
 ";
         let settings = settings(text).expect("good");
         let folder = Path::new(FOLDER);
         assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
+        assert_eq!(settings.unkillable_after, DurationMs(90_000));
         assert_eq!(settings.roots, [lexically_joined(folder, Path::new("../tools")), folder.join("modules")]);
         assert_eq!(settings.runs_dir, Some(lexically_joined(folder, Path::new("../shared/runs"))));
+        assert!(settings.shared_state);
+        assert_eq!(
+            (settings.disk_reserve(Bytes(1)), settings.retention),
+            (Bytes(5 << 30), Retention { keep_days: Some(30), keep_size: None })
+        );
         assert!(settings.pipelines[0].matches("flows/a.yaml") && settings.pipelines.len() == 1);
         let defaults = &settings.defaults;
         assert_eq!((defaults.settings.timeout, defaults.settings.request.cpus), (Some(DurationMs(3_600_000)), CpuMillis(500)));
         assert_eq!((defaults.concurrency, defaults.pass_env.len()), (Some(2), 1));
+        assert_eq!((defaults.settings.leaks, defaults.settings.log_cap), (crate::request::Leaks::Allow, Some(Bytes(10_000_000_000))));
         assert_eq!(defaults.python, PythonChoice::Venv(folder.join(".venv").to_string_lossy().into_owned()));
     }
 
@@ -283,12 +324,15 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         let settings = Settings::default();
         assert_eq!(settings.memory_reserve(Bytes(8 << 30)), Bytes(1 << 30));
         assert_eq!(settings.memory_reserve(Bytes(200 << 30)), Bytes(10 << 30));
+        assert_eq!(settings.disk_reserve(Bytes(5 << 30)), Bytes((5 << 30) / 50));
+        assert_eq!(settings.disk_reserve(Bytes(4 << 40)), Bytes(1 << 30));
+        assert!(settings.retention.keeps_all());
     }
 
     #[test]
     fn mistakes_come_at_once_and_later_keys_by_name() {
         let found = settings(
-            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], capture: raw, foreach: x}\n",
+            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: 0, keep_size: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], priority: 1, foreach: x}\n",
         )
         .expect_err("mistakes");
         for part in [
@@ -297,13 +341,13 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
             "1:45: `api` cannot be detected",
             "1:56: `gpus` is not built yet: it comes with Resources",
             "1:76: `vram` is not built yet",
-            "2:1: `retention` is not built yet",
+            "2:24: `keep_days` must be a whole number from 1 to 36500, not `0`",
             "3:1: `engines` is not built yet: it comes with Slurm",
             "4:9: `~` is not expanded",
             "5:13: ",
             "6:12: `dependencies` has no default",
-            "6:31: `capture` is not built yet",
-            "6:45: unknown field `foreach`",
+            "6:31: `priority` is not built yet",
+            "6:44: unknown field `foreach`",
         ] {
             assert!(found.iter().any(|line| line.starts_with(&format!("prismq.yaml:{part}"))), "{part} is missing in {found:#?}");
         }

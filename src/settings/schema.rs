@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use crate::manifest::schema::{FormatVersion, PinWord, RequiresFile, Resources, Retry, Timeout, file_schema};
-use crate::request::{ArgumentStyle, Isolation, WorkDir};
+use crate::manifest::schema::{FormatVersion, LogCap, PinWord, RequiresFile, Resources, Retry, Timeout, by_hand, file_schema};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// Settings of a workspace. All of them may be left out.
@@ -24,6 +24,18 @@ pub struct SettingsFile {
     pub pipelines: Option<Vec<String>>,
     /// What modules get that do not say it in their manifests.
     pub defaults: Option<DefaultsFile>,
+    /// How long finished runs are kept; without it until `prismq prune`.
+    pub retention: Option<RetentionFile>,
+}
+
+/// What of finished runs stays. What one of the two lets go goes.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RetentionFile {
+    /// Runs that ended so many days ago go.
+    pub keep_days: Option<KeepDays>,
+    /// The oldest runs go until the folders of the others take at most so much.
+    pub keep_size: Option<KeepSize>,
 }
 
 /// What the host may use.
@@ -43,6 +55,12 @@ pub struct HostFile {
     /// Where the folders of runs lie, on shared storage perhaps. Lock and journal stay in the state folder.
     #[schemars(extend("default" = ".prismq/runs"))]
     pub runs_dir: Option<String>,
+    /// Whether the state may lie on storage that other machines share (NFS, SMB), although its locks and renames may not hold.
+    #[schemars(extend("default" = false))]
+    pub shared_state: Option<bool>,
+    /// How long a killed process may take to go before it is shown as unkillable. What it holds stays held in any case.
+    #[schemars(extend("default" = "1m"))]
+    pub unkillable_after: Option<DurationMs>,
 }
 
 /// What may be handed out. Besides these keys, any counted resource with its amount, such as `youtube-api: 4`.
@@ -65,6 +83,9 @@ pub struct CapacityFile {
 pub struct ReserveFile {
     /// Memory; 1GiB or 5 % of the machine's, whichever is more, where it is left out.
     pub memory: Option<Bytes>,
+    /// Space on the disks of the state and of the runs; where it is left out, 1GiB or 2 % of the disk, whichever is less. Below it nothing
+    /// new starts.
+    pub disk: Option<Bytes>,
 }
 
 /// What modules get that do not say it in their manifests.
@@ -87,6 +108,12 @@ pub struct DefaultsFile {
     pub isolation: Option<Isolation>,
     /// How parameters reach the program.
     pub arguments: Option<ArgumentStyle>,
+    /// Who writes the log files.
+    pub capture: Option<Capture>,
+    /// What happens to processes that modules leave behind.
+    pub leaks: Option<Leaks>,
+    /// Most bytes of output of an attempt that are kept; `null` for all.
+    pub log_cap: Option<LogCap>,
     /// Attempts of one module at once.
     #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
@@ -117,6 +144,22 @@ impl<T: JsonSchema> JsonSchema for Detected<T> {
     }
 }
 
+by_hand!(
+    /// A number of days, or no limit.
+    KeepDays, "KeepDays", {
+        "description": "A number of days, or null for no limit.",
+        "oneOf": [{"type": "integer", "minimum": 1, "maximum": 36500}, {"type": "null"}]
+    }
+);
+
+by_hand!(
+    /// A size, or no limit.
+    KeepSize, "KeepSize", {
+        "description": "A size such as 100GiB, or null for no limit.",
+        "oneOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|[kKMGT]B|[KMGT]iB|[KMG])?$"}, {"type": "null"}]
+    }
+);
+
 /// The JSON Schema of `prismq.yaml`.
 #[must_use]
 pub fn settings_schema() -> Value {
@@ -127,7 +170,7 @@ pub fn settings_schema() -> Value {
 mod tests {
     use super::*;
     use crate::manifest::NODE_SETTINGS_KEYS;
-    use crate::settings::{DEFAULTS_KEYS, HOST_KEYS, SETTINGS_KEYS};
+    use crate::settings::{DEFAULTS_KEYS, HOST_KEYS, RETENTION_KEYS, SETTINGS_KEYS};
 
     #[test]
     fn the_schema_has_the_keys_of_the_reader() {
@@ -146,15 +189,16 @@ mod tests {
         assert_eq!(keys("/properties"), sorted(SETTINGS_KEYS.to_vec()));
         assert_eq!(keys("/$defs/HostFile/properties"), sorted(HOST_KEYS.to_vec()));
         assert_eq!(keys("/$defs/DefaultsFile/properties"), sorted(NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).copied().collect()));
-        assert_eq!(keys("/$defs/ReserveFile/properties"), "memory");
+        assert_eq!(keys("/$defs/ReserveFile/properties"), "disk memory");
+        assert_eq!(keys("/$defs/RetentionFile/properties"), sorted(RETENTION_KEYS.to_vec()));
     }
 
     #[test]
     fn the_example_of_the_design_is_valid() {
         let validator = jsonschema::validator_for(&settings_schema()).expect("a schema");
         let example = serde_json::json!({
-            "host": {"max_concurrent": 10, "capacity": {"cpus": "auto", "memory": "8GiB", "youtube-api": 4}, "reserve": {"memory": "1GiB"}, "runs_dir": ".prismq/runs"},
-            "roots": [], "pipelines": ["pipelines/**/*.yaml"], "defaults": {"timeout": "1h"}
+            "host": {"max_concurrent": 10, "capacity": {"cpus": "auto", "memory": "8GiB", "youtube-api": 4}, "reserve": {"memory": "1GiB", "disk": "10GiB"}, "runs_dir": ".prismq/runs"},
+            "roots": [], "pipelines": ["pipelines/**/*.yaml"], "defaults": {"timeout": "1h"}, "retention": {"keep_days": null, "keep_size": "100GiB"}
         });
         let errors: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");

@@ -11,7 +11,8 @@ use prismq::attempt::{AttemptFolder, Environment, HostEnvironment, ParamsFile};
 use prismq::engine::{Ending, Engine, Exit, Fact, LocalEngine, Spec, Stdin, StopHow, WorkIn, read_claims, reap_strangers};
 use prismq::event::{SpawnFailure, SpawnFailureKind};
 use prismq::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
-use prismq::units::{Bytes, CpuMillis};
+use prismq::request::{Capture, Isolation, Leaks};
+use prismq::units::{Bytes, CpuMillis, DurationMs};
 use serde_json::json;
 
 /// Longest time that a test waits for anything.
@@ -28,19 +29,25 @@ fn stub() -> PathBuf {
 
 /// An engine, what it reported, and a run's folder.
 struct Bench {
+    isolation: Isolation,
     engine: LocalEngine,
     facts: Receiver<Fact>,
     folder: tempfile::TempDir,
 }
 
 impl Bench {
+    /// Of direct attempts.
     fn new() -> Self {
+        Self::of(Isolation::Direct)
+    }
+
+    fn of(isolation: Isolation) -> Self {
         let (send, facts) = channel();
         let engine = LocalEngine::new(Arc::new(move |fact| {
             // The test may be over.
             let _ = send.send(fact);
         }));
-        Self { engine, facts, folder: tempfile::Builder::new().prefix("prismq é ").tempdir().expect("a temporary folder") }
+        Self { isolation, engine, facts, folder: tempfile::Builder::new().prefix("prismq é ").tempdir().expect("a temporary folder") }
     }
 
     fn run_folder(&self) -> PathBuf {
@@ -55,7 +62,12 @@ impl Bench {
         self.folder.path().join(name)
     }
 
+    /// A spec; what an earlier attempt of this number left is forgotten, since no attempt runs twice.
     fn spec(&self, node: u32, args: &[&str]) -> Spec {
+        let folder = self.attempt(node);
+        if folder.path().join("claim").exists() {
+            std::fs::remove_dir_all(folder.path()).expect("an old folder");
+        }
         Spec {
             id: id(node),
             node: format!("n[{node}]"),
@@ -68,6 +80,11 @@ impl Bench {
             stdin: Stdin::Nothing,
             cpus: CpuMillis(1000),
             memory: Bytes(0),
+            isolation: self.isolation,
+            grace: DurationMs(10_000),
+            capture: Capture::Pump,
+            leaks: Leaks::End,
+            log_cap: None,
             token: format!("{}-{node}-{}", std::process::id(), self.folder.path().display()),
         }
     }
@@ -128,9 +145,39 @@ fn lives(pid: &str) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-#[test]
-fn codes_signals_and_outputs() {
-    let bench = Bench::new();
+/// Each of these once for direct attempts and once for wrapped ones: who looks at the outside sees no difference.
+macro_rules! both {
+    ($($(#[$attribute:meta])* $name:ident,)*) => {
+        mod direct {
+            $($(#[$attribute])* #[test] fn $name() { super::$name(super::Isolation::Direct) })*
+        }
+        mod wrapped {
+            $($(#[$attribute])* #[test] fn $name() { super::$name(super::Isolation::Wrapped) })*
+        }
+    };
+}
+
+both! {
+    codes_signals_and_outputs,
+    facts_come_in_order,
+    what_a_module_sees,
+    f_23_a_module_that_ignores_the_polite_stop,
+    f_27_closed_streams_are_not_the_end,
+    f_28_a_module_that_stopped_itself_can_be_stopped_politely,
+    a_stop_before_or_during_the_start_is_not_lost,
+    f_29_starts_that_fail_say_why,
+    a_folder_that_cannot_be_made_is_a_failed_start,
+    f_44_and_f_45_every_byte_is_kept,
+    f_10_a_log_that_cannot_be_written_does_not_hinder_the_module,
+    #[cfg(target_os = "linux")] f_26_a_child_that_is_left_behind_holding_the_pipes,
+    #[cfg(target_os = "linux")] a_quiet_child_that_is_left_behind,
+    #[cfg(target_os = "linux")] f_24_a_kill_reaches_the_whole_family,
+    #[cfg(target_os = "linux")] f_30_a_thousand_ends_leave_no_zombie,
+    #[cfg(target_os = "linux")] progress_and_memory_of_an_attempt_that_lives_longer_than_a_second,
+}
+
+fn codes_signals_and_outputs(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     assert_eq!(bench.run(&["exit", "0"]).exit, Exit::Exited(0));
     let ending = bench.run(&["exit", "7"]);
     assert_eq!((ending.exit, ending.outputs, ending.leaked, ending.escalated), (Exit::Exited(7), Ok(None), false, false));
@@ -141,9 +188,8 @@ fn codes_signals_and_outputs() {
     assert!(ending.outputs.is_err_and(|reason| reason.contains("not a JSON object")));
 }
 
-#[test]
-fn facts_come_in_order() {
-    let bench = Bench::new();
+fn facts_come_in_order(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     bench.start(5, &["progress", r#"{"done":1,"total":3};{"done":3,"total":3,"message":"fin"};{"done":"#]);
     let mut seen = Vec::new();
     bench.until("the end", |fact| {
@@ -162,12 +208,14 @@ fn facts_come_in_order() {
     });
     assert_eq!(seen, ["started", "progress", "ended"]);
     bench.engine.join();
-    assert_eq!(read_claims(&bench.run_folder()).expect("claims"), [("n[5]".to_owned(), AttemptNumber(1))].into());
+    match isolation {
+        Isolation::Direct => assert_eq!(read_claims(&bench.run_folder()).expect("claims"), [("n[5]".to_owned(), AttemptNumber(1))].into()),
+        Isolation::Wrapped => assert!(bench.attempt(5).path().join("claim").exists()),
+    }
 }
 
-#[test]
-fn what_a_module_sees() {
-    let bench = Bench::new();
+fn what_a_module_sees(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     bench.run(&["environment"]);
     let text = String::from_utf8(bench.log(0, "stdout.log")).expect("text");
     let seen: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once('=')).collect();
@@ -188,9 +236,8 @@ fn what_a_module_sees() {
     assert!(!bench.attempt(3).path().join("stdout.log").exists(), "no file for a stream that said nothing");
 }
 
-#[test]
-fn f_23_a_module_that_ignores_the_polite_stop() {
-    let bench = Bench::new();
+fn f_23_a_module_that_ignores_the_polite_stop(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     bench.start(0, &["ignore-stop"]);
     bench.bytes(6);
     bench.engine.stop(&id(0), StopHow::Polite);
@@ -203,9 +250,8 @@ fn f_23_a_module_that_ignores_the_polite_stop() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn f_26_a_child_that_is_left_behind_holding_the_pipes() {
-    let bench = Bench::new();
+fn f_26_a_child_that_is_left_behind_holding_the_pipes(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     let begun = Instant::now();
     let ending = bench.run(&["leak-child"]);
     assert_eq!((ending.exit, ending.leaked), (Exit::Exited(0), true));
@@ -216,9 +262,8 @@ fn f_26_a_child_that_is_left_behind_holding_the_pipes() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn a_quiet_child_that_is_left_behind() {
-    let bench = Bench::new();
+fn a_quiet_child_that_is_left_behind(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     let ending = bench.run(&["leak-quiet-child"]);
     assert_eq!((ending.exit, ending.leaked), (Exit::Exited(0), true));
     let pid = String::from_utf8(bench.log(0, "stdout.log")).expect("its number");
@@ -242,9 +287,8 @@ fn f_25_a_daemon_is_found_by_its_token() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn f_24_a_kill_reaches_the_whole_family() {
-    let bench = Bench::new();
+fn f_24_a_kill_reaches_the_whole_family(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     bench.start(0, &["many-children", "20"]);
     bench.bytes(6);
     bench.engine.stop(&id(0), StopHow::Kill);
@@ -252,9 +296,8 @@ fn f_24_a_kill_reaches_the_whole_family() {
     assert_eq!(reap_strangers(&bench.spec(0, &[]).token, LIMIT).count, 0, "nothing was left to find");
 }
 
-#[test]
-fn f_27_closed_streams_are_not_the_end() {
-    let bench = Bench::new();
+fn f_27_closed_streams_are_not_the_end(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     let (there, go) = (bench.at("there"), bench.at("go"));
     bench.start(0, &["close-streams", &there.display().to_string(), &go.display().to_string()]);
     wait_until("it goes on without streams", || there.exists());
@@ -265,9 +308,8 @@ fn f_27_closed_streams_are_not_the_end() {
     assert_eq!((ending.exit, ending.leaked), (Exit::Exited(0), false));
 }
 
-#[test]
-fn f_28_a_module_that_stopped_itself_can_be_stopped_politely() {
-    let bench = Bench::new();
+fn f_28_a_module_that_stopped_itself_can_be_stopped_politely(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     bench.start(0, &["signal", "19"]);
     bench.bytes(6);
     bench.engine.stop(&id(0), StopHow::Polite);
@@ -275,9 +317,8 @@ fn f_28_a_module_that_stopped_itself_can_be_stopped_politely() {
     assert_eq!((ending.exit, ending.escalated), (Exit::Signaled(15), false));
 }
 
-#[test]
-fn a_stop_before_or_during_the_start_is_not_lost() {
-    let bench = Bench::new();
+fn a_stop_before_or_during_the_start_is_not_lost(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     for node in 0..50 {
         bench.start(node, &["sleep"]);
         bench.engine.stop(&id(node), if node % 2 == 0 { StopHow::Kill } else { StopHow::Polite });
@@ -306,10 +347,9 @@ fn a_sink_that_fails_leaves_neither_a_process_nor_an_attempt_without_an_end() {
     bench.engine.join();
 }
 
-#[test]
-fn f_29_starts_that_fail_say_why() {
+fn f_29_starts_that_fail_say_why(isolation: Isolation) {
     use std::os::unix::fs::PermissionsExt;
-    let bench = Bench::new();
+    let bench = Bench::of(isolation);
     let program = |name: &str, text: &str, mode: u32| {
         let path = bench.at(name);
         std::fs::write(&path, text).expect("a file");
@@ -347,18 +387,16 @@ fn f_29_starts_that_fail_say_why() {
     assert_eq!(bench.run(&["say", &"x".repeat(131_071)]).exit, Exit::Exited(0));
 }
 
-#[test]
-fn a_folder_that_cannot_be_made_is_a_failed_start() {
-    let bench = Bench::new();
+fn a_folder_that_cannot_be_made_is_a_failed_start(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     std::fs::write(bench.at("runs"), "in the way").expect("a file");
     let ending = bench.run(&["exit", "0"]);
     assert!(matches!(ending.exit, Exit::SpawnFailed(SpawnFailure { kind: SpawnFailureKind::Other, .. })), "{ending:?}");
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn f_30_a_thousand_ends_leave_no_zombie() {
-    let bench = Bench::new();
+fn f_30_a_thousand_ends_leave_no_zombie(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     for node in 0..1000 {
         bench.engine.start(Spec { program: "/bin/true".into(), ..bench.spec(node, &[]) });
     }
@@ -378,12 +416,12 @@ fn f_30_a_thousand_ends_leave_no_zombie() {
         // Other tests of this program run beside this one, so that a zombie of theirs may be seen for a moment.
         !std::fs::read_dir("/proc").expect("/proc").flatten().any(|entry| dead(&entry))
     });
-    assert_eq!(read_claims(&bench.run_folder()).expect("claims").len(), 1000);
+    let claims = read_claims(&bench.run_folder()).expect("claims").len();
+    assert_eq!(claims, if isolation == Isolation::Direct { 1000 } else { 0 });
 }
 
-#[test]
-fn f_44_and_f_45_every_byte_is_kept() {
-    let bench = Bench::new();
+fn f_44_and_f_45_every_byte_is_kept(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     bench.run(&["invalid-utf8"]);
     assert_eq!(bench.log(0, "stdout.log"), [0xff, 0xfe, b'\n', 0, 0x1b, b'[', b'3', b'1', b'm', b'\r', b'x', 0xc3]);
     bench.run(&["half-line"]);
@@ -410,9 +448,8 @@ fn f_44_and_f_45_every_byte_is_kept() {
     }
 }
 
-#[test]
-fn f_10_a_log_that_cannot_be_written_does_not_hinder_the_module() {
-    let bench = Bench::new();
+fn f_10_a_log_that_cannot_be_written_does_not_hinder_the_module(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     std::fs::create_dir_all(bench.attempt(0).path().join("stdout.log")).expect("a folder in the way of the log");
     let ending = bench.run(&["flood", "300000"]);
     assert_eq!(ending.exit, Exit::Exited(0));
@@ -420,9 +457,8 @@ fn f_10_a_log_that_cannot_be_written_does_not_hinder_the_module() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn progress_and_memory_of_an_attempt_that_lives_longer_than_a_second() {
-    let bench = Bench::new();
+fn progress_and_memory_of_an_attempt_that_lives_longer_than_a_second(isolation: Isolation) {
+    let bench = Bench::of(isolation);
     let go = bench.at("go");
     bench.start(0, &["progress", r#"{"done":1,"total":4};"#, &go.display().to_string()]);
     let progress = bench.until("progress", |fact| if let Fact::Progress { progress, .. } = fact { Some(progress) } else { None });

@@ -205,3 +205,70 @@ fn the_channel_is_the_owners() {
     space.open("one");
     first.end().ends(0);
 }
+
+#[test]
+fn f17_of_twenty_hosts_at_once_one_wins_and_each_other_names_it() {
+    let space = TestSpace::new();
+    space.module("quick", "", "mark('quick')");
+    let mut all: Vec<Running> = (0..20).map(|_| space.start(&["serve"])).collect();
+    space.wait_until("one is left", || host(&space).is_some());
+    let owner = until(|| {
+        all.iter_mut()
+            .filter_map(|running| running.is_running().then(|| running.pid()))
+            .collect::<Vec<_>>()
+            .try_into()
+            .ok()
+            .map(|[one]: [u32; 1]| one)
+    });
+    let owner = owner.expect("exactly one goes on");
+    assert_eq!(host(&space), Some(u64::from(owner)));
+    space.prismq(&["run", "quick"]).ends(0);
+    for running in all {
+        if running.pid() == owner {
+            running.signal(Signal::INT);
+            running.end().ends(0);
+        } else {
+            running.end().ends(75).complains(&format!("process {owner} "));
+        }
+    }
+    assert_eq!(space.marks("quick").len(), 1);
+}
+
+/// The address that a killed host left names a process that is gone: nobody may be sent there.
+#[test]
+fn f17_a_second_host_does_not_name_a_dead_one() {
+    let space = with_gates();
+    let first = gated(&space, "one", "0");
+    first.kill();
+    let dead = host(&space).expect("its address is left");
+    let second = gated(&space, "two", "0");
+    let ran = space.prismq(&["serve"]).ends(75).complains(&second.pid().to_string());
+    assert!(!ran.stderr.contains(&dead.to_string()), "{ran:?}");
+    for gate in ["one", "two"] {
+        space.open(gate);
+    }
+    second.end().ends(0);
+}
+
+/// Who inherited the lock would hold it after the death of the host.
+#[cfg(target_os = "linux")]
+#[test]
+fn f17_no_module_inherits_the_lock() {
+    let space = TestSpace::new();
+    // It lives on in a session of its own, without its marks, so that the next host leaves it alone.
+    space.module("lives", "", "import subprocess\nprocess = subprocess.Popen(['sleep', '300'], env={}, start_new_session=True, close_fds=False)\nmark('pid', str(process.pid))\nmark('open', '|'.join(os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + fd)))\ngate('go')");
+    space.module("quick", "", "mark('quick')");
+    let first = space.start(&["run", "lives"]);
+    space.wait_for_marks("open", 1);
+    first.kill();
+    let living: i32 = space.marks("pid")[0].parse().expect("a number");
+    let living = rustix::process::Pid::from_raw(living).expect("a process");
+    assert!(!space.marks("open")[0].contains(".prismq/lock"), "{:?}", space.marks("open"));
+    assert!(rustix::process::test_kill_process(living).is_ok(), "it lives on");
+    let ran = space.prismq(&["run", "quick"]);
+    let killed = rustix::process::kill_process(living, Signal::KILL);
+    space.open("go");
+    ran.ends(0);
+    killed.expect("it lived until now");
+    assert_eq!(space.marks("quick").len(), 1);
+}

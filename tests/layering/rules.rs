@@ -65,13 +65,17 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::Decisions, "run", words_and!("params", "resources", "pipeline::expr", "manifest", "pipeline")),
     row(Layer::Decisions, "scheduler", words_and!("resources", "manifest", "pipeline", "run")),
     // Input and output: words only, and not each other, but for the engine, which drives attempts and writes their logs.
+    // `win32` is what Windows alone needs of its own calls.
+    row(Layer::InputOutput, "win32", &[]),
     row(Layer::InputOutput, "probe", words_and!()),
     row(Layer::InputOutput, "yaml", words_and!()),
     row(Layer::InputOutput, "source", words_and!()),
-    row(Layer::InputOutput, "journal", words_and!()),
+    row(Layer::InputOutput, "journal", words_and!("win32")),
     row(Layer::InputOutput, "logs", words_and!()),
-    row(Layer::InputOutput, "attempt", words_and!()),
-    row(Layer::InputOutput, "engine", words_and!("logs", "attempt")),
+    row(Layer::InputOutput, "attempt", words_and!("win32")),
+    row(Layer::InputOutput, "wrapper", words_and!("win32", "logs", "attempt")),
+    // It starts the wrapper's program.
+    row(Layer::InputOutput, "engine", words_and!("logs", "attempt", "wrapper")),
     // The host: where all meet.
     row(
         Layer::Host,
@@ -100,11 +104,12 @@ pub(crate) const TABLE: &[Row] = &[
     // is named through `host::views`: a wider row here would let a verb reach for `run::apply` or an engine without anybody noticing.
     row(Layer::Surfaces, "api", words_and!("host")),
     row(Layer::Surfaces, "cli", words_and!("host", "api")),
-    row(Layer::Surfaces, "main", &["cli"]),
+    row(Layer::Surfaces, "main", &["cli", "wrapper"]),
+    row(Layer::Surfaces, "bin", &["wrapper"]),
 ];
 
 /// Crates that reach the outside world.
-const IMPURE_CRATES: [&str; 14] = [
+const IMPURE_CRATES: [&str; 13] = [
     "axum",
     "ctrlc",
     "futures_util",
@@ -112,7 +117,6 @@ const IMPURE_CRATES: [&str; 14] = [
     "http_body_util",
     "hyper",
     "hyper_util",
-    "process_wrap",
     "rustix",
     "tempfile",
     "tokio",

@@ -41,7 +41,8 @@ pub(super) struct Stops {
 }
 
 impl Stops {
-    fn add(&mut self, how: StopHow) {
+    /// One more was sent.
+    pub(super) fn add(&mut self, how: StopHow) {
         self.escalated |= self.strongest == Some(StopHow::Polite) && how == StopHow::Kill;
         self.strongest = self.strongest.max(Some(how));
     }

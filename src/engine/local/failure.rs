@@ -2,7 +2,7 @@
 //!
 //! `ENOENT` alone may mean that the program, its working directory, the interpreter of its first line or its loader is missing.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -14,7 +14,8 @@ use crate::event::{SpawnFailure, SpawnFailureKind};
 pub(super) struct Start<'a> {
     pub(super) program: &'a Path,
     pub(super) args: &'a [OsString],
-    pub(super) environment: &'a [(OsString, OsString)],
+    /// Name and length of the longest variable of its environment.
+    pub(super) longest_variable: Option<(&'a OsStr, usize)>,
     pub(super) folder: &'a Path,
 }
 
@@ -100,10 +101,9 @@ fn denied(error: &io::Error, program: &Path) -> SpawnFailure {
 
 fn too_long(error: &io::Error, start: Start<'_>) -> SpawnFailure {
     let longest = start.args.iter().enumerate().max_by_key(|(_, arg)| arg.len());
-    let variable = start.environment.iter().max_by_key(|(_, value)| value.len());
     let longest = longest.map_or((0, 0), |(at, arg)| (at + 1, arg.len()));
-    let place = match variable {
-        Some((name, value)) if value.len() > longest.1 => format!("the variable {} has {} bytes", name.display(), value.len()),
+    let place = match start.longest_variable {
+        Some((name, length)) if length > longest.1 => format!("the variable {} has {length} bytes", name.display()),
         Some(_) | None => format!("argument {} has {} bytes", longest.0, longest.1),
     };
     let help = "pass large values with `arguments: json-file`";

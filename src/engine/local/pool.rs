@@ -1,4 +1,4 @@
-//! Threads for attempts: as many as run at once, kept for the next ones.
+//! Threads for direct attempts: as many as run at once, kept for the next ones.
 //!
 //! An attempt needs somebody who waits for it, and a thread that waits costs nothing but its stack. Handing an attempt to a waiting
 //! thread is one wake-up; no timer, no polling, no queue behind a fixed number of workers.
@@ -33,7 +33,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// The attempts of an engine and the threads that execute them.
 pub(super) struct Pool {
     sink: Sink,
-    runs: Runs,
+    runs: Arc<Runs>,
     state: Mutex<State>,
     /// Rung when an attempt is queued or the pool closes.
     work: Condvar,
@@ -54,8 +54,8 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(sink: Sink) -> Self {
-        Self { sink, runs: Runs::default(), state: Mutex::default(), work: Condvar::new(), quiet: Condvar::new() }
+    pub(super) fn new(sink: Sink, runs: Arc<Runs>) -> Self {
+        Self { sink, runs, state: Mutex::default(), work: Condvar::new(), quiet: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,26 +1,26 @@
-//! The life of one attempt, from its claim to its ending. Runs on a thread of its own and blocks there.
+//! The life of one direct attempt, from its claim to its ending. Runs on a thread of its own and blocks there.
 //!
 //! The order matters: folder and parameters first, then the claim (from which on it counts as started), then the program. Knows one
 //! attempt and nothing of the others; what differs between systems is behind `system`.
 
 use std::fs::File;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::super::{Ending, Exit, Fact, Sink, Spec, Stdin, WorkIn};
+use super::super::{Ending, Exit, Fact, Sink, Spec, Stdin};
 use super::capture::{ANNOUNCE_EVERY, Capture};
 use super::claims::Runs;
 use super::control::{Control, Stops};
 use super::failure::{self, Start};
+use super::prepare::prepare;
 use super::system::{self, Process};
-use crate::attempt::{AttemptFolder, Marks, ProgressReader, read_outputs};
+use crate::attempt::{AttemptFolder, ProgressReader, read_outputs};
 use crate::event::SpawnFailure;
 use crate::logs::Stream;
 use crate::units::Bytes;
 
 /// How often progress and memory of an attempt are looked at, and so how old it must be to be looked at at all.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Executes an attempt to its end.
 pub(super) fn execute(spec: &Spec, control: &Control, runs: &Runs, sink: &Sink, buffer: &mut [u8]) -> Ending {
@@ -44,6 +44,8 @@ pub(super) fn never_started(exit: Exit, stops: Stops) -> Ending {
         exit,
         duration: Duration::ZERO,
         peak_memory: None,
+        memory: None,
+        oom: false,
         stop_sent: stops.strongest,
         escalated: stops.escalated,
         leaked: false,
@@ -53,24 +55,10 @@ pub(super) fn never_started(exit: Exit, stops: Stops) -> Ending {
 }
 
 fn start(spec: &Spec, folder: &AttemptFolder, runs: &Runs) -> Result<Process, SpawnFailure> {
-    let run = runs.open(&spec.run_folder).map_err(|error| failure::preparing("the run's folder cannot be written", &error))?;
-    let fresh = spec.work == WorkIn::Fresh;
-    folder.create(fresh).map_err(|error| failure::preparing("the attempt's folder cannot be made", &error))?;
-    run.write_params(&spec.params).map_err(|error| failure::preparing("the parameters cannot be written", &error))?;
-    let fresh_folder;
-    let work: &Path = match &spec.work {
-        WorkIn::Folder(path) => path,
-        WorkIn::Fresh => {
-            fresh_folder = folder.work();
-            &fresh_folder
-        }
-    };
-    let (id, node, token) = (&spec.id, spec.node.as_str(), spec.token.as_str());
-    let marks = Marks { id, node, folder, params: &spec.params, token, cpus: spec.cpus, memory: spec.memory };
-    let environment = spec.environment.complete(marks);
+    let (run, ready) = prepare(spec, folder, runs)?;
     let mut command = Command::new(&spec.program);
-    command.args(&spec.args).current_dir(work).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+    command.args(&spec.args).current_dir(&ready.work).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear().envs(ready.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(match spec.stdin {
         Stdin::Nothing => Stdio::null(),
         // The file itself: nobody has to feed a pipe, and a module that does not read it hinders nobody.
@@ -78,10 +66,10 @@ fn start(spec: &Spec, folder: &AttemptFolder, runs: &Runs) -> Result<Process, Sp
             File::open(spec.params.path()).map_err(|error| failure::preparing("the parameters cannot be read", &error))?.into()
         }
     });
-    run.claim(node, id.attempt).map_err(|error| failure::preparing("the start cannot be recorded", &error))?;
+    run.claim(&spec.node, spec.id.attempt).map_err(|error| failure::preparing("the start cannot be recorded", &error))?;
     Process::spawn(command).map_err(|error| {
-        let start = Start { program: &spec.program, args: &spec.args, environment: &environment, folder: work };
-        failure::explain(&error, start)
+        let longest_variable = ready.longest_variable();
+        failure::explain(&error, Start { program: &spec.program, args: &spec.args, longest_variable, folder: &ready.work })
     })
 }
 
@@ -100,7 +88,7 @@ pub(super) struct Life<'a> {
 
 impl<'a> Life<'a> {
     fn new(spec: &'a Spec, folder: &'a AttemptFolder, sink: &'a Sink, begun: Instant, pid: u32) -> Self {
-        let capture = Capture::new(&spec.id, folder, sink);
+        let capture = Capture::new(&spec.id, folder, spec.log_cap, sink);
         let progress = ProgressReader::new(folder.progress());
         Self { spec, folder, sink, capture, progress, pid, begun, looked: begun, peak_memory: None }
     }
@@ -117,6 +105,8 @@ impl<'a> Life<'a> {
             exit: status.map_or_else(|error| Exit::SpawnFailed(failure::preparing("its end cannot be learned", &error)), system::exit),
             duration: ended.duration_since(self.begun),
             peak_memory: self.peak_memory,
+            memory: None,
+            oom: false,
             stop_sent: stops.strongest,
             escalated: stops.escalated,
             leaked,

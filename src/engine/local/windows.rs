@@ -1,25 +1,26 @@
-//! Processes on Windows: a job object for each attempt, and a thread for each pipe.
+//! Direct attempts on Windows: a job object for each, and a thread for each pipe.
 //!
-//! The job takes the program before its first instruction, so that everything it starts belongs to the job and ends with it. There is no
-//! polite stop that works without a console. The end is looked for every few milliseconds: waiting for a process while another thread
-//! may end it needs calls that the standard library does not offer.
+//! The job takes the program before its first instruction, so that everything it starts belongs to the job and ends with it, and with
+//! the host. There is no polite stop that works without a console. The end is looked for every few milliseconds.
 
 use std::io::{self, Read};
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use process_wrap::std::{ChildWrapper, CommandWrap, JobObject};
 
 use super::super::{Exit, StopHow};
 use super::supervise::Life;
 use crate::logs::Stream;
 use crate::units::Bytes;
+use crate::win32::{self, Job, SpawnFlags};
 
 /// How long output is still read after the program's end while a process that it left behind holds the pipes open.
 const DRAIN_LIMIT: Duration = Duration::from_millis(200);
+
+/// How long what was left behind is waited for after its kill.
+const GONE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often the end is looked for, at most.
 const LOOK_FOR_END: Duration = Duration::from_millis(10);
@@ -31,12 +32,10 @@ const PIECES_MAX: usize = 16;
 /// Stack of a reader: it does nothing but read.
 const READER_STACK_BYTES: usize = 128 << 10;
 
-type Child = Arc<Mutex<Box<dyn ChildWrapper>>>;
-
 /// A program and its output.
 pub(super) struct Process {
     child: Child,
-    id: u32,
+    job: Arc<Job>,
     pieces: Receiver<Piece>,
     open: usize,
     status: Option<ExitStatus>,
@@ -49,57 +48,44 @@ struct Piece {
 }
 
 /// What a stop is sent to.
-pub(super) struct Handle(Child);
-
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub(super) struct Handle(Arc<Job>);
 
 impl Handle {
     /// Ends the job. A polite stop is the same here: waiting out a grace period for a message that cannot arrive helps nobody.
     pub(super) fn signal(&self, how: StopHow) {
         match how {
             StopHow::Polite | StopHow::Kill => {
-                let _ = lock(&self.0).start_kill();
+                let _ = self.0.kill();
             }
         }
     }
-}
-
-fn lock(child: &Child) -> MutexGuard<'_, Box<dyn ChildWrapper>> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Process {
     /// Starts a program whose standard output and error are pipes, in a job of its own.
-    pub(super) fn spawn(command: Command) -> io::Result<Self> {
-        let mut child = CommandWrap::from(command).wrap(JobObject).spawn()?;
+    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+        win32::keep_streams_private();
+        let job = Job::new(None)?;
+        let mut child = job.spawn(&mut command, SpawnFlags::OwnGroup)?;
         let (send, pieces) = sync_channel(PIECES_MAX);
-        let id = child.id();
-        let out = child.stdout().take();
-        let err = child.stderr().take();
-        let child = Arc::new(Mutex::new(child));
-        let readers = out.map(|pipe| reader(Stream::Stdout, pipe, send.clone())).into_iter();
-        let readers = readers.chain(err.map(|pipe| reader(Stream::Stderr, pipe, send)));
+        let out = child.stdout.take().map(|pipe| reader(Stream::Stdout, pipe, send.clone()));
+        let err = child.stderr.take().map(|pipe| reader(Stream::Stderr, pipe, send));
         let mut open = 0;
-        for started in readers {
-            if let Err(error) = started {
-                let _ = lock(&child).start_kill();
-                return Err(error);
-            }
+        for started in out.into_iter().chain(err) {
+            // The job ends what was started when it is dropped.
+            started?;
             open += 1;
         }
-        Ok(Self { child, id, pieces, open, status: None })
+        Ok(Self { child, job: Arc::new(job), pieces, open, status: None })
     }
 
     pub(super) fn id(&self) -> u32 {
-        self.id
+        self.child.id()
     }
 
     pub(super) fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.child))
+        Handle(Arc::clone(&self.job))
     }
 
     /// Reads output until the program has ended and its output was read, but no longer than [`DRAIN_LIMIT`] after its end. Returns
@@ -110,8 +96,7 @@ impl Process {
             let wrote = self.take(pause.min(life.patience()), life);
             life.tick(!wrote);
             pause = if wrote { Duration::from_millis(1) } else { (pause * 2).min(LOOK_FOR_END) };
-            let looked = lock(&self.child).try_wait();
-            if let Ok(Some(status)) = looked {
+            if let Ok(Some(status)) = self.child.try_wait() {
                 self.status = Some(status);
                 let ended = Instant::now();
                 self.drain(ended + DRAIN_LIMIT, life);
@@ -124,16 +109,20 @@ impl Process {
     pub(super) fn reap(&mut self) -> io::Result<ExitStatus> {
         match self.status {
             Some(status) => Ok(status),
-            None => lock(&self.child).try_wait()?.ok_or_else(|| io::Error::other("it has not ended")),
+            None => self.child.try_wait()?.ok_or_else(|| io::Error::other("it has not ended")),
         }
     }
 
-    /// Ends what the program left behind. Tells whether there was anything that held its output open; others die unseen.
+    /// Ends what the program left behind. Tells whether there was anything.
     pub(super) fn sweep(&mut self, _token: &str, _buffer: &mut [u8], life: &mut Life<'_>) -> bool {
-        let held = self.open > 0;
-        let _ = lock(&self.child).start_kill();
+        let left = self.job.count().is_ok_and(|count| count > 0);
+        let _ = self.job.kill();
         self.drain(Instant::now() + DRAIN_LIMIT / 4, life);
-        held
+        let until = Instant::now() + GONE_LIMIT;
+        while self.job.count().is_ok_and(|count| count > 0) && Instant::now() < until {
+            thread::sleep(LOOK_FOR_END);
+        }
+        left
     }
 
     fn drain(&mut self, until: Instant, life: &mut Life<'_>) {
@@ -165,7 +154,7 @@ impl Drop for Process {
     /// Only where its attempt was given up half-way: leaves no process.
     fn drop(&mut self) {
         if self.status.is_none() {
-            let _ = lock(&self.child).start_kill();
+            let _ = self.job.kill();
         }
     }
 }
@@ -192,7 +181,7 @@ pub(super) fn exit(status: ExitStatus) -> Exit {
     Exit::Exited(status.code().map_or(1, |code| i64::from(code.cast_unsigned())))
 }
 
-/// Not known on this system.
+/// Not known on this system while a process runs.
 pub(super) fn peak_memory(_: u32) -> Option<Bytes> {
     None
 }

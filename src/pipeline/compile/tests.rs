@@ -367,6 +367,19 @@ fn nodes_override_their_modules_manifest() {
     p.json:1:120: unknown field `attemps` (help: did you mean `attempts`?)
     p.json:1:148: `isolation` cannot be "none" (help: known are `wrapped`, `direct`)
     "##);
+    assert_snapshot!(
+        refused(
+            r#""a": {"module": "noop", "isolation": "direct", "leaks": "allow"}, "b": {"module": "noop", "capture": "raw", "log_cap": "1MB"},
+               "c": {"module": "noop", "log_cap": "1kB"}, "d": {"pipeline": "s.json", "capture": "raw"}"#
+        ),
+        @r"
+    p.json:1:116: `leaks: allow` needs the wrapper, which knows what was left: `isolation: direct` goes without it (help: write `isolation: wrapped`, or `leaks: end`)
+    p.json:1:177: `capture: raw` cannot have a `log_cap`: the module writes its log files itself (help: write `log_cap: null` to keep everything, or `capture: pump`)
+    p.json:2:51: `log_cap` is at least 64 KiB (help: write `log_cap: null` to keep everything)
+    p.json:2:77: /w/s.json does not exist
+    p.json:2:87: `capture` has no effect on a node that calls a pipeline (help: give it to the nodes inside)
+    "
+    );
 }
 
 fn anything() -> impl Strategy<Value = serde_json::Value> {

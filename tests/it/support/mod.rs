@@ -2,6 +2,8 @@
 //!
 //! Nothing here sleeps for a fixed time: everything waits for a condition, with a limit after which the test fails and says what it saw.
 
+#[cfg(unix)]
+pub(crate) mod faults;
 mod process;
 mod space;
 mod text;

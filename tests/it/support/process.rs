@@ -134,6 +134,14 @@ impl Running {
         self
     }
 
+    /// Waits until it names a run in either stream: then its host has looked at it.
+    #[cfg(unix)]
+    #[track_caller]
+    pub(crate) fn wait_for_note_or_out(&self, part: &str) {
+        let seen = until(|| (self.out.text().contains(part) || self.err.text().contains(part)).then_some(()));
+        assert!(seen.is_some(), "{part:?} did not come\n--- standard output\n{}\n--- standard error\n{}", self.out.text(), self.err.text());
+    }
+
     /// The id of the run that it begins with `run ID of ...`.
     #[cfg(unix)]
     #[track_caller]
@@ -154,6 +162,13 @@ impl Running {
     #[cfg(unix)]
     pub(crate) fn kill(mut self) -> Ran {
         self.child.kill().expect("it can be killed");
+        self.end()
+    }
+
+    /// Kills it at once with everything in its process group, as a closed terminal or a supervisor does it.
+    #[cfg(unix)]
+    pub(crate) fn kill_all(mut self) -> Ran {
+        self.kill_group();
         self.end()
     }
 

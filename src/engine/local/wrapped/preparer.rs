@@ -1,0 +1,161 @@
+//! The thread that prepares attempts and delivers stops: everything that may wait for the disk.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::sync::{Arc, PoisonError};
+
+use super::super::super::{Exit, Spec, Stdin, StopHow};
+use super::super::prepare::prepare;
+use super::super::{failure, supervise};
+use super::book::{Order, Phase};
+use super::system::{self, Hatchery};
+use super::{Shared, program::Program};
+use crate::attempt::{AttemptFolder, AttemptSpec, Hatch, StopAs, StopRequest};
+use crate::event::{SpawnFailure, SpawnFailureKind};
+
+/// A variable longer than this may be why a program cannot be started: the system takes none of twice that length.
+const LONG_VARIABLE_BYTES: usize = 64 << 10;
+
+/// The life of the thread.
+pub(super) fn serve(shared: &Arc<Shared>) {
+    let mut hatchery = Hatchery::default();
+    loop {
+        let mut book = shared.lock();
+        book.busy = false;
+        if book.orders.is_empty() {
+            shared.quiet.notify_all();
+        }
+        let mut book = shared.work.wait_while(book, |book| book.orders.is_empty() && !book.closed).unwrap_or_else(PoisonError::into_inner);
+        let Some(order) = book.orders.pop_front() else { break };
+        book.busy = true;
+        drop(book);
+        match order {
+            Order::Start(number) => start(shared, number, &mut hatchery),
+            Order::Adopt(number) => shared.resolve(number),
+            Order::Stop(number) => stop(shared, number),
+        }
+    }
+    hatchery.close();
+    shared.lock().served = false;
+    shared.quiet.notify_all();
+}
+
+fn start(shared: &Arc<Shared>, number: u64, hatchery: &mut Hatchery) {
+    let Some((spec, stops)) = take_spec(shared, number) else { return };
+    if stops.strongest.is_some() {
+        return shared.finish(number, supervise::never_started(Exit::Prevented, stops));
+    }
+    if let Err(failure) = hand_over(shared, number, spec, hatchery) {
+        shared.finish(number, supervise::never_started(Exit::SpawnFailed(failure), stops));
+    }
+}
+
+fn take_spec(shared: &Shared, number: u64) -> Option<(Box<Spec>, super::super::control::Stops)> {
+    let mut book = shared.lock();
+    let entry = book.entries.get_mut(&number)?;
+    match std::mem::replace(&mut entry.phase, Phase::Ending) {
+        Phase::Queued(spec) => {
+            entry.tries += 1;
+            Some((spec, entry.stops))
+        }
+        other => {
+            entry.phase = other;
+            None
+        }
+    }
+}
+
+fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut Hatchery) -> Result<(), SpawnFailure> {
+    let program: &Program = shared.program.as_ref().map_err(|reason| failure::lasting(SpawnFailureKind::Other, reason.clone()))?;
+    let folder = AttemptFolder::new(&spec.run_folder, &spec.node, spec.id.attempt);
+    let (_, ready) = prepare(&spec, &folder, &shared.runs)?;
+    let longest_variable = ready.longest_variable().filter(|(_, length)| *length > LONG_VARIABLE_BYTES);
+    let longest_variable = longest_variable.map(|(name, length)| (name.to_owned(), length));
+    let environment = last_of_each(ready.environment);
+    // Not synced: whoever reads it within this boot sees it, and after a reboot the attempt is lost anyway.
+    let written = wrapper_spec(&spec, ready.work, &environment).write(folder.path(), false);
+    written.map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
+    let hatch = Hatch { id: number, folder: folder.path().to_owned(), environment };
+    let nest = hatchery.nest(shared, program).map_err(|error| failure::preparing("the wrapper cannot be started", &error))?;
+    if let Some(entry) = shared.lock().entries.get_mut(&number) {
+        entry.longest_variable = longest_variable;
+        // Before it is on its way: its first report may come at once.
+        entry.phase = Phase::Hatched { nest, spec };
+    }
+    hatchery.hatch(shared, &hatch).map_err(|error| failure::preparing("the wrapper cannot be started", &error))
+}
+
+fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString, OsString)]) -> AttemptSpec {
+    AttemptSpec {
+        name: format!("{}/{}/{}", spec.id.run, spec.node, spec.id.attempt),
+        token: spec.token.clone(),
+        program: spec.program.clone(),
+        args: spec.args.clone(),
+        environment: environment.iter().map(|(name, _)| name.clone()).collect(),
+        work,
+        stdin: match spec.stdin {
+            Stdin::Nothing => None,
+            Stdin::Params => Some(spec.params.path().to_owned()),
+        },
+        capture: spec.capture,
+        leaks: spec.leaks,
+        log_cap: spec.log_cap,
+        memory: Some(spec.memory).filter(|memory| memory.0 > 0),
+        grace: spec.grace,
+        open_files: None,
+    }
+}
+
+/// Where a name stands twice the last one counts; a program that is simply given both would see the first.
+fn last_of_each(variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let mut seen = HashSet::with_capacity(variables.len());
+    let mut kept: Vec<(OsString, OsString)> = Vec::with_capacity(variables.len());
+    for (name, value) in variables.into_iter().rev() {
+        // Windows does not tell capitals from small letters.
+        let key = if cfg!(windows) { name.to_ascii_uppercase() } else { name.clone() };
+        if seen.insert(key) {
+            kept.push((name, value));
+        }
+    }
+    kept
+}
+
+/// Writes the wish down and has the wrapper look at once. One that has not claimed its attempt yet finds the wish when it does.
+fn stop(shared: &Shared, number: u64) {
+    let (folder, how, grace) = {
+        let mut book = shared.lock();
+        let Some(entry) = book.entries.get_mut(&number) else { return };
+        let Some(how) = entry.stops.strongest else { return };
+        if let Phase::Queued(_) = entry.phase {
+            return;
+        }
+        entry.undelivered = false;
+        (entry.folder.path().to_owned(), how, entry.left.grace)
+    };
+    let how = match how {
+        StopHow::Polite => StopAs::Polite,
+        StopHow::Kill => StopAs::Kill,
+    };
+    let delivered = StopRequest { how, grace }.write(&folder).and_then(|()| system::wake(&folder));
+    if delivered.is_err()
+        && let Some(entry) = shared.lock().entries.get_mut(&number)
+    {
+        // The disk may be full: the monitor has it tried again.
+        entry.undelivered = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_two_variables_counts() {
+        let pairs = |list: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+            list.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+        };
+        let mut kept = last_of_each(pairs(&[("A", "1"), ("B", "2"), ("A", "3")]));
+        kept.sort();
+        assert_eq!(kept, pairs(&[("A", "3"), ("B", "2")]));
+    }
+}
