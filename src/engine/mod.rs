@@ -59,7 +59,7 @@ pub struct Spec {
     pub capture: Capture,
     /// What happens to processes that a wrapped attempt leaves behind.
     pub leaks: Leaks,
-    /// Most bytes of output that are kept of a wrapped attempt.
+    /// Most bytes of output that are kept of an attempt.
     pub log_cap: Option<Bytes>,
     /// Random text by which its processes are known again after a crash of the host. Must not occur in another attempt.
     pub token: String,

@@ -170,11 +170,12 @@ impl Files {
         Ok(entry.newlines.checked_sub(after))
     }
 
-    /// The entry that the position is in. Mostly it is still the one of the last call.
+    /// The entry that the position is in, or at whose end it is. Mostly it is still the one of the last call.
     fn find_entry(&mut self, position: &Position) -> io::Result<()> {
         let is_passed = |ends: [u64; 2]| ends[0] <= position.bytes[0] && ends[1] <= position.bytes[1];
-        let here = is_passed(self.index.before(self.entry)?.ends) && self.index.get(self.entry)?.is_none_or(|entry| !is_passed(entry.ends));
-        if !here {
+        let is_near =
+            is_passed(self.index.before(self.entry)?.ends) && self.index.get(self.entry + 1)?.is_none_or(|entry| !is_passed(entry.ends));
+        if !is_near {
             self.entry = self.index.find(|entry| is_passed(entry.ends))?;
         }
         Ok(())

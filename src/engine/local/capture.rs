@@ -8,7 +8,7 @@ use super::super::{Fact, LogLost, Sink};
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptId;
 use crate::logs::{LogWriter, Stream};
-use crate::units::Timestamp;
+use crate::units::{Bytes, Timestamp};
 
 /// Shortest time between two announcements of output: about what a person can follow, and no load for those who listen.
 pub(super) const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
@@ -24,8 +24,9 @@ pub(super) struct Capture<'a> {
 }
 
 impl<'a> Capture<'a> {
-    pub(super) fn new(id: &'a AttemptId, folder: &AttemptFolder, sink: &'a Sink) -> Self {
-        Self { id, sink, logs: LogWriter::new(folder.path()), bytes: 0, announced: 0, last: None }
+    /// Into the logs of a folder, which keep at most so many bytes.
+    pub(super) fn new(id: &'a AttemptId, folder: &AttemptFolder, cap: Option<Bytes>, sink: &'a Sink) -> Self {
+        Self { id, sink, logs: LogWriter::new(folder.path()).capped(cap.map(|cap| cap.0)), bytes: 0, announced: 0, last: None }
     }
 
     /// Takes bytes as they were read.

@@ -89,7 +89,7 @@ pub(super) struct Life<'a> {
 
 impl<'a> Life<'a> {
     fn new(spec: &'a Spec, folder: &'a AttemptFolder, sink: &'a Sink, begun: Instant, pid: u32) -> Self {
-        let capture = Capture::new(&spec.id, folder, sink);
+        let capture = Capture::new(&spec.id, folder, spec.log_cap, sink);
         let progress = ProgressReader::new(folder.progress());
         Self { spec, folder, sink, capture, progress, pid, begun, looked: begun, peak_memory: None }
     }

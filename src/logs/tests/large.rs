@@ -72,6 +72,11 @@ fn a_query_of_a_large_log_reads_little() {
         reader.search(needle, query).expect("it opens").take(1).collect()
     });
     assert_eq!(found, [60_777]);
+    let found = cheap("a match at the very end: every byte once", LINES * 100 + window, &|| {
+        let needle = Needle::new("  79999 ", false).expect("a text");
+        reader.search(needle, Query::default()).expect("it opens").collect()
+    });
+    assert_eq!(found, [79_999]);
 }
 
 /// F-44: a huge line is shown in pieces, and at no time as a whole.
