@@ -94,6 +94,8 @@ fn look(folder: &Path) -> io::Result<Option<Standing>> {
     if text.is_empty() && name == START_ASIDE {
         file.write_all(SEAL)?;
     } else if text != SEAL {
+        // Whatever it was writing last, nobody will finish it.
+        let _ = std::fs::remove_file(folder.join(EXIT_ASIDE));
         return Ok(Some(Standing::Dead(parse_start(&text))));
     }
     Ok(Some(Standing::NeverStarted))
@@ -191,7 +193,9 @@ mod tests {
         put(folder.path(), CLAIM, "");
         put(folder.path(), START, &start().encode());
         for _ in 0..2 {
+            put(folder.path(), EXIT_ASIDE, "half");
             assert_eq!(standing(folder.path()).unwrap(), Standing::Dead(Some(start())));
+            assert!(!folder.path().join(EXIT_ASIDE).exists(), "what it was writing is of no use");
         }
         put(folder.path(), EXIT, "{\"half");
         assert_eq!(standing(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);

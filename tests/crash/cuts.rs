@@ -71,7 +71,7 @@ fn make(folder: &Path) -> Result<Vec<u8>, String> {
     let space = Space::make(folder.to_owned()).map_err(|error| error.to_string())?;
     let mut dice = crate::dice::Dice::new(7, 7);
     for number in 0..50 {
-        let pipeline = Pipeline::draw(&mut dice, &format!("p{number}"));
+        let pipeline = Pipeline::draw(&mut dice, &format!("p{number}"), false);
         if pipeline.endless {
             continue;
         }

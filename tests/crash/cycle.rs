@@ -46,6 +46,10 @@ pub(crate) struct Cycle {
     pub(crate) pipelines: Vec<Pipeline>,
     pub(crate) acks: Acks,
     pub(crate) records: Records,
+    /// The fault of this act is for wrappers.
+    all_wrapped: bool,
+    /// A wrapper was killed in this act.
+    wrapper_killed: bool,
     /// The host was told of an error: runs may have failed for it.
     pub(crate) errors: Vec<Kind>,
     pub(crate) found: Found,
@@ -92,6 +96,8 @@ pub(crate) fn play(options: &Options, number: u64, folder: PathBuf, strace: bool
         pipelines: Vec::new(),
         acks: Acks::default(),
         records: Records::default(),
+        all_wrapped: false,
+        wrapper_killed: false,
         errors: Vec::new(),
         found: Found::default(),
     };
@@ -114,6 +120,8 @@ impl Cycle {
     }
 
     fn act(&mut self, kind: Kind) -> Result<(), String> {
+        self.all_wrapped = kind.is_of_wrappers() || kind == Kind::WrapperMoment;
+        self.wrapper_killed = false;
         let role = self.role()?;
         let fault = Fault::draw(kind, &mut self.dice, &self.space.segment());
         let trace = self.space.folder().join(format!("trace.{}", self.found.acts.len()));
@@ -147,7 +155,7 @@ impl Cycle {
         if !kind.is_of_wrappers() {
             wait_for_strace(&trace);
         }
-        let hit = fault.was_hit(&self.space.trace(self.found.acts.len()), ran.code);
+        let hit = self.wrapper_killed || fault.was_hit(&self.space.trace(self.found.acts.len()), ran.code);
         self.found.acts.push(Act { kind, calls: fault.calls, hit });
         self.space.write_down("acknowledged", &self.acks.text());
         self.records.collect(&self.space.journal());
@@ -182,7 +190,7 @@ impl Cycle {
 
     fn new_pipeline(&mut self) -> Pipeline {
         let name = format!("p{}", self.pipelines.len());
-        let pipeline = Pipeline::draw(&mut self.dice, &name);
+        let pipeline = Pipeline::draw(&mut self.dice, &name, self.all_wrapped);
         self.pipelines.push(pipeline.clone());
         pipeline
     }
@@ -269,7 +277,7 @@ impl Cycle {
     }
 
     /// Kills the host; or one of the wrappers, or what starts them.
-    fn kill(&self, fault: &Fault, host: u32, victim: u64) {
+    fn kill(&mut self, fault: &Fault, host: u32, victim: u64) {
         if fault.kind != Kind::WrapperMoment {
             return signal(host, Signal::KILL);
         }
@@ -279,6 +287,7 @@ impl Cycle {
         if let Some(pid) = wrappers.get(at) {
             self.space.write_down("story", &format!("--- killed: {pid} of {wrappers:?}\n"));
             signal(*pid, Signal::KILL);
+            self.wrapper_killed = true;
         }
     }
 

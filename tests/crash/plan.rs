@@ -122,8 +122,16 @@ impl Must {
 }
 
 impl Pipeline {
-    /// Some pipeline, one that must be cancelled among them.
-    pub(crate) fn draw(dice: &mut Dice, name: &str) -> Self {
+    /// Some pipeline, one that must be cancelled among them; with wrappers for all nodes where that is wanted.
+    pub(crate) fn draw(dice: &mut Dice, name: &str, all_wrapped: bool) -> Self {
+        let mut pipeline = Self::any(dice, name);
+        for node in &mut pipeline.nodes {
+            node.wrapped |= all_wrapped;
+        }
+        pipeline
+    }
+
+    fn any(dice: &mut Dice, name: &str) -> Self {
         match dice.within(0..=9) {
             0..=2 => Self::of(name, Self::few(dice)),
             3..=4 => Self::of(name, Self::chain(dice)),

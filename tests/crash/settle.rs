@@ -42,7 +42,8 @@ pub(crate) fn settle(cycle: &mut Cycle) -> Result<(), String> {
 fn rows(cycle: &mut Cycle) -> Result<Vec<Value>, String> {
     let args = ["runs", "--json", "-n", "1000"];
     let ran = cycle.space.start(&args).end();
-    if ran.code != 0 || !ran.stderr.is_empty() {
+    // Warnings of other things, as of a disk that gets full, are none of ours.
+    if ran.code != 0 || ran.stderr.contains("cannot be read") || ran.stderr.contains("damaged") {
         cycle.heard(&args, &ran);
         return Err(format!("I5: the runs cannot be listed: {}", ran.stderr));
     }

@@ -23,7 +23,7 @@ impl Space {
     pub(crate) fn make(folder: PathBuf) -> std::io::Result<Self> {
         let space = Self { folder };
         fs::create_dir_all(space.root().join("manifests"))?;
-        fs::write(space.root().join("prismq.yaml"), "host: {capacity: {cpus: 2, slot: 1}, max_concurrent: 3}\n")?;
+        fs::write(space.root().join("prismq.yaml"), "host: {capacity: {cpus: 2, slot: 1}, reserve: {disk: 0B}, max_concurrent: 3}\n")?;
         fs::write(space.script(), SCRIPT)?;
         let (script, marks) = (space.script(), space.marks_file());
         let manifest = serde_json::json!({

@@ -284,6 +284,7 @@ fn a_killed_nursery_is_replaced() {
     let started: Vec<u32> = nursery.map(|(pid, _)| pid).filter(|pid| parent(*pid) == Some(running.pid())).collect();
     assert_eq!(started.len(), 1, "{:?}", space.processes());
     kill(u64::from(started[0]));
+    space.wait_until("no zombie is left of it", || !std::path::Path::new(&format!("/proc/{}", started[0])).exists());
     space.open("go");
     running.end().ends(0);
     assert_eq!(space.statuses(&run), ["a=completed", "b=completed"]);

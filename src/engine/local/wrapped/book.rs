@@ -56,6 +56,9 @@ pub(super) enum Order {
     Start(u64),
     Adopt(u64),
     Stop(u64),
+    /// What starts wrappers is dead.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has one process that starts them all"))]
+    Bury,
 }
 
 /// All of it.

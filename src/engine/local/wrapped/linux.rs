@@ -16,7 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Shared;
-use super::book::{Book, Phase};
+use super::book::{Book, Order, Phase};
 use super::outcome::Ticks;
 use super::program::Program;
 use crate::attempt::{Hatch, REPORT_BYTES, Report, Standing, StartRecord, standing};
@@ -100,6 +100,13 @@ impl Hatchery {
             self.retire();
         }
         sent
+    }
+
+    /// Takes note of the end of a nursery that died, so that no zombie is left of it.
+    pub(super) fn bury(&mut self) {
+        if self.current.as_ref().is_some_and(Nursery::is_gone) {
+            self.retire();
+        }
     }
 
     fn retire(&mut self) {
@@ -307,6 +314,7 @@ fn attend(
         if gone {
             nest.end = None;
             orphaned(shared, nest.number);
+            shared.order(Order::Bury);
         }
     }
     for ((number, _), ended) in watches.iter().zip(woken) {

@@ -99,6 +99,10 @@ impl Hatchery {
         Ok(())
     }
 
+    /// Nobody but ourselves starts wrappers here.
+    #[expect(clippy::unused_self, reason = "what the other systems have")]
+    pub(super) fn bury(&mut self) {}
+
     pub(super) fn close(&mut self) {
         if let Some(mut reports) = self.reports.take() {
             // Not a report, but something to read: the reader sees that the engine is closed. Wrappers that live on hold the pipe open.

@@ -33,6 +33,7 @@ pub(super) fn serve(shared: &Arc<Shared>) {
             Order::Start(number) => start(shared, number, &mut hatchery),
             Order::Adopt(number) => adopt(shared, number),
             Order::Stop(number) => stop(shared, number),
+            Order::Bury => hatchery.bury(),
         }
     }
     hatchery.close();
