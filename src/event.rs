@@ -188,10 +188,29 @@ impl FailureCause {
     }
 }
 
+/// An exit code as people look it up: those by which Windows says that it ended a program are hexadecimal, and the common ones in words.
+#[must_use]
+pub fn exit_code_text(code: i64) -> String {
+    let meaning = match code {
+        0xC000_0005 => " (access violation)",
+        0xC000_0017 => " (no memory)",
+        0xC000_001D => " (illegal instruction)",
+        0xC000_00FD => " (stack overflow)",
+        0xC000_0135 => " (a DLL was not found)",
+        0xC000_0139 => " (a DLL lacks a function)",
+        0xC000_013A => " (ended by Ctrl-C or by force)",
+        0xC000_0142 => " (a DLL could not be initialised)",
+        0xC000_0374 => " (damaged heap)",
+        0xC000_0409 => " (aborted)",
+        _ => "",
+    };
+    if (0x8000_0000..=0xFFFF_FFFF).contains(&code) { format!("0x{code:08X}{meaning}") } else { code.to_string() }
+}
+
 impl std::fmt::Display for FailureCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Exit { code } => write!(f, "exit code {code}"),
+            Self::Exit { code } => write!(f, "exit code {}", exit_code_text(*code)),
             Self::Signal { signal } => write!(f, "ended by signal {signal}"),
             Self::Timeout { limit_ms } => write!(f, "timeout after {limit_ms}"),
             Self::Oom { limit: Some(limit), .. } => write!(f, "out of memory (limit {limit})"),
@@ -493,5 +512,19 @@ impl Event {
             | Self::AttemptStuck { node, .. }
             | Self::AttemptEnded { node, .. } => Some(*node),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_windows_are_hexadecimal() {
+        let text = |code| FailureCause::Exit { code }.to_string();
+        assert_eq!(text(3), "exit code 3");
+        assert_eq!(text(-1), "exit code -1");
+        assert_eq!(text(0xC000_0005), "exit code 0xC0000005 (access violation)");
+        assert_eq!(text(0x8000_0003), "exit code 0x80000003");
     }
 }

@@ -61,6 +61,7 @@
 //!             }
 //!             Update::Failed { reason } => return Err(reason.into()),
 //!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Host(_) | Update::Leaving => {}
+//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Disk(_) | Update::Leaving => {}
 //!         }
 //!     }
 //!     host.handle().drain(false)?;
@@ -100,6 +101,7 @@ pub mod engine;
 pub mod journal;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "writes and reads the output of attempts")]
 pub mod logs;
+#[expect(clippy::disallowed_methods, reason = "asks for the disk of a folder")]
 pub mod probe;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads the files that people write")]
 pub mod source;

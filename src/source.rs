@@ -265,20 +265,30 @@ fn open_following(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Why a script may not run.
+#[derive(Debug)]
+pub struct ScriptRefused {
+    /// In words.
+    pub diagnostic: Box<Diagnostic>,
+    /// What the system said, where it could not be looked at: it may be another matter a moment later.
+    pub error: Option<io::Error>,
+}
+
 /// Checks that a script lies inside one of `roots`, by its real path: links resolved, on the file that was opened, part by part, so that
 /// neither `..`, nor a link, nor `/srv/data-secret` beside `/srv/data` gets out.
 ///
 /// # Errors
 /// Why it may not run: missing, no regular file, or outside of all roots.
-pub fn script_inside(script: &Path, roots: &[PathBuf]) -> Result<PathBuf, Diagnostic> {
+pub fn script_inside(script: &Path, roots: &[PathBuf]) -> Result<PathBuf, ScriptRefused> {
     let shown = script.display();
     let refuse = |reason: String| Diagnostic::error(format!("the script {shown} cannot run: {reason}"));
-    let file = open_following(script).map_err(|error| refuse(opening_failed(&error)))?;
-    let is_file = file.metadata().map_err(|error| refuse(error.to_string()))?.is_file();
+    let failed = |reason: String, error: io::Error| ScriptRefused { diagnostic: Box::new(refuse(reason)), error: Some(error) };
+    let file = open_following(script).map_err(|error| failed(opening_failed(&error), error))?;
+    let is_file = file.metadata().map_err(|error| failed(error.to_string(), error))?.is_file();
     if !is_file {
-        return Err(refuse("it is no regular file".into()));
+        return Err(ScriptRefused { diagnostic: Box::new(refuse("it is no regular file".into())), error: None });
     }
-    let real = real_path(&file, script).map_err(|error| refuse(error.to_string()))?;
+    let real = real_path(&file, script).map_err(|error| failed(error.to_string(), error))?;
     // A root that does not exist holds nothing.
     let inside = roots.iter().filter_map(|root| fs::canonicalize(root).ok()).any(|root| real.starts_with(root));
     if inside {
@@ -290,7 +300,7 @@ pub fn script_inside(script: &Path, roots: &[PathBuf]) -> Result<PathBuf, Diagno
     } else {
         refuse(format!("it really is {}, outside of the workspace", real.display()))
     };
-    Err(refusal.with_help(help))
+    Err(ScriptRefused { diagnostic: Box::new(refusal.with_help(help)), error: None })
 }
 
 /// The path of an opened file. Asked of the file itself where the system can tell, so that nobody can exchange it in between.

@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         "daemonize" => leak(&["in-a-session"], Stdio::null()),
         "in-a-session" => in_a_session(),
         "many-children" => many_children(number(0)),
+        "fork-bomb" => fork_bomb(),
+        "eat-memory" => eat_memory(number(0), text(1)),
+        "reserve-memory" => drop(std::hint::black_box(Vec::<u8>::with_capacity(mebibytes(number(0))))),
         "family" => family(number(0)),
         "allocate" => allocate(number(0)),
         "flood" => flood(number(0), text(1)),
@@ -150,6 +153,33 @@ fn many_children(count: u64) {
     }
     put(b"ready\n");
     wait_for(|| false);
+}
+
+/// Every one of them starts others as fast as it can, each in a session of its own, so that no signal to a group reaches two.
+fn fork_bomb() {
+    #[cfg(unix)]
+    let _ = rustix::process::setsid();
+    let mut born = Vec::new();
+    wait_for(|| {
+        born.extend(itself().arg("fork-bomb").stdin(Stdio::null()).spawn());
+        false
+    });
+}
+
+fn mebibytes(count: u64) -> usize {
+    usize::try_from(count << 20).unwrap_or(0)
+}
+
+/// Uses memory, and holds it unless it is told to exit.
+fn eat_memory(count: u64, then: &str) {
+    let mut eaten = vec![0_u8; mebibytes(count)];
+    for page in eaten.chunks_mut(4096) {
+        page[0] = 1;
+    }
+    std::hint::black_box(&eaten);
+    if then != "exit" {
+        wait_for(|| false);
+    }
 }
 
 /// A chain of so many processes, each of which says its number and stays.

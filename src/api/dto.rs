@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostHealth;
+use crate::host::views::DiskLevel;
 use crate::ids::RunId;
 use crate::units::Timestamp;
 
@@ -12,10 +13,16 @@ pub struct Health {
     /// What it can do, and why not more.
     #[serde(flatten)]
     pub health: HostHealth,
+    /// How the disks stand that runs write to; below `enough` there is little space, and at `short` nothing new starts.
+    #[serde(default)]
+    pub disk: DiskLevel,
     /// Version of the host.
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// It starts nothing new and ends as soon as it can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Answer to an accepted submission.

@@ -119,7 +119,13 @@ fn router(shared: Shared) -> Router {
 }
 
 async fn health(State(shared): State<Shared>) -> Json<Health> {
-    Json(Health { health: shared.handle.health(), version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })
+    Json(Health {
+        health: shared.handle.health(),
+        disk: shared.handle.disk_level(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        leaving: shared.handle.is_leaving(),
+    })
 }
 
 /// A page on another name that resolves to this address (DNS rebinding) sends that name.

@@ -1,8 +1,10 @@
 //! What systems do differently with the files of an attempt: the lock that proves its wrapper alive, and giving a file its name.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
+
+use super::folder::open_private;
 
 /// Takes the lock that proves a wrapper alive. It is let go with the handle, however the process dies.
 ///
@@ -32,6 +34,22 @@ pub(super) fn look_at_lock(file: &File) -> Result<(), TryLockError> {
 /// What the system said.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| std::fs::rename(from, to))
+}
+
+/// Writes a file aside and gives it its name. Where that fails nothing is left of it.
+///
+/// # Errors
+/// What the system said first.
+pub(super) fn replace(path: &Path, aside: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), aside)?;
+    let filled = fill(&mut file);
+    drop(file);
+    let done = filled.and_then(|()| rename(aside, path));
+    if done.is_err() {
+        // A later try makes it anew.
+        let _ = std::fs::remove_file(aside);
+    }
+    done
 }
 
 /// Does something to the name of a file. On Windows somebody may have the file open for a moment, a reader or a virus scanner; that is
@@ -64,7 +82,20 @@ fn is_held(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn f11_nothing_is_left_of_a_file_that_cannot_get_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("f/in the way")).unwrap();
+        assert!(replace(&at("f"), &at("f.tmp"), |file| file.write_all(b"x")).is_err());
+        assert!(replace(&at("g"), &at("g.tmp"), |_| Err(io::Error::other("no"))).is_err());
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["f"]);
+    }
 
     #[test]
     fn a_file_that_is_open_for_a_moment_is_replaced() {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::files::rename;
+use super::files::replace;
 use crate::ids::AttemptNumber;
 
 /// First parts of names in a run's folder that belong to the host; a node of that name gets another folder. No node id holds a dash,
@@ -174,15 +174,9 @@ impl ParamsFile {
         if let Some(folder) = self.path.parent() {
             create_private_all(folder)?;
         }
-        let aside = self.path.with_extension("tmp");
-        let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;
-        file.write_all(self.text.as_bytes())?;
-        drop(file);
-        match rename(&aside, &self.path) {
+        match replace(&self.path, &self.path.with_extension("tmp"), |file| file.write_all(self.text.as_bytes())) {
             // Its name is that of its content. On Windows a module may read it, and it cannot be replaced: it need not be.
-            Err(_) if cfg!(windows) && self.path.metadata().is_ok_and(|there| there.len() == self.text.len() as u64) => {
-                std::fs::remove_file(&aside)
-            }
+            Err(_) if cfg!(windows) && self.path.metadata().is_ok_and(|there| there.len() == self.text.len() as u64) => Ok(()),
             done => done,
         }
     }

@@ -30,3 +30,6 @@ pub use report::{Hatch, REPORT_BYTES, Report, ReportKind};
 pub use spec::{AttemptSpec, FOLDER_FORMAT};
 pub use standing::{CLAIM, EXIT, EXIT_ASIDE, START, START_ASIDE, Standing, standing};
 pub use stop::{StopAs, StopRequest};
+
+/// Files of an attempt's folder that a host writes aside, before they get their names.
+pub(crate) const ASIDES_OF_HOSTS: [&str; 2] = [spec::ASIDE, stop::ASIDE];

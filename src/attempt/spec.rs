@@ -19,7 +19,7 @@ pub const FOLDER_FORMAT: u32 = 1;
 
 /// Name of the file.
 const FILE_NAME: &str = "spec.json";
-const ASIDE: &str = "spec.json.tmp";
+pub(super) const ASIDE: &str = "spec.json.tmp";
 
 /// What is to be executed, and within which limits.
 #[derive(Debug, Clone, PartialEq, Eq)]

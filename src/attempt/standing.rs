@@ -52,7 +52,9 @@ pub enum Standing {
 }
 
 /// Looks at a folder. Where the wrapper is dead this also makes sure that none will ever start the attempt: it takes the lock itself for
-/// a moment and leaves a mark, so that a wrapper that comes late refuses to start.
+/// a moment and leaves a mark, so that a wrapper that comes late refuses to start. So it is for attempts that the caller did not start
+/// itself, or whose wrapper he knows to be gone: one that is caught between its claim and its lock, a matter of microseconds, ends here.
+/// To learn whom to signal, [`StartRecord::read`] is enough.
 ///
 /// # Errors
 /// What the system said; [`io::ErrorKind::InvalidData`] for an exit record that is none.
@@ -122,6 +124,20 @@ fn open_start(folder: &Path) -> io::Result<Option<(File, &'static str)>> {
     Ok(None)
 }
 
+impl StartRecord {
+    /// Reads the record of a module that was started; `None` where there is none yet. Says nothing about whether it still runs.
+    ///
+    /// # Errors
+    /// What the system said, or what is wrong with the record.
+    pub fn read(folder: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read_to_string(folder.join(START)) {
+            Ok(text) => Self::decode(&text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn parse_start(text: &[u8]) -> Option<StartRecord> {
     StartRecord::decode(std::str::from_utf8(text).ok()?).ok()
 }
@@ -158,9 +174,11 @@ mod tests {
         let before = StartRecord { child: None, ..start() };
         put(folder, START_ASIDE, &before.encode());
         assert_eq!(standing(folder).unwrap(), Standing::Alive(Some(before)));
+        assert_eq!(StartRecord::read(folder).unwrap(), None);
         put(folder, START_ASIDE, &start().encode());
         std::fs::rename(folder.join(START_ASIDE), folder.join(START)).unwrap();
         assert_eq!(standing(folder).unwrap(), Standing::Alive(Some(start())));
+        assert_eq!(StartRecord::read(folder).unwrap(), Some(start()));
         put(folder, EXIT, &exit().encode());
         assert_eq!(standing(folder).unwrap(), Standing::Ended(Box::new(exit())), "the record counts while the wrapper still syncs");
         drop(file);

@@ -3,19 +3,17 @@
 //! A file, so that the wish survives whoever had it, and reaches a wrapper on another machine. Locally a signal follows that makes the
 //! wrapper look at once.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::files::rename;
+use super::files::replace;
 use super::flat::{Object, Writer};
-use super::folder::open_private;
 use super::identity::sync_folder;
 use super::spec::{FOLDER_FORMAT, check_format, named};
 use crate::units::DurationMs;
 
 const FILE_NAME: &str = "stop.json";
-const ASIDE: &str = "stop.json.tmp";
+pub(super) const ASIDE: &str = "stop.json.tmp";
 
 /// How to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,12 +39,10 @@ impl StopRequest {
     /// # Errors
     /// What the system said.
     pub fn write(self, folder: &Path) -> io::Result<()> {
-        let aside = folder.join(ASIDE);
-        let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;
-        file.write_all(self.encode().as_bytes())?;
-        file.sync_data()?;
-        drop(file);
-        rename(&aside, &folder.join(FILE_NAME))?;
+        replace(&folder.join(FILE_NAME), &folder.join(ASIDE), |file| {
+            file.write_all(self.encode().as_bytes())?;
+            file.sync_data()
+        })?;
         sync_folder(folder)
     }
 

@@ -1,37 +1,64 @@
-//! `prismq cancel`: ends a run and waits until it has ended.
+//! `prismq cancel`: ends runs and waits until they have ended.
 
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::follow::{self, OnInterrupt};
+use super::follow::{self, Ending, OnInterrupt};
 use super::progress::{Progress, Show};
 use super::session::Session;
 use super::show::select;
+use crate::host::workspace::Workspace;
+use crate::ids::RunId;
 
 /// Arguments of `cancel`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The run: id, a unique head or tail of it, `last`, `@~N`
-    run: String,
+    /// The runs: ids, unique heads or tails of them, `last`, `@~N`
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
 
     /// Kill at once, without the polite stop
-    #[arg(long)]
-    force: bool,
+    #[arg(long, visible_alias = "force")]
+    kill: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
-    let (snapshot, run) = select(&workspace, &arguments.run)?;
-    if let Some(row) = snapshot.row(&run).filter(|row| row.status.is_terminal()) {
-        context.output.note(&format!("run {run} has ended already: {}", row.status.as_str()));
+    let runs = live_runs(arguments, &workspace, context)?;
+    if runs.is_empty() {
         return Ok(Exit::Ok);
     }
-    let (mut session, ()) = Session::begin(&workspace, &context.output, |session| session.cancel(&run, arguments.force, &context.output))?;
-    let mut progress = Progress::new(&context.output, &workspace, Show::Quiet);
-    let ended = follow::follow(&mut session, &run, &workspace, context, &mut progress, OnInterrupt::Detach);
-    if let Ok(follow::Ending::Run(followed)) = &ended {
-        context.output.line(format!("run {run} {}", followed.row.status.as_str()));
+    let cancel_all = |session: &Session| runs.iter().try_for_each(|run| session.cancel(run, arguments.kill, &context.output));
+    let (mut session, ()) = Session::begin(&workspace, &context.output, cancel_all)?;
+    let ended = wait_for_all(&runs, &mut session, &workspace, context);
+    let left = session.leave(&context.output);
+    ended.and_then(|exit| left.map(|()| exit))
+}
+
+/// The runs that were named and go on, each once. A name that is none is found before anything is cancelled.
+fn live_runs(arguments: &Arguments, workspace: &Workspace, context: &Context) -> Result<Vec<RunId>, Failure> {
+    let mut runs: Vec<RunId> = Vec::new();
+    for selector in &arguments.runs {
+        let (snapshot, run) = select(workspace, selector)?;
+        match snapshot.row(&run).filter(|row| row.status.is_terminal()) {
+            Some(row) => context.output.note(&format!("run {run} has ended already: {}", row.status.as_str())),
+            None if runs.contains(&run) => {}
+            None => runs.push(run),
+        }
     }
-    session.leave(&context.output)?;
-    ended.map(|_| Exit::Ok)
+    Ok(runs)
+}
+
+fn wait_for_all(runs: &[RunId], session: &mut Session, workspace: &Workspace, context: &Context) -> Result<Exit, Failure> {
+    for run in runs {
+        let mut progress = Progress::new(&context.output, workspace, Show::Quiet);
+        match follow::follow(session, run, workspace, context, &mut progress, OnInterrupt::Detach)? {
+            Ending::Run(followed) => {
+                context.output.line(format!("run {run} {}", followed.row.status.as_str()));
+                context.output.flush();
+            }
+            Ending::Detached => return Ok(Exit::Interrupted),
+        }
+    }
+    Ok(Exit::Ok)
 }

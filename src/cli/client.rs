@@ -29,20 +29,28 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Client {
     port: u16,
     token: String,
+    leaving: bool,
 }
 
 impl Client {
     /// A client of the host on this port, if one answers there.
     pub(super) fn connect(port: u16, token: String) -> io::Result<Self> {
-        let client = Self { port, token };
+        let mut client = Self { port, token, leaving: false };
         let ask = async {
             let response = client.send(Method::GET, "/api/health", Bytes::new()).await?;
             let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
             serde_json::from_slice::<Health>(&body).map_err(io::Error::other)
         };
         // The system takes connections for a process that hangs.
-        client.block(async { tokio::time::timeout(CONNECT_LIMIT, ask).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) })?;
+        let health = client
+            .block(async { tokio::time::timeout(CONNECT_LIMIT, ask).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) })?;
+        client.leaving = health.leaving;
         Ok(client)
+    }
+
+    /// Whether the host was about to leave when it was found.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// Submits a run.

@@ -81,13 +81,15 @@ pub(super) fn follow(
     on_interrupt: OnInterrupt,
 ) -> Result<Ending, Failure> {
     let (inputs, receiver) = mpsc::channel();
-    signals::listen(inputs.clone());
+    let signalled = inputs.clone();
+    signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
     if let Err(failure) = session.follow(run, inputs.clone(), &context.output) {
         // A host whose last run ends is gone in the next moment.
         let ended = ended_meanwhile(workspace, run).filter(|_| failure.exit == Exit::HostUnreachable);
         return ended.map(|row| end(row, false, progress)).ok_or(failure);
     }
     let mut interrupts = 0_u32;
+    let mut moved = false;
     loop {
         // The sender in `inputs` lives as long as this loop.
         let Ok(input) = receiver.recv() else { return Ok(Ending::Detached) };
@@ -97,12 +99,17 @@ pub(super) fn follow(
             }
             Input::Update(Update::Leaving) => {
                 *session = reattach(run, workspace, context, &inputs)?;
+                moved = true;
                 // The old host may have left before it took the request.
                 if interrupts > 0 {
                     session.cancel(run, interrupts > 1, &context.output)?;
                 }
             }
             Input::Update(Update::Failed { reason }) => return Err(failed(run, &reason)),
+            // The old host was told to leave nothing running.
+            Input::Update(Update::Run(row)) if moved && row.held && interrupts == 0 && on_interrupt == OnInterrupt::Cancel => {
+                return Err(left(run));
+            }
             Input::Update(update) => progress.update(&update),
             Input::Lost => {
                 let ended = ended_meanwhile(workspace, run);
@@ -135,7 +142,7 @@ fn end(row: Box<RunRow>, interrupted: bool, progress: &mut Progress<'_>) -> Endi
 }
 
 /// What the journal says of a run whose host is gone, if it ended before that.
-fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
+pub(super) fn ended_meanwhile(workspace: &Workspace, run: &RunId) -> Option<Box<RunRow>> {
     let snapshot = Snapshot::read(workspace).ok()?;
     snapshot.row(run).filter(|row| row.status.is_terminal()).map(Box::new)
 }
@@ -157,6 +164,11 @@ fn reattach(run: &RunId, workspace: &Workspace, context: &Context, inputs: &mpsc
 fn failed(run: &RunId, reason: &str) -> Failure {
     Failure::new(Exit::HostUnreachable, format!("run {run} stopped: {reason}"))
         .with_help(format!("make room on the disk or mend it; then `prismq resume {run}` goes on, and what had finished is not run again"))
+}
+
+fn left(run: &RunId) -> Failure {
+    Failure::new(Exit::HostUnreachable, format!("the host of run {run} left and ended what ran"))
+        .with_help(format!("`prismq resume {run}` goes on with it; what had finished is not run again"))
 }
 
 fn lost(run: &RunId) -> Failure {

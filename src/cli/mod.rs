@@ -5,6 +5,7 @@
 
 mod cancel;
 mod client;
+mod ending;
 mod exec;
 mod exit;
 mod failure;
@@ -95,7 +96,7 @@ enum Verb {
     Show(show::Arguments),
     /// Print what a run's modules wrote
     Logs(logs::Arguments),
-    /// End a run
+    /// End runs
     Cancel(cancel::Arguments),
     /// Run again what did not complete
     Retry(retry::Arguments),
@@ -109,8 +110,7 @@ enum Verb {
     Prune(prune::Arguments),
     /// Print a JSON Schema for editors
     Schema(schema::Arguments),
-    /// Be the host until it is told to stop
-    #[command(hide = true)]
+    /// Be the host of a workspace until Ctrl-C
     Serve(serve::Arguments),
 }
 

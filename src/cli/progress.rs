@@ -7,7 +7,7 @@ use super::output::{Output, Style};
 use crate::host::index::RunRow;
 use crate::host::runfile::RunFile;
 use crate::host::update::{NodeChange, Update};
-use crate::host::views::{Cursor, Line, LogReader, Query, Stream, printable};
+use crate::host::views::{Cursor, Disk, DiskLevel, Line, LogReader, Query, Stream, printable, worst_level};
 use crate::host::workspace::Workspace;
 use crate::host::{HealthStatus, HostHealth};
 use crate::ids::AttemptNumber;
@@ -51,7 +51,8 @@ pub(super) struct Progress<'a> {
     show: Show,
     /// State and attempt of each node as it was last told: whoever follows is told again how nodes are when it begins, and when the
     /// run goes over to another host.
-    told: HashMap<String, (String, Option<AttemptNumber>)>,
+    told: HashMap<String, (String, bool, Option<AttemptNumber>)>,
+    disk: DiskLevel,
     logs: HashMap<PathBuf, (LogReader, Cursor)>,
     /// It was told that the host cannot write everything down.
     unwell: bool,
@@ -68,9 +69,20 @@ pub(super) fn health_text(health: &HostHealth, before: bool) -> Option<String> {
     }
 }
 
+/// What is to be said of a disk with little space.
+pub(super) fn warning(disk: &Disk) -> String {
+    match disk.level() {
+        DiskLevel::Enough => disk.to_string(),
+        DiskLevel::Low => format!("warning: {disk}"),
+        DiskLevel::Short => {
+            format!("warning: {disk} (host.reserve.disk): make room, `prismq prune` for one; waiting nodes start by themselves then")
+        }
+    }
+}
+
 impl<'a> Progress<'a> {
     pub(super) fn new(output: &'a Output, workspace: &'a Workspace, show: Show) -> Self {
-        Self { output, workspace, show, told: HashMap::new(), logs: HashMap::new(), unwell: false }
+        Self { output, workspace, show, told: HashMap::new(), disk: DiskLevel::Enough, logs: HashMap::new(), unwell: false }
     }
 
     pub(super) fn update(&mut self, update: &Update) {
@@ -80,6 +92,7 @@ impl<'a> Progress<'a> {
             Update::Output { node, folder } => self.new_lines(node, folder, false),
             Update::Progress { node, done, total, message } => self.module_progress(node, *done, *total, message.as_deref()),
             Update::Host(health) => self.health(health),
+            Update::Disk(disks) => self.disks(disks),
             Update::Ended(row) => self.ended(row),
             Update::Failed { .. } | Update::Leaving => {}
         }
@@ -99,13 +112,28 @@ impl<'a> Progress<'a> {
 
     fn run(&self, row: &RunRow) {
         if row.held && self.show != Show::Quiet {
-            self.output.note(&format!("run {} is held: its host died; `prismq resume {}` goes on", row.run_id, row.run_id));
+            self.output.note(&format!("run {} is held: its host is gone; `prismq resume {}` goes on", row.run_id, row.run_id));
+        }
+    }
+
+    /// That nothing starts is said in any case; that little space is left only where nodes are told of.
+    fn disks(&mut self, disks: &[Disk]) {
+        let (before, now) = (self.disk, worst_level(disks));
+        self.disk = now;
+        let talks = matches!(self.show, Show::Nodes | Show::Lines);
+        if before == DiskLevel::Short && now != DiskLevel::Short {
+            self.output.note("there is room on the disk again: nodes start");
+        }
+        if before != now && (now == DiskLevel::Short || (now == DiskLevel::Low && talks)) {
+            for disk in disks.iter().filter(|disk| disk.level() == now) {
+                self.output.note(&warning(disk));
+            }
         }
     }
 
     fn node_once(&mut self, change: &NodeChange) {
         if change.total <= COMPARED_MAX {
-            let now = (change.status.clone(), change.attempt);
+            let now = (change.status.clone(), change.unkillable, change.attempt);
             if self.told.insert(change.node.clone(), now.clone()) == Some(now) {
                 return;
             }
@@ -133,13 +161,19 @@ impl<'a> Progress<'a> {
         if let Some(folder) = change.folder.as_deref().filter(|_| over) {
             self.new_lines(&change.node, folder, true);
         }
-        if matches!(self.show, Show::Nodes | Show::Lines) {
-            self.node_line(change);
+        match self.show {
+            Show::Nodes | Show::Lines => self.node_line(change),
+            // Whoever waits for nothing but the end has to know why it does not come.
+            Show::Quiet | Show::Output if change.unkillable => {
+                self.output.note(&format!("{}: {}", change.node, printable(change.reason.as_deref().unwrap_or("unkillable"))));
+            }
+            Show::Quiet | Show::Output => {}
         }
     }
 
     fn node_line(&self, change: &NodeChange) {
         let (word, style) = match change.status.as_str() {
+            _ if change.unkillable => ("unkillable", Style::Bad),
             "completed" | "reused" => (change.status.as_str(), Style::Good),
             "failed" => ("failed", Style::Bad),
             "cancelled" => ("cancelled", Style::Warn),

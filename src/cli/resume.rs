@@ -3,10 +3,12 @@
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::follow;
 use super::progress::Show;
 use super::run::follow_to_end;
 use super::session::Session;
 use super::show::select;
+use super::summary;
 
 /// Arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -25,8 +27,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
-    let run = match &arguments.run {
-        Some(selector) => select(&workspace, selector)?.1,
+    let (run, was_open) = match &arguments.run {
+        Some(selector) => {
+            let (snapshot, run) = select(&workspace, selector)?;
+            let was_open = snapshot.row(&run).is_some_and(|row| !row.status.is_terminal());
+            (run, was_open)
+        }
         None => {
             let snapshot = crate::host::offline::Snapshot::read(&workspace).map_err(|error| super::session::journal_failure(&error))?;
             let held = snapshot.rows(1, |row| row.held && !row.status.is_terminal()).into_iter().next();
@@ -34,11 +40,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
                 context.output.note("no run is held: there is nothing to resume");
                 return Ok(Exit::Ok);
             };
-            held.run_id
+            (held.run_id, true)
         }
     };
-    let (session, _) = Session::begin(&workspace, &context.output, |session| session.resume(Some(&run), &context.output))?;
     let show = Show::of_flags(arguments.json, arguments.logs);
+    let session = match Session::begin(&workspace, &context.output, |session| session.resume(Some(&run), &context.output)) {
+        Ok((session, _)) => session,
+        Err(failure) => {
+            // All its modules had ended by themselves: then nothing was left to resume once their results were read.
+            let Some(row) = follow::ended_meanwhile(&workspace, &run).filter(|_| was_open) else { return Err(failure) };
+            summary::print(&row, &workspace, context, show, arguments.json);
+            return Ok(Exit::of_status(row.status));
+        }
+    };
     if show != Show::Quiet {
         context.output.line(format!("run {run} goes on"));
     }

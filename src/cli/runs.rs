@@ -5,12 +5,13 @@ use clap::ValueEnum;
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::Output;
+use super::output::{Output, Style};
 use super::session;
 use super::summary::status_style;
 use crate::event::RunStatus;
 use crate::host::index::RunRow;
 use crate::host::offline::Snapshot;
+use crate::host::views::DiskLevel;
 use crate::units::DurationMs;
 
 /// Arguments of `runs`.
@@ -75,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// What somebody who looks should know of the journal.
+/// What somebody who looks should know of the journal and the disk.
 pub(super) fn warn(snapshot: &Snapshot, output: &Output) {
     if let Some(damage) = &snapshot.damage {
         output.note(&format!("warning: {damage}; what stands before it is shown"));
@@ -83,16 +84,23 @@ pub(super) fn warn(snapshot: &Snapshot, output: &Output) {
     for (run, reason) in snapshot.unreadable() {
         output.note(&format!("warning: run {run} cannot be read: {reason}"));
     }
+    for disk in snapshot.disks().iter().filter(|disk| disk.level() != DiskLevel::Enough) {
+        output.note(&super::progress::warning(disk));
+    }
 }
 
 fn table(rows: &[RunRow], output: &Output) {
     let width = rows.iter().map(|row| row.name().chars().count()).max().unwrap_or(4).clamp(4, 40);
-    output.line(format!("{:<21}  {:<9}  {:<width$}  {:>19}  {:>9}  {:>6}", "RUN", "STATUS", "NAME", "SUBMITTED", "TOOK", "NODES"));
+    output.line(format!("{:<21}  {:<10}  {:<width$}  {:>19}  {:>9}  {:>6}", "RUN", "STATUS", "NAME", "SUBMITTED", "TOOK", "NODES"));
     for row in rows {
-        let shown = if row.held { "held" } else { row.status.as_str() };
+        let (shown, style) = match row.status {
+            _ if row.unkillable > 0 => ("unkillable", Style::Bad),
+            status if row.held => ("held", status_style(status)),
+            status => (status.as_str(), status_style(status)),
+        };
         let took = row.duration_seconds.map_or_else(|| "-".to_owned(), seconds_text);
         let name: String = row.name().chars().take(width).collect();
-        let status = output.styled(&format!("{shown:<9}"), status_style(row.status));
+        let status = output.styled(&format!("{shown:<10}"), style);
         let line = format!("{:<21}  {status}  {name:<width$}  {:>19}  {took:>9}  {:>6}", row.run_id, row.created_at.local(), row.total());
         output.line(line);
     }

@@ -1,75 +1,144 @@
-//! `prismq serve`: a host without a run of its own. For now only the one that takes over from a `run` is offered.
+//! `prismq serve`: a host without a run of its own, until it is told to end or has nothing left to do.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
 
 use super::Context;
+use super::ending::{self, Who};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::follow::Input;
-use super::session::{Hosting, lock_failure, owned_failure};
+use super::session::{self, Hosting, lock_failure};
 use super::signals::{self, Signal};
-use crate::host::HostMode;
 use crate::host::ownership::{self, HostKind, Ownership};
+use crate::host::workspace::Workspace;
+use crate::host::{HostMode, OnExit};
+
+const AFTER_HELP: &str = "\
+Ctrl-C (or SIGTERM): the first one does what --on-exit says, the second stops all modules, politely and after their grace by force, and
+the third ends the host at once: modules under the wrapper go on, direct ones are lost.
+
+It ends with 0, or with 130 where the third one cut it short; with 75 at once where another host owns the workspace.";
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
+    /// Port on 127.0.0.1; 0: any free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+
     /// End when no run goes on any more
     #[arg(long)]
     until_idle: bool,
 
-    /// Port on 127.0.0.1; 0: any free one
-    #[arg(long, default_value_t = 0)]
-    port: u16,
+    /// What happens to running modules at the first Ctrl-C
+    #[arg(long, value_enum, default_value_t = Choice::Leave, value_name = "WHAT")]
+    on_exit: Choice,
+
+    /// Started by another verb: leave its terminal
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Choice {
+    /// They go on, and the next host adopts them; those with `isolation: direct` would be lost and are waited for
+    Leave,
+    /// All of them are waited for
+    Drain,
+    /// All of them are stopped, politely and after their grace by force; their runs wait for `resume`
+    Kill,
+}
+
+impl Choice {
+    fn on_exit(self) -> OnExit {
+        match self {
+            Self::Leave => OnExit::Leave,
+            Self::Drain => OnExit::Drain,
+            Self::Kill => OnExit::Stop,
+        }
+    }
 }
 
 /// How often an idle host looks whether it is still idle; twice in a row ends it.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// How long the lock of a host that is just leaving is waited for.
-const LOCK_LIMIT: Duration = Duration::from_secs(10);
+/// How long an owner is waited for that does not answer, since it is just starting or gone in a moment, or that is leaving.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between two looks at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace_or_here()?;
-    leave_session();
-    let Some(ownership) = take_lock(&workspace)? else {
-        return Err(owned_failure(&workspace));
-    };
+    if arguments.background {
+        leave_session();
+    }
+    let ownership = take_lock(&workspace)?;
+    let (inputs, receiver) = mpsc::channel();
+    signals::listen(move |signal| inputs.send(signal).is_ok());
     let mode = if arguments.until_idle { HostMode::UntilIdle } else { HostMode::Serve };
     let hosting = Hosting::start(&workspace, ownership, mode, arguments.port, HostKind::Serve)?;
-    let (inputs, receiver) = mpsc::channel();
-    signals::listen(inputs);
+    let (port, pid) = (hosting.port(), std::process::id());
+    context.output.note(&format!("hosting {} on 127.0.0.1:{port} (process {pid}); Ctrl-C ends it", workspace.root().display()));
+    let idle = wait(&hosting, arguments.until_idle, &receiver);
+    drop(receiver);
+    // A run that comes to an idle host in the very last moment is not left alone.
+    let who = if idle { Who::Run } else { Who::Serve(arguments.on_exit.on_exit()) };
+    ending::end(hosting, who, idle, &context.output)
+}
+
+/// Waits for a signal, or until nothing goes on any more (`true`).
+fn wait(hosting: &Hosting, until_idle: bool, signals: &mpsc::Receiver<Signal>) -> bool {
     let mut idle_looks = 0;
-    let idle = loop {
-        match receiver.recv_timeout(IDLE_LOOK) {
-            Ok(Input::Signal(Signal::Interrupt)) => break false,
-            // Its own session has no terminal that could go away.
-            Ok(Input::Signal(Signal::Hangup) | Input::Update(_) | Input::Lost) => {}
+    loop {
+        let patience = if until_idle { IDLE_LOOK } else { Duration::MAX };
+        match signals.recv_timeout(patience) {
+            Ok(Signal::Interrupt) => return false,
+            // Whoever starts a service in a terminal and closes that wants the service.
+            Ok(Signal::Hangup) => {}
+            // Without a listener nobody can end it but by force; then it goes on until that.
+            Err(mpsc::RecvTimeoutError::Disconnected) if !until_idle => std::thread::sleep(IDLE_LOOK),
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 let busy = hosting.host().handle().remaining().unwrap_or(0) > 0;
                 idle_looks = if busy { 0 } else { idle_looks + 1 };
                 // Where old runs are being removed, that is waited for: nobody else may do it for long.
-                if arguments.until_idle && idle_looks >= 2 && hosting.host().handle().tidy(IDLE_LOOK).unwrap_or(true) {
-                    break true;
+                if until_idle && idle_looks >= 2 && hosting.host().handle().tidy(IDLE_LOOK).unwrap_or(true) {
+                    return true;
                 }
             }
         }
-    };
-    // A run that comes in the very last moment is not left alone.
-    hosting.drain(idle)?;
-    Ok(Exit::Ok)
+    }
 }
 
-/// The lock, waiting a little for a host that is leaving.
-fn take_lock(workspace: &crate::host::workspace::Workspace) -> Result<Option<Ownership>, Failure> {
-    let deadline = std::time::Instant::now() + LOCK_LIMIT;
+/// The lock. An owner that answers is named at once; one that is just starting or leaving is waited for shortly.
+fn take_lock(workspace: &Workspace) -> Result<Ownership, Failure> {
+    let deadline = Instant::now() + LOCK_LIMIT;
     loop {
         let taken = Ownership::try_take(workspace).map_err(|error| lock_failure(workspace, &error))?;
-        if taken.is_some() || std::time::Instant::now() >= deadline || ownership::owner(workspace).is_some() {
-            return Ok(taken);
+        if let Some(ownership) = taken {
+            return Ok(ownership);
         }
-        std::thread::sleep(Duration::from_millis(20));
+        let leaving = session::reach(workspace).map(|client| client.is_leaving());
+        if leaving == Some(false) || Instant::now() >= deadline {
+            return Err(owned(workspace, leaving == Some(true)));
+        }
+        std::thread::sleep(LOCK_PAUSE);
     }
+}
+
+fn owned(workspace: &Workspace, leaving: bool) -> Failure {
+    let owner = match (ownership::announced(workspace), ownership::owner(workspace)) {
+        (Some(address), _) => format!(" by process {}, which listens on 127.0.0.1:{}", address.pid, address.port),
+        (None, Some(pid)) => format!(" by process {pid}"),
+        (None, None) => " by a host that does not say where it listens".to_owned(),
+    };
+    let help = if leaving {
+        "it is leaving, and waits for modules that would be lost with it"
+    } else {
+        "`prismq run` attaches to it; end it first to have another host"
+    };
+    Failure::new(Exit::NotOwner, format!("{} is owned already{owner}", workspace.root().display())).with_help(help)
 }
 
 /// Lives on when the terminal that started it goes away.

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::ending::{self, Who};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
@@ -200,6 +201,10 @@ impl Hosting {
         &self.host
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
     fn leave(self, output: &Output) -> Result<(), Failure> {
         let remaining = self.host.handle().remaining().unwrap_or(0);
         if remaining > 0 {
@@ -208,16 +213,14 @@ impl Hosting {
         // What `retention:` asks for: a moment of it here, and what takes longer in the background.
         let tidy = remaining > 0 || self.host.handle().tidy(TIDY_LIMIT).unwrap_or(true);
         let workspace = self.workspace.clone();
-        self.drain(true)?;
+        ending::end(self, Who::Run, true, output)?;
         if tidy { Ok(()) } else { start_background(&workspace).map(drop) }
     }
 
-    /// Starts nothing new, waits for the last direct attempt, gives the workspace free. Where it hands over it still accepts runs, and
-    /// if any are left at the end a successor goes on with them.
-    pub(super) fn drain(self, hand_over: bool) -> Result<(), Failure> {
+    /// Waits until the host, which was told to leave, has left, and gives the workspace free. Where it hands over it still accepts runs,
+    /// and if any are left at the end a successor goes on with them.
+    pub(super) fn finish(self, hand_over: bool) -> Result<(), Failure> {
         let Self { host, server, workspace } = self;
-        // A host that is gone already has drained.
-        let _ = host.handle().drain(hand_over);
         let ended = host.join();
         drop(server);
         if let Some(reason) = ended.unwritten {
@@ -237,7 +240,7 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
         command.arg("--i-know");
     }
     command
-        .args(["serve", "--until-idle", "--workspace"])
+        .args(["serve", "--until-idle", "--background", "--workspace"])
         .arg(workspace.root())
         .current_dir(workspace.root())
         .stdin(Stdio::null())

@@ -107,7 +107,11 @@ fn head(file: &RunFile, output: &Output) {
         output.line(format!("  repeats    {earlier}"));
     }
     if row.held {
-        output.line(format!("  {}", output.styled(&format!("its host died: `prismq resume {}` goes on", row.run_id), Style::Warn)));
+        output.line(format!("  {}", output.styled(&format!("its host is gone: `prismq resume {}` goes on", row.run_id), Style::Warn)));
+    }
+    if row.unkillable > 0 {
+        let reason = row.reason.clone().unwrap_or_else(|| format!("{} of its nodes were killed and do not go", row.unkillable));
+        output.line(format!("  {}", output.styled(&printable(&reason), Style::Bad)));
     }
     if row.mixed_code {
         output.line(format!("  {}", output.styled("a script changed while it ran (mixed code)", Style::Warn)));
@@ -126,11 +130,13 @@ fn head(file: &RunFile, output: &Output) {
 fn nodes(file: &RunFile, limit: usize, output: &Output) {
     let width = file.nodes.iter().take(limit).map(|row| row.node.chars().count()).max().unwrap_or(4).clamp(4, 48);
     output.line("");
-    output.line(format!("{:<width$}  {:<9}  {:>8}  {:>9}  REASON", "NODE", "STATUS", "ATTEMPTS", "TOOK"));
+    output.line(format!("{:<width$}  {:<10}  {:>8}  {:>9}  REASON", "NODE", "STATUS", "ATTEMPTS", "TOOK"));
     for row in file.nodes.iter().take(limit) {
         let took = row.duration_ms.map_or_else(|| "-".to_owned(), |took| took.to_string());
-        let status = output.styled(&format!("{:<9}", row.status.as_str()), style(row.status));
-        let reason = row.reason.as_deref().map(printable).unwrap_or_default();
+        let status = output.styled(&format!("{:<10}", status_word(row)), style(row));
+        let reason = row.reason.as_deref().map(|reason| printable(reason).into_owned());
+        let leaked = row.leaked.as_ref().map(|leaked| format!("left {leaked}"));
+        let reason = [reason, leaked].into_iter().flatten().collect::<Vec<_>>().join("; ");
         output.line(format!("{:<width$}  {status}  {:>8}  {took:>9}  {reason}", row.node, row.attempts).trim_end());
     }
     if file.nodes.len() > limit {
@@ -138,8 +144,14 @@ fn nodes(file: &RunFile, limit: usize, output: &Output) {
     }
 }
 
-fn style(status: NodeStatus) -> Style {
-    match status {
+/// Its state, or the word for one that people have to do something about.
+fn status_word(row: &NodeRow) -> &'static str {
+    if row.unkillable { "unkillable" } else { row.status.as_str() }
+}
+
+fn style(row: &NodeRow) -> Style {
+    match row.status {
+        NodeStatus::Running if row.unkillable => Style::Bad,
         NodeStatus::Completed | NodeStatus::Reused => Style::Good,
         NodeStatus::Failed => Style::Bad,
         NodeStatus::Cancelled | NodeStatus::Retrying => Style::Warn,
@@ -149,7 +161,7 @@ fn style(status: NodeStatus) -> Style {
 }
 
 fn one_node(row: &NodeRow, output: &Output) {
-    output.line(format!("{}  {}", row.node, output.styled(row.status.as_str(), style(row.status))));
+    output.line(format!("{}  {}", row.node, output.styled(status_word(row), style(row))));
     let fact = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             output.line(format!("  {name:<11} {}", printable(&value)));
@@ -159,7 +171,17 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("pipeline", row.pipeline.clone());
     fact("reason", row.reason.clone());
     fact("attempts", (row.attempts > 0).then(|| row.attempts.to_string()));
-    fact("exit code", row.exit_code.map(|code| code.to_string()));
+    fact("exit code", row.exit_code.map(crate::event::exit_code_text));
+    let signals = row.signals.iter().map(|signal| signal.as_str()).collect::<Vec<_>>().join(", ");
+    let escalated = if row.escalated { " (it did not go within its grace)" } else { "" };
+    fact("signals", (!signals.is_empty()).then(|| format!("{signals}{escalated}")));
+    let pids = |pids: &[u32]| pids.iter().map(|pid| format!(" {pid}")).collect::<String>();
+    fact(
+        "left",
+        row.leaked
+            .as_ref()
+            .map(|leaked| if leaked.pids.is_empty() { leaked.to_string() } else { format!("{leaked}:{}", pids(&leaked.pids)) }),
+    );
     fact("started", row.started_at.map(crate::units::Timestamp::local));
     fact("ended", row.ended_at.map(crate::units::Timestamp::local));
     fact("took", row.duration_ms.map(|took| took.to_string()));

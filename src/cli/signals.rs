@@ -1,9 +1,5 @@
 //! Signals of the terminal, as inputs.
 
-use std::sync::mpsc;
-
-use super::follow::Input;
-
 /// What the terminal says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
@@ -13,18 +9,18 @@ pub(super) enum Signal {
     Hangup,
 }
 
-/// Sends signals of this process to `inputs` from now on, as long as somebody receives them.
-pub(super) fn listen(inputs: mpsc::Sender<Input>) {
+/// Tells of signals of this process from now on, as long as `tell` says that somebody listens.
+pub(super) fn listen(tell: impl Fn(Signal) -> bool + Send + 'static) {
     // Without a thread or a runtime signals end the program as they do by default: the run is then found interrupted.
     let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() {
-            runtime.block_on(forward(&inputs));
+            runtime.block_on(forward(&tell));
         }
     });
 }
 
 #[cfg(unix)]
-async fn forward(inputs: &mpsc::Sender<Input>) {
+async fn forward(tell: &impl Fn(Signal) -> bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = kinds else { return };
@@ -34,14 +30,14 @@ async fn forward(inputs: &mpsc::Sender<Input>) {
             _ = terminate.recv() => Signal::Interrupt,
             _ = hangup.recv() => Signal::Hangup,
         };
-        if inputs.send(Input::Signal(came)).is_err() {
+        if !tell(came) {
             return;
         }
     }
 }
 
 #[cfg(windows)]
-async fn forward(inputs: &mpsc::Sender<Input>) {
+async fn forward(tell: &impl Fn(Signal) -> bool) {
     use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
     let kinds = (ctrl_c(), ctrl_break(), ctrl_close());
     let (Ok(mut interrupt), Ok(mut break_key), Ok(mut close)) = kinds else { return };
@@ -51,7 +47,7 @@ async fn forward(inputs: &mpsc::Sender<Input>) {
             _ = break_key.recv() => Signal::Interrupt,
             _ = close.recv() => Signal::Hangup,
         };
-        if inputs.send(Input::Signal(came)).is_err() {
+        if !tell(came) {
             return;
         }
     }

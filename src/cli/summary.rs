@@ -13,6 +13,8 @@ use crate::host::workspace::Workspace;
 
 /// Failed nodes that are named at the end.
 const FAILED_SHOWN_MAX: usize = 10;
+/// Nodes that left processes and are named at the end.
+const LEAKS_SHOWN_MAX: usize = 5;
 /// Longest value of an output that is shown whole.
 const VALUE_SHOWN_MAX: usize = 200;
 
@@ -37,6 +39,7 @@ pub(super) fn print(row: &RunRow, workspace: &Workspace, context: &Context, show
     if let Some(file) = &file {
         outputs(file, context);
         failures(file, context);
+        leaks(file, context);
     }
     if row.status == RunStatus::Failed {
         output.line(format!("  see    prismq logs {}/NODE, prismq show {}", row.run_id, row.run_id));
@@ -76,6 +79,17 @@ fn failures(file: &RunFile, context: &Context) {
     }
     if let Some(more) = failed.len().checked_sub(FAILED_SHOWN_MAX).filter(|more| *more > 0) {
         context.output.line(format!("  and {more} more"));
+    }
+}
+
+/// What modules left behind: somebody may want to know, even of nodes that went well.
+fn leaks(file: &RunFile, context: &Context) {
+    let left: Vec<_> = file.nodes.iter().filter_map(|node| node.leaked.as_ref().map(|leaked| (node, leaked))).collect();
+    for (node, leaked) in left.iter().take(LEAKS_SHOWN_MAX) {
+        context.output.line(format!("  {} {} left {leaked}", context.output.styled("note", Style::Warn), node.node));
+    }
+    if let Some(more) = left.len().checked_sub(LEAKS_SHOWN_MAX).filter(|more| *more > 0) {
+        context.output.line(format!("  and {more} more that left processes"));
     }
 }
 

@@ -52,7 +52,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             return Err(nobody(&run));
         };
         let (inputs, receiver) = mpsc::channel();
-        signals::listen(inputs.clone());
+        let signalled = inputs.clone();
+        signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
         client.follow(&run, inputs)?;
         match wait(&receiver, deadline, &context.output) {
             Waited::Ended(exit) => return Ok(exit),
@@ -79,7 +80,7 @@ fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>, output: &Ou
                     output.note(&text);
                 }
             }
-            Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. })) => {}
+            Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. } | Update::Disk(_))) => {}
             Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                 return Waited::Ended(Exit::TimedOut);
             }

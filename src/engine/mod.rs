@@ -21,6 +21,7 @@ use crate::units::{Bytes, CpuMillis, DurationMs};
 
 pub use local::LocalEngine;
 pub use local::claims::read_claims;
+pub use local::failure::is_transient;
 pub use local::found::{Found, end, look, prevent};
 pub use local::interpreter::{Launch, Resolver, Unavailable};
 pub use local::strangers::{Reaped, reap_strangers};
@@ -163,6 +164,8 @@ pub struct Ending {
     pub escalated: bool,
     /// Processes of it were left after its end. They were ended, unless they were allowed to stay.
     pub leaked: bool,
+    /// Those processes, where they are known by number.
+    pub leaked_pids: Vec<u32>,
     /// What it wrote to `PRISMQ_OUTPUT`: nothing, a JSON object, or why that is refused.
     pub outputs: Result<Option<Value>, String>,
     /// Bytes of output that could not be stored, with the first reason. The module was not hindered by it.

@@ -160,6 +160,7 @@ impl Turn {
                     at: now.wall,
                     node: path.unwrap_or_default(),
                     status: row.status.as_str().to_owned(),
+                    unkillable: row.unkillable,
                     attempt,
                     reason: row.reason,
                     exit_code: row.exit_code.filter(|_| ended),

@@ -109,7 +109,7 @@ impl Catalog {
     pub(super) fn check_script(&self, module: &Module) -> Option<Diagnostic> {
         let crate::manifest::Program::Script { path, .. } = &module.program else { return None };
         let place = place_of(module, "script");
-        source::script_inside(path, &self.script_roots()).err().map(|refused| refused.at(place))
+        source::script_inside(path, &self.script_roots()).err().map(|refused| refused.diagnostic.at(place))
     }
 
     /// Folders in which scripts may lie.

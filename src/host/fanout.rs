@@ -56,7 +56,7 @@ impl Fanout {
         self.followers.remove(run);
     }
 
-    /// Tells everybody who follows any run.
+    /// Tells everybody who follows any run something that is in no record.
     pub(super) fn tell_all(&mut self, update: &Update) {
         self.followers.retain(|_, sinks| {
             sinks.retain(|sink| sink(update.clone()));

@@ -3,10 +3,13 @@
 //! Every method may be called from any thread and blocks until the host answered; an answer to a change means that it is on the disk.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::disk::Known;
 use super::health::{Board, HealthStatus, HostHealth};
+use super::leave::{Attempts, OnExit};
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
 use super::retry;
@@ -140,10 +143,13 @@ pub(super) enum Command {
     Tidy { reply: Reply<bool> },
     /// The thread that did it has ended.
     Tidied { finished: bool },
+    /// Look how the disks stand.
+    LookAtDisks,
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
-    /// Start nothing new, and end the thread when no direct attempt is left. Runs are still accepted where a successor goes on with them.
-    Drain { hand_over: bool, reply: Reply<()> },
+    /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
+    /// them.
+    Leave { on_exit: OnExit, hand_over: bool, reply: Reply<Attempts> },
 }
 
 /// Speaks to a host in this process.
@@ -153,11 +159,13 @@ pub struct Handle {
     capacity: Capacity,
     inbox: mpsc::Sender<Message>,
     board: Board,
+    leaving: Arc<AtomicBool>,
+    disk: Known,
 }
 
 impl Handle {
     pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
-        Self { workspace, capacity, inbox, board }
+        Self { workspace, capacity, inbox, board, leaving: Arc::default(), disk: Known::default() }
     }
 
     /// Where the host's loop says what it can do.
@@ -241,21 +249,38 @@ impl Handle {
         self.ask(|reply| Command::Remaining { reply })
     }
 
-    /// Starts nothing new from now on; the host ends when its last direct attempt has ended. Followers are told that it leaves. Where it
-    /// hands over, it accepts runs to the last moment, and the successor starts them.
+    /// Starts nothing new from now on; the host ends when there is nothing left for which `on_exit` waits. Followers are told then that
+    /// it leaves. Where it hands over, it accepts runs to the last moment, and the successor starts them. May be called again with
+    /// something more urgent. Gives what runs at this moment.
     ///
     /// # Errors
     /// When the host is gone.
-    pub fn drain(&self, hand_over: bool) -> Result<(), CommandError> {
-        self.ask(|reply| Command::Drain { hand_over, reply })
+    pub fn leave(&self, on_exit: OnExit, hand_over: bool) -> Result<Attempts, CommandError> {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.ask(|reply| Command::Leave { on_exit, hand_over, reply })
+    }
+
+    /// Whether it was told to leave. Never waits for the host.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     pub(super) fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 
+    pub(super) fn known_disk_level(&self) -> &Known {
+        &self.disk
+    }
+
     pub(super) fn inbox(&self) -> &mpsc::Sender<Message> {
         &self.inbox
+    }
+
+    /// Tells the loop something that needs no answer. A loop that has ended needs to know nothing.
+    pub(super) fn tell(&self, command: Command) {
+        let _ = self.inbox.send(Message::Command(command));
     }
 
     pub(super) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {

@@ -92,7 +92,7 @@ impl Turn {
     /// Says how it stands now, and asks the journal for what is to be done.
     fn health_changed(&mut self, chore: Option<Chore>) {
         let shown = self.health.shown();
-        self.world.set_accepting(self.health.starts() && !self.draining);
+        self.world.set_accepting(self.health.starts() && self.on_exit.is_none());
         if self.board.shown() != shown {
             tracing::info!(status = ?shown.status, reason = shown.reason, "health");
             self.fanout.tell_all(&Update::Host(shown.clone()));

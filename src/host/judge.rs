@@ -58,7 +58,7 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         signals: signals(ending.stop_sent, ending.escalated),
         escalated: ending.escalated,
         leaked: ending.leaked,
-        leaked_pids: Vec::new(),
+        leaked_pids: ending.leaked_pids,
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::attempt::{Environment, HostEnvironment, ParamsFile};
-use crate::engine::{Launch, Resolver, Spec, Stdin, Unavailable, WorkIn};
+use crate::engine::{self, Launch, Resolver, Spec, Stdin, Unavailable, WorkIn};
 use crate::event::{FailureCause, SpawnFailure, SpawnFailureKind};
 use crate::ids::ModuleId;
 use crate::manifest::{Module, Program, arguments};
@@ -131,10 +131,13 @@ impl Launcher {
             return Err(not_found("the module has no script".to_owned()));
         };
         if !is_exec(module) {
-            source::script_inside(path, &self.roots).map_err(|reason| refused_script(reason.to_string(), path))?;
+            source::script_inside(path, &self.roots).map_err(|refused| {
+                let transient = refused.error.as_ref().is_some_and(engine::is_transient);
+                refused_script(refused.diagnostic.to_string(), path, transient)
+            })?;
         }
         let launch = self.resolver.script(path, *runtime, python, &module.folder).map_err(unavailable)?;
-        let hash = self.hash(path).map_err(|error| refused_script(error.to_string(), path))?;
+        let hash = self.hash(path).map_err(|error| refused_script(error.to_string(), path, engine::is_transient(&error)))?;
         Ok((launch, Vec::new(), Some(hash)))
     }
 
@@ -230,9 +233,9 @@ fn not_found(message: String) -> FailureCause {
     FailureCause::Spawn(SpawnFailure { message, transient: false, kind: SpawnFailureKind::NotFound })
 }
 
-fn refused_script(reason: String, path: &Path) -> FailureCause {
+fn refused_script(reason: String, path: &Path, transient: bool) -> FailureCause {
     let kind = if path.exists() { SpawnFailureKind::NotExecutable } else { SpawnFailureKind::NotFound };
-    FailureCause::Spawn(SpawnFailure { message: reason, transient: false, kind })
+    FailureCause::Spawn(SpawnFailure { message: reason, transient, kind })
 }
 
 fn refused_parameter(violation: crate::params::Violation) -> FailureCause {

@@ -14,7 +14,9 @@ use super::workspace::Workspace;
 use crate::ids::{NodeIndex, RunId};
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
-use crate::run::RunState;
+use crate::resources::{Disk, DiskLevel};
+use crate::run::view::NodeRow;
+use crate::run::{NodeStatus, RunState};
 use crate::units::Timestamp;
 use std::collections::BTreeMap;
 
@@ -137,6 +139,24 @@ impl Snapshot {
         row
     }
 
+    /// How the disks stand that runs write to, at this moment.
+    #[must_use]
+    pub fn disks(&self) -> Vec<Disk> {
+        let settings = super::catalog::settings_of(&self.workspace).unwrap_or_default();
+        super::disk::look(&self.workspace, &settings)
+    }
+
+    /// What the host cannot start for want of disk says so.
+    fn name_the_disk(&self, file: &mut RunFile) {
+        let waiting = |row: &&mut NodeRow| row.status == NodeStatus::Queued && row.cause.is_none();
+        let short = if file.run.held { None } else { self.disks().into_iter().find(|disk| disk.level() == DiskLevel::Short) };
+        if let Some(disk) = short {
+            for row in file.nodes.iter_mut().filter(waiting) {
+                row.reason = Some(format!("waits for disk: {disk}"));
+            }
+        }
+    }
+
     /// The row of a run.
     #[must_use]
     pub fn row(&self, run: &RunId) -> Option<RunRow> {
@@ -161,6 +181,7 @@ impl Snapshot {
             Some((state, head)) => {
                 let mut file = RunFile::of(state, head);
                 file.run = self.live_row(state, head);
+                self.name_the_disk(&mut file);
                 Ok(Some(file))
             }
             None => Ok(RunFile::read(&self.workspace, run)?.or_else(|| self.unfiled(run))),

@@ -52,6 +52,8 @@ struct Recovery {
     /// Attempts about which everything is said.
     done: BTreeSet<(NodeIndex, AttemptNumber)>,
     lost: Vec<Lost>,
+    /// What can be learned from other attempts has been learned.
+    last: bool,
     /// How long adopted attempts have run at least.
     ran: BTreeMap<NodeIndex, DurationMs>,
 }
@@ -67,14 +69,17 @@ impl Turn {
                 tracing::error!(%run, %error, "the claims cannot be read: every intended attempt counts as started");
                 HashSet::new()
             });
-            let recovery = Recovery { run, rebooted, claims, done: BTreeSet::new(), lost: Vec::new(), ran: BTreeMap::new() };
+            let recovery = Recovery { run, rebooted, claims, done: BTreeSet::new(), lost: Vec::new(), last: false, ran: BTreeMap::new() };
             self.recover_run(recovery, mode);
         }
     }
 
     fn recover_run(&mut self, mut recovery: Recovery, mode: HostMode) {
-        while self.look_at_folders(&mut recovery) {
-            self.settle_records(&recovery.run);
+        for last in [false, true] {
+            recovery.last = last;
+            while self.look_at_folders(&mut recovery) {
+                self.settle_records(&recovery.run);
+            }
         }
         self.give_up_out_of_turn(&mut recovery);
         let run = recovery.run.clone();
@@ -124,28 +129,36 @@ impl Turn {
             }
             let Some(left) = self.left(&recovery.run, &trace) else { continue };
             match engine::look(&left) {
-                Ok(Found::Alive { ran }) if self.is_in_turn(&recovery.run, &trace) => {
-                    more |= self.adopt(recovery, &trace, left, ran);
-                }
-                Ok(Found::Ended(ending)) if self.is_in_turn(&recovery.run, &trace) => {
-                    self.record_start(&recovery.run, &trace, Isolation::Wrapped);
-                    self.note_stop(&left);
-                    self.ended(&left.id, *ending);
-                    recovery.done.insert((trace.node, trace.attempt));
-                    more = true;
-                }
-                // Looked at again in the next round, and if there is none, given up.
-                Ok(Found::Alive { .. } | Found::Ended(_)) => {}
+                Ok(found @ (Found::Alive { .. } | Found::Ended(_))) => more |= self.take_over_attempt(recovery, &trace, left, found),
                 Ok(Found::NeverStarted) if !recovery.rebooted => recovery.lose(trace, Isolation::Wrapped, LostReason::NeverStarted),
                 Ok(Found::Dead { rebooted }) if !rebooted.unwrap_or(recovery.rebooted) => {
                     recovery.lose(trace, Isolation::Wrapped, LostReason::WrapperKilled);
                 }
                 Ok(Found::NeverStarted | Found::Dead { .. }) => recovery.lose(trace, Isolation::Wrapped, LostReason::Reboot),
                 Ok(Found::Unclaimed) => more |= Self::unclaimed(recovery, trace, &left),
-                Err(error) => more |= self.unreadable(recovery, &trace, left, &error),
+                Err(error) => self.unreadable(recovery, &trace, left, &error),
             }
         }
         more
+    }
+
+    /// An attempt that lives, or that ended while nobody looked. Whether something was written down. Where it is not its turn by what is
+    /// known so far, it is looked at again in the next round; and if there is none, given up.
+    fn take_over_attempt(&mut self, recovery: &mut Recovery, trace: &Trace, left: Left, found: Found) -> bool {
+        if !self.is_in_turn(&recovery.run, trace) {
+            return false;
+        }
+        self.record_start(&recovery.run, trace, Isolation::Wrapped);
+        if !self.note_stop(&left, recovery.last) {
+            return trace.recorded.is_none();
+        }
+        recovery.done.insert((trace.node, trace.attempt));
+        match found {
+            Found::Alive { ran } => self.adopt(recovery, left, ran),
+            Found::Ended(ending) => self.ended(&left.id, *ending),
+            Found::Unclaimed | Found::NeverStarted | Found::Dead { .. } => {}
+        }
+        true
     }
 
     /// No wrapper has claimed it. Whether it has to be looked at once more.
@@ -179,20 +192,22 @@ impl Turn {
         false
     }
 
-    /// A folder that cannot be read, or that a later version more, is no reason to call its attempt lost: it may live. The engine goes on
+    /// A folder that cannot be read, or that a later version wrote, is no reason to call its attempt lost: it may live. The engine goes on
     /// looking, and a person may cancel it.
-    fn unreadable(&mut self, recovery: &mut Recovery, trace: &Trace, left: Left, error: &std::io::Error) -> bool {
-        tracing::error!(run = %recovery.run, node = left.node, %error, "an attempt's folder cannot be read: it counts as running");
-        trace.recorded.is_some() && self.adopt(recovery, trace, left, Duration::ZERO)
+    fn unreadable(&mut self, recovery: &mut Recovery, trace: &Trace, left: Left, error: &std::io::Error) {
+        recovery.done.insert((trace.node, trace.attempt));
+        if trace.recorded.is_some() {
+            tracing::error!(run = %recovery.run, node = left.node, %error, "an attempt's folder cannot be read: it counts as running");
+            self.adopt(recovery, left, Duration::ZERO);
+        } else {
+            tracing::error!(run = %recovery.run, node = left.node, %error, "an attempt's folder cannot be read: it counts as not started");
+        }
     }
 
     /// Goes on with a living attempt.
-    fn adopt(&mut self, recovery: &mut Recovery, trace: &Trace, left: Left, ran: Duration) -> bool {
-        let wrote = self.record_start(&recovery.run, trace, Isolation::Wrapped);
-        recovery.done.insert((trace.node, trace.attempt));
-        recovery.ran.insert(trace.node, DurationMs(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)));
-        tracing::info!(run = %recovery.run, node = left.node, attempt = trace.attempt.0, "a running attempt was adopted");
-        self.note_stop(&left);
+    fn adopt(&mut self, recovery: &mut Recovery, left: Left, ran: Duration) {
+        recovery.ran.insert(left.id.node, DurationMs(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)));
+        tracing::info!(run = %recovery.run, node = left.node, attempt = left.id.attempt.0, "a running attempt was adopted");
         let id = left.id.clone();
         let unasked = !is_asked(&left);
         self.engine.adopt(left);
@@ -200,7 +215,6 @@ impl Turn {
             // Recorded, and the host died before it asked.
             self.engine.stop(&id, StopHow::Polite);
         }
-        wrote
     }
 
     fn is_stopping(&self, id: &AttemptId) -> bool {
@@ -213,27 +227,28 @@ impl Turn {
         trace.recorded.is_some() || self.world.run(run).is_some_and(ready)
     }
 
-    /// Records the start of an attempt whose record was lost with the host. Whether it had to.
-    fn record_start(&mut self, run: &RunId, trace: &Trace, isolation: Isolation) -> bool {
-        if trace.recorded.is_some() {
-            return false;
+    /// Records the start of an attempt whose record was lost with the host.
+    fn record_start(&mut self, run: &RunId, trace: &Trace, isolation: Isolation) {
+        let Some(state) = self.world.run(run) else { return };
+        if !matches!(state.node(trace.node).state(), NodeState::Ready { .. }) {
+            return;
         }
-        let Some(state) = self.world.run(run) else { return false };
         // They were computed from the same results before.
         let (params, defaulted) = match evaluate::params(state, trace.node) {
             Ok(params) => (Arc::new(params.value), params.defaulted),
             Err(_) => (Arc::default(), Vec::new()),
         };
         let facts = StartFacts { grant: grant(state, trace.node), isolation, params, defaulted, script_hash: None };
-        self.commit(run, Event::AttemptStarted { node: trace.node, attempt: trace.attempt, facts }).is_some()
+        self.commit(run, Event::AttemptStarted { node: trace.node, attempt: trace.attempt, facts });
     }
 
-    /// The dead host asked for a stop and could not record it: then the end that comes of it is no failure of the module.
-    fn note_stop(&mut self, left: &Left) {
+    /// The dead host asked for a stop and could not record it: then the end that comes of it is no failure of the module. Says why it asked,
+    /// or that this may still be learned.
+    fn note_stop(&mut self, left: &Left, last: bool) -> bool {
         let AttemptId { run, node, attempt } = left.id.clone();
-        let Some(state) = self.world.run(&run) else { return };
+        let Some(state) = self.world.run(&run) else { return true };
         if !matches!(state.node(node).state(), NodeState::Running { .. }) || !is_asked(left) {
-            return;
+            return true;
         }
         let reason = if state.facts().cancel.is_some() {
             StopReason::Cancelled
@@ -241,10 +256,16 @@ impl Turn {
             StopReason::OnFailure
         } else if state.node_def(node).settings.timeout.is_some() {
             StopReason::Timeout
+        } else if !last {
+            // Perhaps another attempt failed, and its end has not been read yet.
+            return false;
         } else {
+            // A cancel that nobody answered: it was on its way to the disk.
+            self.commit(&run, Event::RunCancelRequested { kill: false });
             StopReason::Cancelled
         };
         self.commit(&run, Event::AttemptStopping { node, attempt, reason });
+        true
     }
 
     /// What follows from the records for the nodes of one run, but for starts and stops.
@@ -296,7 +317,7 @@ impl Turn {
             }
         }
         // Of a node that waits again, and of an attempt that was not even started, the number is used up and nothing else.
-        if self.is_in_turn(run, trace) && lost.reason != LostReason::NeverStarted {
+        if lost.reason != LostReason::NeverStarted {
             self.record_start(run, trace, lost.isolation);
         }
         let facts = EndFacts::failed(FailureCause::Lost { reason: lost.reason });

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use super::catalog;
 use super::clock::{self, Clock};
+use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::Filing;
 use super::handle::Handle;
@@ -102,6 +103,8 @@ impl Host {
         let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
         let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
+        let disks = turn.watch.first();
+        turn.disks(disks);
         let boots = take_over(&mut turn, replayed);
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
@@ -143,7 +146,7 @@ impl Host {
         })
     }
 
-    /// Waits until the loop has ended (see [`Handle::drain`]) and gives the workspace free. Tells what is left for a successor.
+    /// Waits until the loop has ended (see [`Handle::leave`]) and gives the workspace free. Tells what is left for a successor.
     pub fn join(mut self) -> Ended {
         let ended = self.thread.take().map(JoinHandle::join);
         ended.map_or_else(Ended::default, |ended| {
@@ -202,8 +205,9 @@ fn make_turn(
         backlog: Vec::new(),
         parked: Vec::new(),
         pruning: std::collections::BTreeSet::new(),
+        watch: Watch::new(handle, settings.clone()),
         tidying: Tidying::new(settings.retention.into(), handle.clone()),
-        draining: false,
+        on_exit: None,
         closed: false,
         queue_max: usize::try_from(settings.max_queued).unwrap_or(usize::MAX),
     })

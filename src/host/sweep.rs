@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use super::workspace::{ASIDE, Workspace};
+use crate::attempt::ASIDES_OF_HOSTS;
 use crate::ids::RunId;
 
 /// Removes what is left over. `open` are the runs that had not ended, `known` are all that the journal tells of. Called before anything is
@@ -17,6 +18,7 @@ pub(super) fn sweep<'a>(workspace: &Workspace, open: impl Iterator<Item = &'a Ru
     for run in open {
         remove_asides(&workspace.run(run));
         remove_asides(&workspace.run(run).join("params"));
+        remove_asides_of_attempts(&workspace.run(run));
     }
     remove_unaccepted(&workspace.runs(), known);
 }
@@ -25,6 +27,16 @@ fn remove_asides(folder: &Path) {
     for name in names_in(folder).into_iter().filter(|name| is_aside(name)) {
         // What cannot be removed costs nothing but space.
         let _ = fs::remove_file(folder.join(name));
+    }
+}
+
+/// In the folders of attempts only what hosts write: a wrapper may live there, and a module may keep what it likes.
+fn remove_asides_of_attempts(run: &Path) {
+    let entries = fs::read_dir(run).into_iter().flatten().flatten();
+    for folder in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        for name in ASIDES_OF_HOSTS {
+            let _ = fs::remove_file(folder.path().join(name));
+        }
     }
 }
 
@@ -76,13 +88,19 @@ mod tests {
             format!("runs/{open}/pinned.json"),
             format!("runs/{open}/params/1.json"),
             format!("runs/{open}/a.1/x.tmp"),
+            format!("runs/{open}/a.1/exit.json.tmp"),
             format!("runs/{ended}/pinned.json"),
             format!("runs/{worked}/a.1/stdout.log"),
             format!("runs/{worked}/pinned.json"),
             "runs/mine/pinned.json".to_owned(),
             "token".to_owned(),
         ];
-        let left = [format!("runs/{open}/.aside-x1"), format!("runs/{open}/params/1.tmp"), ".aside-x2".to_owned()];
+        let left = [
+            format!("runs/{open}/.aside-x1"),
+            format!("runs/{open}/params/1.tmp"),
+            format!("runs/{open}/a.1/stop.json.tmp"),
+            ".aside-x2".to_owned(),
+        ];
         let submission = [format!("runs/{unaccepted}/pinned.json"), format!("runs/{unaccepted}/.aside-x3")];
         for file in kept.iter().chain(&left).chain(&submission) {
             let path = workspace.state().join(file);

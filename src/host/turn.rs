@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use super::clock::Clock;
+use super::disk::Watch;
 use super::fanout::Fanout;
 use super::filing::{Filing, Unfiled};
 use super::handle::{Command, CommandError, Reply};
 use super::health::{Board, Health, Intake};
 use super::index::Finished;
 use super::launch::Launcher;
+use super::leave::OnExit;
 use super::prepare::{Prepared, Refused, RunHead};
 use super::prune::Tidying;
 use super::retry::Reuse;
@@ -20,11 +22,12 @@ use super::update::{NodeChange, Update};
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
 use crate::event::Event;
-use crate::ids::{NodeIndex, RunId, Seq};
+use crate::ids::{RunId, Seq};
 use crate::journal;
-use crate::request::Isolation;
+use crate::resources::{Disk, DiskLevel, worst_level};
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
+use crate::units::Mono;
 
 /// What wakes the loop.
 pub(super) enum Message {
@@ -34,6 +37,8 @@ pub(super) enum Message {
     Fact(Fact),
     /// The journal reports.
     Journal(journal::Progress),
+    /// How the disks stand.
+    Disks(Vec<Disk>),
     /// A finished run's file was written, or could not be.
     Filed(RunId, Result<(), std::io::Error>),
 }
@@ -97,8 +102,9 @@ pub(super) struct Turn {
     /// Forgotten runs whose folders may still be there.
     pub(super) pruning: BTreeSet<RunId>,
     pub(super) tidying: Tidying,
-    /// Nothing new is started; the loop ends with the last attempt.
-    pub(super) draining: bool,
+    pub(super) watch: Watch,
+    /// Nothing new is started; the loop ends when this has nothing to wait for.
+    pub(super) on_exit: Option<OnExit>,
     /// Nothing new is accepted either.
     pub(super) closed: bool,
     pub(super) queue_max: usize,
@@ -124,6 +130,7 @@ impl Turn {
             self.settle();
             self.snapshot_if_due();
             self.tidy();
+            self.watch_disk();
         }
         // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
         self.engine.release();
@@ -144,29 +151,37 @@ impl Turn {
     }
 
     /// The next message; `None` when a deadline came first.
-    fn receive(&self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
-        let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
-        let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
-        match [timers, self.health.next(), filing, self.tidy_due()].into_iter().flatten().min() {
-            // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
-            None => inbox.recv().ok(),
-            Some(due) => inbox.recv_timeout(self.clock.until(due).to_std()).ok(),
+    fn receive(&mut self, inbox: &mpsc::Receiver<Message>) -> Option<Message> {
+        // The turn holds a sender of its own inbox (in the engine's sink), so that this cannot be disconnected.
+        let Some(due) = self.due() else {
+            let message = inbox.recv().ok();
+            self.clock.woke(None);
+            return message;
+        };
+        loop {
+            let nap = self.clock.nap(due);
+            let message = inbox.recv_timeout(nap.to_std()).ok();
+            if let Some(away) = self.clock.woke(Some(nap)) {
+                tracing::warn!(away_ms = away.0, "this process was stopped, or the machine slept: all deadlines are later by that");
+            }
+            if message.is_some() || self.clock.now().mono >= due {
+                return message;
+            }
         }
     }
 
-    fn is_drained(&self) -> bool {
-        let idle = self.direct_attempts() == 0 && self.filing_runs.values().all(|run| run.again().is_some());
-        // What a failed journal still owes is left to the next host, once it was tried.
-        self.draining && idle && !self.health.is_healing() && (self.after.is_empty() || !self.health.records())
+    /// The earliest deadline.
+    fn due(&self) -> Option<Mono> {
+        let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
+        let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
+        [timers, self.health.next(), filing, self.tidy_due(), self.disk_due()].into_iter().flatten().min()
     }
 
-    /// Attempts that die with this process and have not ended. Wrapped ones go on, and the next host adopts them.
-    fn direct_attempts(&self) -> usize {
-        let lives_here = |run: &RunState, node: NodeIndex| {
-            let last = run.node(node).record().and_then(|record| record.attempts().last());
-            last.is_some_and(|last| last.isolation == Isolation::Direct) && !self.has_ended_unwritten(run.id(), node)
-        };
-        self.world.runs().map(|run| run.active().filter(|node| lives_here(run, *node)).count()).sum()
+    fn is_drained(&self) -> bool {
+        let filed = || self.filing_runs.values().all(|run| run.again().is_some());
+        // What a failed journal still owes is left to the next host, once it was tried.
+        let written = || !self.health.is_healing() && (self.after.is_empty() || !self.health.records());
+        self.on_exit == Some(OnExit::Now) || (self.awaited() == Some(0) && filed() && written())
     }
 
     fn handle(&mut self, message: Message) {
@@ -174,6 +189,7 @@ impl Turn {
             Message::Command(command) => self.command(command),
             Message::Fact(fact) => self.fact(fact),
             Message::Journal(progress) => self.journal(progress),
+            Message::Disks(disks) => self.disks(disks),
             Message::Filed(run, written) => self.filed(&run, written),
         }
     }
@@ -257,8 +273,9 @@ impl Turn {
             | Command::Pruned { .. }
             | Command::Tidy { .. }
             | Command::Tidied { .. }
+            | Command::LookAtDisks
             | Command::Remaining { .. }
-            | Command::Drain { .. } => Intake::Takes,
+            | Command::Leave { .. } => Intake::Takes,
         };
         match (intake, command) {
             (Intake::Takes, command) => self.carry_out(command),
@@ -273,8 +290,9 @@ impl Turn {
                 | Command::Pruned { .. }
                 | Command::Tidy { .. }
                 | Command::Tidied { .. }
+                | Command::LookAtDisks
                 | Command::Remaining { .. }
-                | Command::Drain { .. }),
+                | Command::Leave { .. }),
             ) => self.carry_out(command),
         }
     }
@@ -293,6 +311,9 @@ impl Turn {
                     if !self.health.starts() {
                         self.fanout.publish_now(&run, &Update::Host(self.health.shown()));
                     }
+                    if worst_level(self.world.disks()) != DiskLevel::Enough {
+                        self.fanout.publish_now(&run, &Update::Disk(self.world.disks().to_vec()));
+                    }
                     self.tell_so_far(&run);
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
@@ -302,16 +323,13 @@ impl Turn {
             Command::Pruned { runs } => self.pruned(&runs),
             Command::Tidy { reply } => self.tidy_now(reply),
             Command::Tidied { finished } => self.tidied(finished),
+            Command::LookAtDisks => self.refresh_disk(),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
-            Command::Drain { hand_over, reply } => {
-                self.draining = true;
-                self.closed = !hand_over;
-                self.world.set_accepting(false);
-                self.health.hurry(self.clock.now().mono);
-                self.file_again_now();
-                drop(reply.send(Ok(())));
+            Command::Leave { on_exit, hand_over, reply } => {
+                let attempts = self.leave(on_exit, hand_over);
+                drop(reply.send(Ok(attempts)));
             }
         }
     }
@@ -357,6 +375,7 @@ impl Turn {
         if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
             return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
         }
+        self.refresh_disk();
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
@@ -393,6 +412,7 @@ impl Turn {
     }
 
     fn resume(&mut self, run: Option<RunId>, reply: Reply<Vec<RunId>>) {
+        self.refresh_disk();
         let held = |state: &RunState| state.needs_resume() && !state.status().is_terminal();
         let runs: Vec<RunId> = match &run {
             None => self.world.runs().filter(|state| held(state)).map(|state| state.id().clone()).collect(),

@@ -10,6 +10,7 @@ use super::health::HostHealth;
 use super::index::RunRow;
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptNumber;
+use crate::resources::Disk;
 use crate::run::NodeStatus;
 use crate::run::view::NodeRow;
 use crate::units::{DurationMs, Timestamp};
@@ -42,6 +43,8 @@ pub enum Update {
     },
     /// What the host can do has changed.
     Host(HostHealth),
+    /// How the disks stand that runs write to: when that changes for better or worse, and at first where there is little space.
+    Disk(Vec<Disk>),
     /// The run ended; the last message.
     Ended(Box<RunRow>),
     /// The host cannot write its journal any more, and will not try again. The last message.
@@ -62,6 +65,9 @@ pub struct NodeChange {
     pub node: String,
     /// Its state now.
     pub status: String,
+    /// Its attempt was killed and does not go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unkillable: bool,
     /// Attempt, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptNumber>,
@@ -98,6 +104,7 @@ impl NodeChange {
             at: row.ended_at.or(row.started_at).unwrap_or_default(),
             node: row.node.clone(),
             status: row.status.as_str().to_owned(),
+            unkillable: row.unkillable,
             attempt,
             reason: row.reason.clone(),
             exit_code: row.exit_code.filter(|_| over),

@@ -1,9 +1,13 @@
-//! What this machine has: processors and memory that prismq may use.
+//! What this machine has: processors, memory and disk that prismq may use.
 //!
-//! Asked once at the start of a host. Respects CPU affinity and cgroup limits, so that a host in a container does not count the whole
+//! Processors and memory are asked once at the start of a host, free space whenever somebody wants to know. Respects CPU affinity and cgroup limits, so that a host in a container does not count the whole
 //! machine. Knows nothing of reserves or settings: `host` takes those off.
 
+mod disk;
+
 use crate::units::{Bytes, CpuMillis};
+
+pub use disk::{Space, space};
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 //! them (`scheduler::World`). One predicate, [`unmet`], serves both the decision to start and the answer to "why does it wait?".
 //! Pure arithmetic over L0 words: knows no runs, nodes or modules.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::ResourceName;
 use crate::request::Request;
 use crate::units::{Amount, Bytes, CpuMillis};
+
+pub use disk::{Disk, DiskLevel, worst_level};
 
 /// Attempts at once where the settings say nothing: enough to keep a workstation busy, few enough to keep it usable.
 pub const MAX_CONCURRENT_DEFAULT: u32 = 10;

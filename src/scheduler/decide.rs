@@ -31,7 +31,7 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
             return effects;
         }
     }
-    if world.accepting() {
+    if world.accepting() && world.short_disks().next().is_none() {
         starts::starts(world, &mut effects);
     }
     effects

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::ids::{NodeIndex, RunId};
-use crate::resources::Unmet;
+use crate::resources::{Disk, Unmet};
 use crate::run::{ClassId, NodeState, RunState};
 use crate::units::Timestamp;
 
@@ -66,6 +66,11 @@ pub enum Blocker {
     RunHeld,
     /// The run is being cancelled, or its pipeline stopped.
     Stopping,
+    /// A file system has less space than is kept free: nothing new starts until there is more.
+    Disk {
+        /// Which, how much is free, and how much must be.
+        disk: Disk,
+    },
     /// The host starts nothing new.
     NotAccepting,
     /// There is room, and its start is being written to the journal; or the next decision takes it.
@@ -109,6 +114,7 @@ pub fn explain(world: &World, run: &RunId, node: NodeIndex) -> Vec<Blocker> {
     if !world.accepting() {
         blockers.push(Blocker::NotAccepting);
     }
+    blockers.extend(world.short_disks().map(|disk| Blocker::Disk { disk: disk.clone() }));
     blockers.extend(own);
     if blockers.is_empty() {
         blockers.push(Blocker::Journal);

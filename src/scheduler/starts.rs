@@ -74,7 +74,7 @@ fn start_run<'w>(world: &'w World, run: &'w RunState, room: &mut Room<'w>, inten
                     room.take(run, class);
                     effects.push(Effect::Start(Box::new(order)));
                 }
-                Err(failed) => effects.push(record(run, failed)),
+                Err(failed) => effects.push(record(run, *failed)),
             },
             Some(_) | None => {
                 room.take(run, class);
@@ -87,8 +87,8 @@ fn start_run<'w>(world: &'w World, run: &'w RunState, room: &mut Room<'w>, inten
     }
 }
 
-fn order<'w>(run: &'w RunState, node: NodeIndex, class: ClassId, room: &Room<'w>) -> Result<StartOrder, Event> {
-    let params = evaluate::params(run, node).map_err(|cause| Event::NodeFailed { node, cause })?;
+fn order<'w>(run: &'w RunState, node: NodeIndex, class: ClassId, room: &Room<'w>) -> Result<StartOrder, Box<Event>> {
+    let params = evaluate::params(run, node).map_err(|cause| Box::new(Event::NodeFailed { node, cause }))?;
     let module = run.module(node).expect("only leaves are in classes, and a leaf runs a module").clone();
     Ok(StartOrder {
         id: AttemptId { run: run.id().clone(), node, attempt: run.next_attempt(node) },

@@ -9,6 +9,7 @@ use super::{Blocker, StopHow, Timers, decide, explain, impossible};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, RunStatus, StopReason};
 use crate::ids::{AttemptNumber, NodeIndex};
 use crate::request::{OnFailure, RetryOn, RetryPolicy};
+use crate::resources::Disk;
 use crate::run::testing::{module, module_with, n, pipe, pipe_with, run_id};
 use crate::run::{NodeState, NodeStatus as S};
 use crate::units::{Bytes, DurationMs, Timestamp};
@@ -499,6 +500,29 @@ fn a_host_that_does_not_accept_starts_nothing() {
     sim.world.set_accepting(true);
     sim.turn();
     assert_eq!(sim.running(), ["a"]);
+}
+
+#[test]
+fn below_the_reserve_of_a_disk_nothing_starts_and_the_rest_goes_on() {
+    let disk = |free: u64| Disk { folder: "/w/runs".into(), free: Bytes(free), total: Bytes(1000), reserve: Bytes(20) };
+    let mut sim = Sim::new(capacity(8, 1));
+    sim.submit(1, &pipe(vec![n("a"), n("b").needs(&["a"]), n("c"), n("d").when("${{ false }}")]));
+    sim.turn();
+    sim.world.set_disks(vec![disk(900), disk(19)]);
+    let running = sim.running();
+    sim.ok(&running[0].clone(), json!({}));
+    assert_eq!((sim.running().len(), sim.status("d"), sim.status("a")), (0, S::Skipped, S::Completed), "what ran has ended, as usual");
+    let intents = sim.log.len();
+    sim.turn();
+    assert_eq!(sim.log.len(), intents, "nor is an intent written");
+    for path in ["b", "c"] {
+        let why = explain(&sim.world, &run_id(1), sim.run().find(path).expect("a node"));
+        assert_eq!(why, [Blocker::Disk { disk: disk(19) }], "{path}");
+    }
+    assert_eq!(serde_json::to_value(Blocker::Disk { disk: disk(19) }).expect("JSON")["blocker"], "disk");
+    sim.world.set_disks(vec![disk(900), disk(20)]);
+    sim.turn();
+    assert_eq!(sim.running().len(), 1, "low is no reason to wait");
 }
 
 #[test]

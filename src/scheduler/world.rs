@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::event::{Event, Stamp};
 use crate::ids::{ModuleId, NodeIndex, RunId, Seq};
 use crate::request::Request;
-use crate::resources::{Capacity, Held};
+use crate::resources::{Capacity, Disk, DiskLevel, Held};
 use crate::run::{IllegalEvent, RunState};
 
 use super::{Durations, StopHow};
@@ -20,6 +20,7 @@ pub struct World {
     durations: Durations,
     accepting: bool,
     ending: Option<StopHow>,
+    disks: Vec<Disk>,
     /// The sums below follow from the runs.
     held: Held,
     running: BTreeMap<ModuleId, u32>,
@@ -41,6 +42,7 @@ impl World {
             durations,
             accepting: true,
             ending: None,
+            disks: Vec::new(),
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
@@ -183,6 +185,28 @@ impl World {
     #[must_use]
     pub fn ending(&self) -> Option<StopHow> {
         self.ending
+    }
+
+    /// How the file systems stand that runs write to.
+    pub fn set_disks(&mut self, disks: Vec<Disk>) {
+        self.disks = disks;
+    }
+
+    /// How the file systems stood when somebody last looked.
+    #[must_use]
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// File systems with so little space that nothing new starts.
+    pub fn short_disks(&self) -> impl Iterator<Item = &Disk> {
+        self.disks.iter().filter(|disk| disk.level() == DiskLevel::Short)
+    }
+
+    /// Whether any node is ready to start.
+    #[must_use]
+    pub fn wants_start(&self) -> bool {
+        !self.startable.is_empty()
     }
 
     /// Changes what there is. Attempts that run keep what they hold.

@@ -143,7 +143,7 @@ fn a_12_scripts_outside_of_all_roots() {
         (workspace.join("modules"), "regular file"),
     ] {
         let refused = script_inside(&script, &roots).expect_err("refused");
-        assert!(refused.message.contains(word), "{refused}");
+        assert!(refused.diagnostic.message.contains(word), "{refused:?}");
     }
 }
 
@@ -163,9 +163,9 @@ fn a_12_links_are_judged_by_where_they_lead() {
     let roots = [workspace.clone()];
     for script in ["modules/out.py", "away/sh"] {
         let refused = script_inside(&workspace.join(script), &roots).expect_err(script);
-        assert!(refused.message.contains("really is"), "{refused}");
+        assert!(refused.diagnostic.message.contains("really is"), "{refused:?}");
     }
     assert_eq!(script_inside(&workspace.join("in.py"), &roots).ok(), Some(inside));
     rustix::fs::mknodat(rustix::fs::CWD, workspace.join("p.py"), rustix::fs::FileType::Fifo, 0o644.into(), 0).expect("a pipe");
-    assert!(script_inside(&workspace.join("p.py"), &roots).expect_err("a pipe").message.contains("regular file"));
+    assert!(script_inside(&workspace.join("p.py"), &roots).expect_err("a pipe").diagnostic.message.contains("regular file"));
 }

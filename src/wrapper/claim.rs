@@ -13,6 +13,8 @@ use crate::attempt::{CLAIM, START, START_ASIDE, StartRecord, lock_for_life, open
 pub(super) struct Claim {
     folder: PathBuf,
     file: File,
+    /// The start record has its final name.
+    is_named: bool,
 }
 
 impl Claim {
@@ -28,7 +30,7 @@ impl Claim {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let sealed = file.metadata()?.len() > 0;
-        Ok((!sealed).then(|| Self { folder: folder.to_owned(), file }))
+        Ok((!sealed).then(|| Self { folder: folder.to_owned(), file, is_named: false }))
     }
 
     /// Writes that the module is about to be started.
@@ -43,7 +45,17 @@ impl Claim {
     pub(super) fn started(&mut self, record: &StartRecord) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(record.encode().as_bytes())?;
-        rename(&self.folder.join(START_ASIDE), &self.folder.join(START))
+        rename(&self.folder.join(START_ASIDE), &self.folder.join(START))?;
+        self.is_named = true;
+        Ok(())
+    }
+
+    /// The exit record has its name: where the start record got none, as for a module that never ran, it is of no more use.
+    pub(super) fn ended(&self) {
+        if !self.is_named {
+            // Whoever looks finds the exit record first.
+            let _ = std::fs::remove_file(self.folder.join(START_ASIDE));
+        }
     }
 
     /// Makes the start durable. Of use only for modules that live on for a while: then a power cut leaves who ran, and since when.
@@ -78,6 +90,14 @@ mod tests {
         drop(first);
         assert_eq!(standing(folder.path()).unwrap(), Standing::NeverStarted);
         assert!(Claim::take(folder.path()).unwrap().is_none(), "nor a second time after its death");
+    }
+
+    #[test]
+    fn f29_a_start_record_without_a_start_goes_with_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let claim = Claim::take(folder.path()).unwrap().expect("nobody has it");
+        claim.ended();
+        assert!(!folder.path().join(START_ASIDE).exists());
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub(super) fn run(mut order: Order<'_>) -> u8 {
     if !ending::record(folder, &record) {
         return NOT_RECORDED;
     }
+    claim.ended();
     order.reporter.ended();
     ending::sync_name(folder);
     // The claim, and with it the lock, is held until here.

@@ -4,7 +4,7 @@
 //! that starts many attempts keeps one nursery, and a nursery that dies is simply started again. At the end of its standard input, when
 //! the host is gone, it goes too; the wrappers live on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use rustix::stdio::{dup2_stdin, stdin};
 use super::life::{self, Order};
 use super::reporter::Reporter;
 use super::{DONE, MISUSED, sys};
-use crate::attempt::{Hatch, Machine, ReportKind};
+use crate::attempt::{Hatch, Machine, Report, ReportKind};
 
 /// How often dead wrappers are looked for while there are any. They have told their end themselves; this is for those that could not.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,10 +30,10 @@ pub(super) fn run() -> u8 {
     let machine = Machine::this();
     let nothing = File::open("/dev/null").ok();
     let mut orders = BufReader::new(Standard);
-    let mut wrappers = BTreeMap::new();
+    let mut wrappers = Wrappers::default();
     loop {
-        reap(&mut wrappers);
-        if orders.buffer().is_empty() && !wait_for_order(!wrappers.is_empty()) {
+        wrappers.tell();
+        if orders.buffer().is_empty() && !wait_for_order(wrappers.want_a_look()) {
             continue;
         }
         let hatch = match Hatch::read(&mut orders) {
@@ -45,13 +45,50 @@ pub(super) fn run() -> u8 {
             }
         };
         match sys::fork() {
-            Ok(Some(pid)) => {
-                wrappers.insert(Pid::as_raw(Some(pid)), hatch.id);
-            }
+            Ok(Some(pid)) => wrappers.born(pid, hatch.id),
             Ok(None) => return hatched(hatch, nothing.as_ref(), &machine),
-            Err(error) => {
-                let errno = error.raw_os_error().and_then(|errno| u64::try_from(errno).ok());
-                Reporter::about(hatch.id, ReportKind::NotHatched, errno.unwrap_or(0));
+            Err(error) => wrappers.not_born(hatch.id, &error),
+        }
+    }
+}
+
+/// The wrappers that live, and what is to be said about others.
+#[derive(Debug, Default)]
+struct Wrappers {
+    /// Number of the process, and that which the host gave.
+    alive: BTreeMap<i32, u64>,
+    /// What the pipe had no room for. None of it may be lost: it is the last word about a wrapper that could say nothing itself.
+    unsaid: VecDeque<Report>,
+}
+
+impl Wrappers {
+    fn born(&mut self, pid: Pid, id: u64) {
+        self.alive.insert(Pid::as_raw(Some(pid)), id);
+    }
+
+    fn not_born(&mut self, id: u64, error: &io::Error) {
+        let errno = error.raw_os_error().and_then(|errno| u64::try_from(errno).ok());
+        self.unsaid.push_back(Report { kind: ReportKind::NotHatched, id, value: errno.unwrap_or(0) });
+    }
+
+    /// Whether something may be to be said without an order coming in.
+    fn want_a_look(&self) -> bool {
+        !self.alive.is_empty() || !self.unsaid.is_empty()
+    }
+
+    /// Says what is to be said, as far as there is room. Who is dead is only waited for when it can be said.
+    fn tell(&mut self) {
+        loop {
+            while let Some(report) = self.unsaid.front() {
+                if !Reporter::try_tell(*report) {
+                    return;
+                }
+                self.unsaid.pop_front();
+            }
+            let Ok(Some((pid, _))) = wait(WaitOptions::NOHANG) else { return };
+            let pid = Pid::as_raw(Some(pid));
+            if let Some(id) = self.alive.remove(&pid) {
+                self.unsaid.push_back(Report { kind: ReportKind::Gone, id, value: u64::from(pid.unsigned_abs()) });
             }
         }
     }
@@ -67,19 +104,10 @@ fn hatched(hatch: Hatch, nothing: Option<&File>, machine: &Machine) -> u8 {
 }
 
 /// Waits until there is something to read; `false`: not yet.
-fn wait_for_order(children: bool) -> bool {
-    let limit = if children { Timespec::try_from(LOOK).ok() } else { None };
+fn wait_for_order(look: bool) -> bool {
+    let limit = if look { Timespec::try_from(LOOK).ok() } else { None };
     let mut fds = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
     matches!(poll(&mut fds, limit.as_ref()), Ok(count) if count > 0)
-}
-
-fn reap(wrappers: &mut BTreeMap<i32, u64>) {
-    while let Ok(Some((pid, _))) = wait(WaitOptions::NOHANG) {
-        let pid = Pid::as_raw(Some(pid));
-        if let Some(id) = wrappers.remove(&pid) {
-            Reporter::about(id, ReportKind::Gone, u64::from(pid.unsigned_abs()));
-        }
-    }
 }
 
 /// Standard input without the standard library's own buffer, whose content a `poll` would not see.

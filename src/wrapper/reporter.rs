@@ -61,10 +61,10 @@ impl Reporter {
         self.send(Some((ReportKind::Refused, 0)), PATIENCE_MS);
     }
 
-    /// The nursery about a wrapper of this number.
+    /// A report of the nursery. `false`: there is no room for it now.
     #[cfg(unix)]
-    pub(super) fn about(id: u64, kind: ReportKind, value: u64) {
-        system::write(&Report { kind, id, value }.encode(), PATIENCE_MS);
+    pub(super) fn try_tell(report: Report) -> bool {
+        system::write(&report.encode(), 0)
     }
 
     fn send(&mut self, news: Option<(ReportKind, u64)>, patience_ms: u64) {
@@ -96,8 +96,8 @@ mod system {
         }
     }
 
-    /// Writes all or nothing: a pipe takes so little whole.
-    pub(super) fn write(bytes: &[u8], patience_ms: u64) {
+    /// Writes all or nothing: a pipe takes so little whole. `false`: it is full, and somebody is there who could read it.
+    pub(super) fn write(bytes: &[u8], patience_ms: u64) -> bool {
         let patience = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut patience = Timespec { tv_sec: i64::try_from(patience_ms / 1000).unwrap_or(0), ..patience };
         loop {
@@ -107,8 +107,9 @@ mod system {
                     let _ = poll(&mut [PollFd::from_borrowed_fd(stdout(), PollFlags::OUT)], Some(&patience));
                     patience.tv_sec = 0;
                 }
-                // The host is gone (EPIPE), or does not take any more.
-                Ok(_) | Err(_) => return,
+                Err(Errno::AGAIN) => return false,
+                // Said, or nobody is there any more.
+                Ok(_) | Err(_) => return true,
             }
         }
     }

@@ -9,7 +9,7 @@
 //! * I6: no process and no temporary file is left.
 //! * I7: a log on disk is what the module wrote.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -17,65 +17,107 @@ use serde_json::Value;
 use crate::cycle::Cycle;
 use crate::fault::Kind;
 use crate::plan::{Pipeline, output_of};
-use crate::story::{Attempt, Story};
+use crate::story::{Attempt, Story, verify};
+
+/// What the program itself shows at the end.
+struct Shown {
+    /// By run: `show RUN --json`.
+    runs: BTreeMap<String, Value>,
+}
+
+impl Shown {
+    fn status(&self, run: &str) -> Option<&str> {
+        self.runs.get(run)?["run"]["status"].as_str()
+    }
+
+    fn node(&self, run: &str, node: &str) -> Option<&Value> {
+        self.runs.get(run)?["nodes"].as_array()?.iter().find(|row| row["node"] == node)
+    }
+}
 
 /// Checks everything, and counts.
 pub(crate) fn check(cycle: &mut Cycle) {
-    let story = match Story::read(&cycle.space.journal()) {
-        Ok(story) => story,
-        Err(damage) => return cycle.violated(format!("I5: {damage}")),
+    let journal = cycle.space.journal();
+    if let Err(damage) = verify(&journal) {
+        return cycle.violated(format!("I5: {damage}"));
+    }
+    let verified = cycle.space.start(&["journal", "verify"]).end();
+    if verified.code != 0 {
+        cycle.violated(format!("I5: `journal verify` ends with {}: {}{}", verified.code, verified.stdout, verified.stderr));
+    }
+    cycle.records.collect(&journal);
+    let story = Story::tell(&cycle.records);
+    let shown = match show(cycle) {
+        Ok(shown) => shown,
+        Err(reason) => return cycle.violated(reason),
     };
     cycle.found.acks = cycle.acks.count();
     cycle.found.attempts = cycle.space.marks().iter().filter(|mark| mark.starts_with("begin ")).count();
-    let mut wrong = story.contradictions.clone();
-    acknowledged(cycle, &story, &mut wrong);
-    executed_once(cycle, &story, &mut wrong);
+    let mut wrong: Vec<String> = story.contradictions.iter().cloned().collect();
+    acknowledged(cycle, &story, &shown, &mut wrong);
+    executed_once(cycle, &story, &shown, &mut wrong);
     held_once(cycle, &mut wrong);
-    nothing_left(cycle, &story, &mut wrong);
+    nothing_left(cycle, &story, &shown, &mut wrong);
     logs(cycle, &story, &mut wrong);
-    for run in story.runs.keys() {
-        as_planned(cycle, run, &mut wrong);
+    for run in shown.runs.keys() {
+        as_planned(cycle, run, &shown, &mut wrong);
     }
     for what in wrong {
         cycle.violated(what);
     }
 }
 
+fn show(cycle: &Cycle) -> Result<Shown, String> {
+    let listed = cycle.space.start(&["runs", "--json", "-n", "1000"]).end();
+    let rows: Vec<Value> = serde_json::from_str(&listed.stdout).map_err(|error| format!("I5: `runs --json`: {error}"))?;
+    let mut runs = BTreeMap::new();
+    for run in rows.iter().filter_map(|row| row["run_id"].as_str()) {
+        let ran = cycle.space.start(&["show", run, "--json"]).end();
+        let value = serde_json::from_str(&ran.stdout);
+        let value = value.map_err(|_| format!("I1: `show {run}` ends with {}: {}", ran.code, ran.stderr.trim()))?;
+        runs.insert(run.to_owned(), value);
+    }
+    Ok(Shown { runs })
+}
+
 /// I1.
-fn acknowledged(cycle: &Cycle, story: &Story, wrong: &mut Vec<String>) {
+fn acknowledged(cycle: &Cycle, story: &Story, shown: &Shown, wrong: &mut Vec<String>) {
     let acks = &cycle.acks;
     wrong.extend(acks.contradictions.iter().map(|what| format!("I1: {what}")));
-    for run in acks.submitted.keys().filter(|run| !story.runs.contains_key(*run)) {
+    for run in acks.submitted.keys().filter(|run| !shown.runs.contains_key(*run)) {
         wrong.push(format!("I1: run {run} was accepted and is gone"));
     }
     for (run, told) in &acks.ended {
-        let now = story.runs.get(run).and_then(|run| run.status.as_deref()).unwrap_or("not there");
+        let now = shown.status(run).unwrap_or("not there");
         if now != told {
             wrong.push(format!("I1: run {run} was told as {told} and is {now}"));
         }
     }
-    for run in &acks.cancelled {
-        let ended_before = acks.ended.get(run).is_some_and(|status| status != "cancelled");
-        let Some(run_story) = story.runs.get(run) else { continue };
-        let was_recorded = run_story.cancel.is_some();
-        let late = run_story.status.as_deref() != Some("cancelled");
-        if (was_recorded && late) || (!was_recorded && late && !ended_before && run_story.status.is_none()) {
-            wrong.push(format!("I1: the cancel of run {run} was answered, and the run is {:?}", run_story.status));
+    // A cancel that came after the end changes nothing; one that was recorded before it decides.
+    for run in acks.cancelled.iter().filter(|run| shown.status(run) != Some("cancelled")) {
+        let recorded = story.runs.get(run).is_some_and(|run| run.cancel.is_some());
+        if recorded || !matches!(shown.status(run), Some("completed" | "failed")) {
+            wrong.push(format!("I1: the cancel of run {run} was answered, and it is {:?}", shown.status(run)));
+        }
+    }
+    for (run, recorded) in story.runs.iter().filter_map(|(run, story)| Some((run, story.status.as_deref()?))) {
+        if shown.status(run) != Some(recorded) {
+            wrong.push(format!("I1: run {run} is {recorded} by the journal and shown as {:?}", shown.status(run)));
         }
     }
 }
 
 /// I3, by what the modules noted themselves.
-fn executed_once(cycle: &Cycle, story: &Story, wrong: &mut Vec<String>) {
+fn executed_once(cycle: &Cycle, story: &Story, shown: &Shown, wrong: &mut Vec<String>) {
     let mut seen = HashSet::new();
     let marks = cycle.space.marks();
     for mark in &marks {
         if !seen.insert(mark.as_str()) {
             wrong.push(format!("I3: executed twice: {mark}"));
         }
-        let known = mark.split_once(' ').is_some_and(|(_, id)| story.attempts.contains_key(id));
+        let known = mark.split_once(' ').is_some_and(|(_, id)| is_counted(shown, id));
         if !known {
-            wrong.push(format!("I3: executed, and the journal does not know of it: {mark}"));
+            wrong.push(format!("I3: executed, and not among the attempts of its node: {mark}"));
         }
     }
     for (id, attempt) in &story.attempts {
@@ -84,10 +126,14 @@ fn executed_once(cycle: &Cycle, story: &Story, wrong: &mut Vec<String>) {
         if matches!(attempt.code, Some(0 | 3)) && !(begun && ended) {
             wrong.push(format!("I3: {id} has exit code {:?} by the journal and was not executed to its end", attempt.code));
         }
-        if begun && attempt.ends == 0 {
-            wrong.push(format!("I2: {id} was executed and has no end"));
-        }
     }
+}
+
+fn is_counted(shown: &Shown, id: &str) -> bool {
+    let mut parts = id.split('/');
+    let (Some(run), Some(node), Some(number)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let attempts = shown.node(run, node).and_then(|row| row["attempts"].as_u64()).unwrap_or(0);
+    number.parse::<u64>().is_ok_and(|number| number <= attempts)
 }
 
 /// I4: who holds the slot begins after all earlier holders have ended, for good.
@@ -125,18 +171,18 @@ fn pipeline_of<'a>(cycle: &'a Cycle, run: &str) -> Option<&'a Pipeline> {
 }
 
 /// I6: on the disk.
-fn nothing_left(cycle: &Cycle, story: &Story, wrong: &mut Vec<String>) {
+fn nothing_left(cycle: &Cycle, story: &Story, shown: &Shown, wrong: &mut Vec<String>) {
     let state = cycle.space.root().join(".prismq");
     for path in cycle.space.state() {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let shown = path.strip_prefix(&state).unwrap_or(&path).display();
+        let inside = path.strip_prefix(&state).unwrap_or(&path).display();
         // A looker seals an attempt that never began, so that a late wrapper refuses itself.
         let is_seal = name == "start.json.tmp" && story.is_lost(path.parent().unwrap_or(&path));
         if (name.ends_with(".tmp") || name.contains("aside")) && !is_seal {
-            wrong.push(format!("I6: a temporary file is left: {shown}"));
+            wrong.push(format!("I6: a temporary file is left: {inside}"));
         }
-        if path.parent() == Some(&state.join("runs")) && !story.runs.contains_key(&name) {
-            wrong.push(format!("I6: the folder of a run that was never accepted is left: {shown}"));
+        if path.parent() == Some(&state.join("runs")) && !shown.runs.contains_key(&name) {
+            wrong.push(format!("I6: the folder of a run that was never accepted is left: {inside}"));
         }
         if name == "host.json" {
             wrong.push("I6: `host.json` is left where nobody hosts".to_owned());
@@ -175,31 +221,27 @@ fn compare(cycle: &Cycle, attempt: &Attempt, wrote: &str, file: &Path, wrong: &m
 }
 
 /// How the run and its nodes ended, against what was acknowledged and what was planned.
-fn as_planned(cycle: &Cycle, run: &str, wrong: &mut Vec<String>) {
-    let ran = cycle.space.start(&["show", run, "--json"]).end();
-    let Ok(shown) = serde_json::from_str::<Value>(&ran.stdout) else {
-        return wrong.push(format!("I1: `show {run}` ends with {}: {}", ran.code, ran.stderr.trim()));
-    };
-    let rows: HashMap<&str, &str> =
-        shown["nodes"].as_array().into_iter().flatten().map(|row| (text(row, "node"), text(row, "status"))).collect();
+fn as_planned(cycle: &Cycle, run: &str, shown: &Shown, wrong: &mut Vec<String>) {
+    let status_of = |node: &str| shown.node(run, node).map_or("not there", |row| text(row, "status"));
     for ((_, node), told) in cycle.acks.nodes.iter().filter(|((of, _), _)| of == run) {
-        let now = rows.get(node.as_str()).copied().unwrap_or("not there");
+        let now = status_of(node);
         if now != told {
             wrong.push(format!("I1: {run}/{node} was told as {told} and is {now}"));
         }
     }
     let Some(pipeline) = pipeline_of(cycle, run) else { return };
-    let status = shown["run"]["status"].as_str().unwrap_or("unknown");
+    let status = shown.status(run).unwrap_or("unknown");
+    let outputs = &shown.runs[run]["outputs"];
     let free = !cycle.errors.is_empty() || pipeline.endless;
     if !free && status != pipeline.status() {
         wrong.push(format!("I1: run {run} must be {} and is {status}", pipeline.status()));
     }
-    if status == "completed" && !pipeline.endless && shown["outputs"] != pipeline.outputs() {
-        wrong.push(format!("I1: run {run} reports {}", shown["outputs"]));
+    if status == "completed" && !pipeline.endless && *outputs != pipeline.outputs() {
+        wrong.push(format!("I1: run {run} reports {outputs}"));
     }
     let planned: BTreeMap<&str, &str> = pipeline.nodes.iter().map(|node| (node.name.as_str(), pipeline.must(node).status())).collect();
     for (node, must) in planned {
-        let now = rows.get(node).copied().unwrap_or("not there");
+        let now = status_of(node);
         if !free && now != must {
             wrong.push(format!("I1: {run}/{node} must be {must} and is {now}"));
         }

@@ -1,6 +1,7 @@
 //! One cycle: some acts, each with a host under a fault; then everything is brought to its end without any; then the checker.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use prismq::host::offline::Snapshot;
@@ -14,6 +15,7 @@ use crate::options::Options;
 use crate::plan::Pipeline;
 use crate::process::{Ran, Running};
 use crate::space::{Space, program, signal};
+use crate::story::Records;
 use crate::{LOOK, check, settle, writer};
 
 /// Nothing in an act takes so long unless it hangs.
@@ -43,6 +45,7 @@ pub(crate) struct Cycle {
     dice: Dice,
     pub(crate) pipelines: Vec<Pipeline>,
     pub(crate) acks: Acks,
+    pub(crate) records: Records,
     /// The host was told of an error: runs may have failed for it.
     pub(crate) errors: Vec<Kind>,
     pub(crate) found: Found,
@@ -83,7 +86,15 @@ pub(crate) fn play(options: &Options, number: u64, folder: PathBuf, strace: bool
         return writer::play(dice, &folder);
     }
     let space = Space::make(folder).map_err(|error| format!("the cycle's folder cannot be made: {error}"))?;
-    let mut cycle = Cycle { space, dice, pipelines: Vec::new(), acks: Acks::default(), errors: Vec::new(), found: Found::default() };
+    let mut cycle = Cycle {
+        space,
+        dice,
+        pipelines: Vec::new(),
+        acks: Acks::default(),
+        records: Records::default(),
+        errors: Vec::new(),
+        found: Found::default(),
+    };
     cycle.act(first)?;
     for _ in 1..cycle.dice.within(1..=3) {
         match chosen(&mut cycle.dice) {
@@ -108,7 +119,14 @@ impl Cycle {
         let trace = self.space.folder().join(format!("trace.{}", self.found.acts.len()));
         let args = self.args_of(&role)?;
         self.space.write_down("story", &format!("--- {}: prismq {}\n", fault.describe(), args.join(" ")));
-        let mut host = Running::start(self.space.prepare(fault.command(program(), &args, &trace)), None);
+        let command = if kind.is_of_wrappers() {
+            let mut command = Command::new(self.space.with_wrapper(&fault, &trace)?);
+            command.args(&args);
+            command
+        } else {
+            fault.command(program(), &args, &trace)
+        };
+        let mut host = Running::start(self.space.prepare(command), None);
         if kind.is_error() {
             self.errors.push(kind);
         }
@@ -126,10 +144,13 @@ impl Cycle {
             self.heard(&client.args, &ran);
             self.learn(&client.what, &ran);
         }
-        wait_for_strace(&trace);
-        let hit = fault.was_hit(&std::fs::read_to_string(&trace).unwrap_or_default(), ran.code);
+        if !kind.is_of_wrappers() {
+            wait_for_strace(&trace);
+        }
+        let hit = fault.was_hit(&self.space.trace(self.found.acts.len()), ran.code);
         self.found.acts.push(Act { kind, calls: fault.calls, hit });
         self.space.write_down("acknowledged", &self.acks.text());
+        self.records.collect(&self.space.journal());
         self.tear();
         Ok(())
     }
@@ -211,6 +232,8 @@ impl Cycle {
 
     /// Stays with the host until it and all others have ended: cancels what is endless, kills when it is time.
     fn watch(&mut self, role: &Role, fault: &Fault, host: &mut Running, mut clients: Vec<Client>) -> Vec<Client> {
+        let last_signal = if self.dice.percent(50) { Signal::KILL } else { Signal::TERM };
+        let victim = self.dice.next();
         let begun = Instant::now();
         let mut cancelled: Vec<String> = Vec::new();
         let mut killed = false;
@@ -222,10 +245,10 @@ impl Cycle {
             }
             if hosting && !killed && fault.kill_after.is_some_and(|after| begun.elapsed().as_millis() >= u128::from(after)) {
                 killed = true;
-                signal(host.pid(), Signal::KILL);
+                self.kill(fault, host.pid(), victim);
             }
             if hosting && !others && matches!(role, Role::Serve) && self.live_runs().is_ok_and(|live| live.is_empty()) {
-                signal(host.pid(), if self.dice.percent(50) { Signal::KILL } else { Signal::TERM });
+                signal(host.pid(), last_signal);
                 killed = true;
             }
             for run in self.endless() {
@@ -242,6 +265,20 @@ impl Cycle {
                 });
             }
             std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Kills the host; or one of the wrappers, or what starts them.
+    fn kill(&self, fault: &Fault, host: u32, victim: u64) {
+        if fault.kind != Kind::WrapperMoment {
+            return signal(host, Signal::KILL);
+        }
+        let wrappers: Vec<u32> =
+            self.space.processes().into_iter().filter(|(_, line)| line.contains("--nursery")).map(|(pid, _)| pid).collect();
+        let at = usize::try_from(victim % (wrappers.len().max(1) as u64)).unwrap_or(0);
+        if let Some(pid) = wrappers.get(at) {
+            self.space.write_down("story", &format!("--- killed: {pid} of {wrappers:?}\n"));
+            signal(*pid, Signal::KILL);
         }
     }
 

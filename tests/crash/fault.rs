@@ -42,12 +42,18 @@ pub(crate) enum Kind {
     NoProcess,
     /// F-33: no descriptor is left for once.
     NoDescriptor,
+    /// F-39, F-42: wrappers, or what starts them, die at some call; or modules at their first instruction.
+    WrapperCall,
+    /// F-39: wrappers, or what starts them, are killed at random moments.
+    WrapperMoment,
+    /// Wrappers that are slow to sync and to rename, and a host that dies meanwhile.
+    WrapperSlow,
     /// The journal alone, by its own interface, with a snapshot every few records: killed or refused anywhere.
     Writer,
 }
 
 /// All kinds.
-pub(crate) const KINDS: [Kind; 16] = [
+pub(crate) const KINDS: [Kind; 19] = [
     Kind::KillWrite,
     Kind::KillSync,
     Kind::KillRename,
@@ -63,11 +69,17 @@ pub(crate) const KINDS: [Kind; 16] = [
     Kind::SlowSync,
     Kind::NoProcess,
     Kind::NoDescriptor,
+    Kind::WrapperCall,
+    Kind::WrapperMoment,
+    Kind::WrapperSlow,
     Kind::Writer,
 ];
 
 /// The program that all modules of the harness begin with.
 const SHELL: &str = "/bin/sh";
+
+/// `-D`: our child is the program itself, and `strace` a process beside it. The name of the file for what it saw follows.
+const STRACE: [&str; 8] = ["-D", "-f", "-qq", "-b", "execve", "-e", "signal=none", "-o"];
 
 const WRITES: &[&str] = &["write", "pwrite64", "writev"];
 const SYNCS: &[&str] = &["fdatasync", "fsync"];
@@ -97,6 +109,9 @@ impl Kind {
             Self::SlowSync => "slow-sync",
             Self::NoProcess => "no-process",
             Self::NoDescriptor => "no-descriptor",
+            Self::WrapperCall => "wrapper-call",
+            Self::WrapperMoment => "wrapper-moment",
+            Self::WrapperSlow => "wrapper-slow",
             Self::Writer => "writer",
         }
     }
@@ -106,8 +121,8 @@ impl Kind {
         found.ok_or_else(|| format!("there is no kind of fault {name:?}; there are {}", KINDS.map(Self::name).join(", ")))
     }
 
-    /// Whether the host itself is told of an error, so that a run may fail for it. After a kill everything must come out as if nothing had
-    /// happened.
+    /// Whether the host itself is told of an error, or an attempt is lost before its eyes, so that a run may fail for it. After a kill of the
+    /// host everything must come out as if nothing had happened.
     pub(crate) const fn is_error(self) -> bool {
         match self {
             Self::EioSync
@@ -116,7 +131,9 @@ impl Kind {
             | Self::FullWrites
             | Self::EioRename
             | Self::NoProcess
-            | Self::NoDescriptor => true,
+            | Self::NoDescriptor
+            | Self::WrapperCall
+            | Self::WrapperMoment => true,
             Self::KillWrite
             | Self::KillSync
             | Self::KillRename
@@ -125,8 +142,14 @@ impl Kind {
             | Self::KillStart
             | Self::KillMoment
             | Self::SlowSync
+            | Self::WrapperSlow
             | Self::Writer => false,
         }
+    }
+
+    /// Whether it befalls the wrappers, and the host is left alone.
+    pub(crate) const fn is_of_wrappers(self) -> bool {
+        matches!(self, Self::WrapperCall | Self::WrapperSlow)
     }
 }
 
@@ -179,8 +202,23 @@ impl Fault {
             }
             Kind::NoProcess => Self::inject(kind, CLONES, "error=EAGAIN", &dice.within(1..=6).to_string(), None),
             Kind::NoDescriptor => Self::inject(kind, OPENS, "error=EMFILE", &dice.within(8..=62).to_string(), None),
+            Kind::WrapperCall => Self::of_wrappers(dice),
+            Kind::WrapperMoment => Self { kind, calls: "(moment)", rules: Vec::new(), kill_after: Some(dice.within(5..=250)) },
+            Kind::WrapperSlow => {
+                let delay = format!("delay_enter={}", dice.within(5..=60) * 1000);
+                let fault = Self::inject(kind, dice.pick(&[SYNCS, RENAMES]), &delay, "1+", None);
+                Self { kill_after: dice.percent(70).then(|| dice.within(20..=400)), ..fault }
+            }
             Kind::Writer => Self::of_writer(dice),
         }
+    }
+
+    /// All wrappers of the host meet it, again and again until the host is killed too.
+    fn of_wrappers(dice: &mut Dice) -> Self {
+        let (calls, last) = dice.pick(&[(WRITES, 14), (SYNCS, 2), (RENAMES, 2), (OPENS, 24), (CLONES, 3), (STARTS, 1)]);
+        let path = (calls == STARTS).then_some(Path::new(SHELL));
+        let fault = Self::inject(Kind::WrapperCall, calls, "signal=KILL", &dice.within(1..=last).to_string(), path);
+        Self { kill_after: Some(dice.within(100..=700)), ..fault }
     }
 
     /// A fault for the program that does nothing but write a journal.
@@ -219,10 +257,17 @@ impl Fault {
             return command;
         }
         let mut command = Command::new("strace");
-        // `-D`: our child is the program itself, and `strace` a process beside it.
-        command.args(["-D", "-f", "-qq", "-b", "execve", "-e", "signal=none", "-o"]).arg(trace);
-        command.args(&self.rules).arg(program).args(args);
+        command.args(STRACE).arg(trace).args(&self.rules).arg(program).args(args);
         command
+    }
+
+    /// A shell script that is the wrapper under this fault. What `strace` saw goes to files whose names begin so.
+    pub(crate) fn wrapper_script(&self, wrapper: &Path, trace: &Path) -> String {
+        let quoted = |text: &str| format!("'{text}'");
+        let words: Vec<String> = STRACE.into_iter().chain(self.rules.iter().map(String::as_str)).map(quoted).collect();
+        let (options, rules) = words.split_at(STRACE.len());
+        let (trace, wrapper) = (trace.to_string_lossy(), wrapper.to_string_lossy());
+        format!("#!/bin/sh\nexec strace {} \"{trace}.$$\" {} '{wrapper}' \"$@\"\n", options.join(" "), rules.join(" "))
     }
 
     /// What was drawn, for people.
@@ -235,7 +280,7 @@ impl Fault {
     /// Whether it came to pass, by what `strace` wrote and how the program ended.
     pub(crate) fn was_hit(&self, trace: &str, code: i32) -> bool {
         // A call that its caller did not survive has no result.
-        code == 137 || trace.contains("(INJECTED)") || trace.contains("(DELAYED)") || trace.contains("= ?")
+        (code == 137 && !self.kind.is_of_wrappers()) || trace.contains("(INJECTED)") || trace.contains("(DELAYED)") || trace.contains("= ?")
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::fault::Fault;
 use crate::plan::{Pipeline, SCRIPT};
 use crate::process::{Ran, Running};
 
@@ -108,6 +109,30 @@ impl Space {
     /// Notes what a program did, for whoever looks into a failed cycle.
     pub(crate) fn note(&self, line: &str, ran: &Ran) {
         self.write_down("story", &format!("$ prismq {line}\n{}{}-> {}\n\n", ran.stdout, ran.stderr, ran.code));
+    }
+
+    /// A copy of the program that has a wrapper under a fault beside it.
+    pub(crate) fn with_wrapper(&self, fault: &Fault, trace: &Path) -> Result<PathBuf, String> {
+        let failed = |error: std::io::Error| format!("the program cannot be copied: {error}");
+        let folder = trace.with_extension(format!("{}.bin", trace.extension().map(|end| end.to_string_lossy()).unwrap_or_default()));
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let copy = folder.join("prismq");
+        // Another name of the same file where that is possible: it is large.
+        fs::hard_link(program(), &copy).or_else(|_| fs::copy(program(), &copy).map(drop)).map_err(failed)?;
+        let script = folder.join("prismq-attempt");
+        let real = program().with_file_name("prismq-attempt");
+        fs::write(&script, fault.wrapper_script(&real, trace)).map_err(failed)?;
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(failed)?;
+        Ok(copy)
+    }
+
+    /// What `strace` saw in an act, in all its files.
+    pub(crate) fn trace(&self, act: usize) -> String {
+        let head = format!("trace.{act}");
+        let is_of_act = |name: &str| name.strip_prefix(&head).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let files = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_of_act)).map(|entry| entry.path());
+        files.filter_map(|file| fs::read_to_string(file).ok()).collect()
     }
 
     /// Appends to a file in the cycle's folder. Only for people: that it cannot be written is no failure of the cycle.

@@ -51,7 +51,7 @@ fn show_tells_a_run_and_a_node() {
     let failed = space.prismq(&["show", "@~1"]).ends(0).says("exit code 2");
     assert!(failed.stdout.contains("failed"), "{failed:?}");
     let node = space.prismq(&["show", "last/b"]).ends(0);
-    for fact in ["completed", "module", "say", "attempts", "exit code", "script", "isolation", "direct", r#"{"text":"two"}"#] {
+    for fact in ["completed", "module", "say", "attempts", "exit code", "script", "isolation", "wrapped", r#"{"text":"two"}"#] {
         assert!(node.stdout.contains(fact), "{fact} is not in\n{}", node.stdout);
     }
 }

@@ -9,14 +9,20 @@ mod damage;
 mod disk;
 mod engine;
 mod exec;
+#[cfg(unix)]
+mod free_disk;
 mod hosts;
 mod kills;
+mod ladder;
 mod logs;
 mod look;
 mod module;
 mod nodes;
 mod prune;
 mod run;
+mod serve;
 mod stop;
+#[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]
 mod support;
 mod validate;
+mod wrapper;

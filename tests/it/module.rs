@@ -161,7 +161,6 @@ fn what_a_module_leaves_behind_is_ended() {
 
 #[cfg(unix)]
 #[test]
-#[ignore = "a process that made a session of its own escapes a direct attempt until the wrapper sweeps it"]
 fn a_daemon_of_a_module_is_ended() {
     let space = TestSpace::new();
     space.prismq(&["exec", &crate::support::stub().display().to_string(), "--", "daemonize"]);

@@ -41,7 +41,8 @@ pub(super) fn follow(
     printer: &Printer<'_>,
 ) -> Result<Exit, Failure> {
     let (inputs, receiver) = mpsc::channel();
-    signals::listen(inputs.clone());
+    let signalled = inputs.clone();
+    signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
     let mut follower = Follower { run, workspace, wanted, printer, open: BTreeMap::new(), last: BTreeMap::new() };
     for row in rows {
         follower.row(row)?;
@@ -84,7 +85,7 @@ pub(super) fn follow(
                 }
             }
             Ok(Input::Update(Update::Output { node, .. })) => follower.print(&node)?,
-            Ok(Input::Update(Update::Run(_) | Update::Progress { .. } | Update::Host(_))) => {}
+            Ok(Input::Update(Update::Run(_) | Update::Progress { .. } | Update::Host(_) | Update::Disk(_))) => {}
             Ok(Input::Signal(_)) => return Ok(Exit::Interrupted),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => follower.print_all()?,
         }

@@ -36,8 +36,9 @@ pub(super) fn preparing(what: &str, error: &io::Error) -> SpawnFailure {
     SpawnFailure { message, transient: is_transient(error), kind: SpawnFailureKind::Other }
 }
 
-/// Whether it may work a moment later: no process, memory or descriptor was free, or the file was just being written.
-pub(super) fn is_transient(error: &io::Error) -> bool {
+/// Whether what failed may work a moment later: no process, memory or descriptor was free, or the file was just being written.
+#[must_use]
+pub fn is_transient(error: &io::Error) -> bool {
     let kinds = [ErrorKind::WouldBlock, ErrorKind::OutOfMemory, ErrorKind::ExecutableFileBusy, ErrorKind::Interrupted];
     kinds.contains(&error.kind()) || (cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE)))
 }

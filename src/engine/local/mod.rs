@@ -7,7 +7,7 @@
 mod capture;
 pub(super) mod claims;
 mod control;
-mod failure;
+pub(super) mod failure;
 pub(super) mod found;
 pub(super) mod interpreter;
 mod pool;

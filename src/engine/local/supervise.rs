@@ -49,6 +49,7 @@ pub(super) fn never_started(exit: Exit, stops: Stops) -> Ending {
         stop_sent: stops.strongest,
         escalated: stops.escalated,
         leaked: false,
+        leaked_pids: Vec::new(),
         outputs: Ok(None),
         log_lost: None,
     }
@@ -110,6 +111,7 @@ impl<'a> Life<'a> {
             stop_sent: stops.strongest,
             escalated: stops.escalated,
             leaked,
+            leaked_pids: Vec::new(),
             outputs: read_outputs(&self.folder.output()),
             log_lost: self.capture.finish(),
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::super::handle::{Command, CommandError, Handle, Reply};
-use super::super::turn::{Message, Turn};
+use super::super::turn::Turn;
 use super::super::workspace::Workspace;
 use super::{Keep, Pace};
 use crate::units::{DurationMs, Mono};
@@ -86,7 +86,7 @@ impl Turn {
 
     fn may_tidy(&self) -> bool {
         let wanted = self.tidying.keep != Keep::default() || !self.pruning.is_empty();
-        wanted && self.tidying.working.is_none() && !self.draining && self.health.records()
+        wanted && self.tidying.working.is_none() && self.on_exit.is_none() && self.health.records()
     }
 
     /// What an earlier prune left does not wait for the hour.
@@ -104,7 +104,7 @@ impl Turn {
             return;
         }
         let now = self.clock.now().mono;
-        if !self.is_idle() || self.draining {
+        if !self.is_idle() || self.on_exit.is_some() {
             self.tidying.idle_since = None;
             if let Some(working) = &self.tidying.working {
                 working.tell();
@@ -182,10 +182,5 @@ impl Handle {
     /// When the host is gone.
     pub fn tidy(&self, limit: Duration) -> Result<bool, CommandError> {
         self.ask_within(limit, |reply| Command::Tidy { reply }).map(|answer| answer.unwrap_or(false))
-    }
-
-    /// Tells the loop something that needs no answer. A loop that has ended needs to know nothing.
-    pub(super) fn tell(&self, command: Command) {
-        let _ = self.inbox().send(Message::Command(command));
     }
 }

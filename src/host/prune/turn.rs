@@ -29,7 +29,7 @@ impl Turn {
     /// Forgets finished runs and says so in the journal. The answer, when the records are durable, names those that went: others have become
     /// needed since, or are gone.
     pub(in super::super) fn prune(&mut self, wanted: &BTreeSet<RunId>, reply: Reply<BTreeSet<RunId>>) {
-        if self.draining {
+        if self.on_exit.is_some() {
             return drop(reply.send(Err(CommandError::Gone)));
         }
         if !self.health.records() {

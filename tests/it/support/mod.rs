@@ -8,7 +8,6 @@ mod process;
 mod space;
 mod text;
 
-#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The misbehaving program of `tests/stub.rs`. `cargo test --test it` alone does not build examples.
-#[cfg(unix)]
 pub(crate) fn stub() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own program");
     let profile = own.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");

@@ -126,7 +126,6 @@ impl Running {
     }
 
     /// Waits until standard error holds a text.
-    #[cfg(unix)]
     #[track_caller]
     pub(crate) fn wait_for_note(&self, part: &str) -> &Self {
         let (text, good) = self.err.wait(|text| text.contains(part));
@@ -135,7 +134,6 @@ impl Running {
     }
 
     /// Waits until it names a run in either stream: then its host has looked at it.
-    #[cfg(unix)]
     #[track_caller]
     pub(crate) fn wait_for_note_or_out(&self, part: &str) {
         let seen = until(|| (self.out.text().contains(part) || self.err.text().contains(part)).then_some(()));
@@ -143,7 +141,6 @@ impl Running {
     }
 
     /// The id of the run that it begins with `run ID of ...`.
-    #[cfg(unix)]
     #[track_caller]
     pub(crate) fn run_id(&self) -> String {
         self.wait_for(" of ");
@@ -159,7 +156,6 @@ impl Running {
     }
 
     /// Kills it at once, with nothing but itself: what it started lives on.
-    #[cfg(unix)]
     pub(crate) fn kill(mut self) -> Ran {
         self.child.kill().expect("it can be killed");
         self.end()

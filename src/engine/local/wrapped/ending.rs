@@ -23,6 +23,7 @@ pub(in super::super) fn ending(record: &ExitRecord, folder: &AttemptFolder, long
         stop_sent: stops.strongest,
         escalated: stops.escalated,
         leaked: !record.leaked.is_empty(),
+        leaked_pids: record.leaked.clone(),
         outputs: read_outputs(&folder.output()),
         log_lost: lost(record),
     }

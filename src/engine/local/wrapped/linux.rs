@@ -205,8 +205,13 @@ fn holder(folder: &Path) -> io::Result<Option<OwnedFd>> {
     let Some(record) = living(folder)? else { return Ok(None) };
     let Some(pid) = i32::try_from(record.wrapper.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let handle = pidfd_open(pid, PidfdFlags::empty())?;
-    let same = record.wrapper.is_alive() && living(folder)?.is_some_and(|still| still.wrapper == record.wrapper);
-    Ok(same.then_some(handle))
+    let alive = record.wrapper.is_alive();
+    match living(folder)? {
+        Some(still) if alive && still.wrapper == record.wrapper => Ok(Some(handle)),
+        // Somebody holds the lock, and this process is not it: one of another name space of numbers, or a record that was tampered with.
+        Some(_) => Err(io::ErrorKind::NotFound.into()),
+        None => Ok(None),
+    }
 }
 
 fn living(folder: &Path) -> io::Result<Option<StartRecord>> {

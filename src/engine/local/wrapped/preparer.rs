@@ -31,7 +31,7 @@ pub(super) fn serve(shared: &Arc<Shared>) {
         drop(book);
         match order {
             Order::Start(number) => start(shared, number, &mut hatchery),
-            Order::Adopt(number) => shared.resolve(number),
+            Order::Adopt(number) => adopt(shared, number),
             Order::Stop(number) => stop(shared, number),
         }
     }
@@ -120,24 +120,33 @@ fn last_of_each(variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString
     kept
 }
 
-/// Writes the wish down and has the wrapper look at once. One that has not claimed its attempt yet finds the wish when it does.
+/// Looks how it stands. Who wrote a wish for its end down may have died before the wrapper was told.
+fn adopt(shared: &Arc<Shared>, number: u64) {
+    let folder = shared.lock().entries.get(&number).map(|entry| entry.folder.path().to_owned());
+    shared.resolve(number);
+    if folder.is_some_and(|folder| !matches!(StopRequest::read(&folder), Ok(None))) {
+        shared.order(Order::Stop(number));
+    }
+}
+
+/// Writes the wish down, if it is ours, and has the wrapper look at once. One that has not claimed its attempt yet finds the wish when it
+/// does.
 fn stop(shared: &Shared, number: u64) {
     let (folder, how, grace) = {
         let mut book = shared.lock();
         let Some(entry) = book.entries.get_mut(&number) else { return };
-        let Some(how) = entry.stops.strongest else { return };
         if let Phase::Queued(_) = entry.phase {
             return;
         }
         entry.undelivered = false;
-        (entry.folder.path().to_owned(), how, entry.left.grace)
+        (entry.folder.path().to_owned(), entry.stops.strongest, entry.left.grace)
     };
-    let how = match how {
-        StopHow::Polite => StopAs::Polite,
-        StopHow::Kill => StopAs::Kill,
+    let written = match how {
+        None => Ok(()),
+        Some(StopHow::Polite) => StopRequest { how: StopAs::Polite, grace }.write(&folder),
+        Some(StopHow::Kill) => StopRequest { how: StopAs::Kill, grace }.write(&folder),
     };
-    let delivered = StopRequest { how, grace }.write(&folder).and_then(|()| system::wake(&folder));
-    if delivered.is_err()
+    if written.and_then(|()| system::wake(&folder)).is_err()
         && let Some(entry) = shared.lock().entries.get_mut(&number)
     {
         // The disk may be full: the monitor has it tried again.

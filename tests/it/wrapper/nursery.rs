@@ -1,0 +1,255 @@
+//! The nursery and the reports of its wrappers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{PipeReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use prismq::attempt::{ExitHow, Hatch, REPORT_BYTES, Report, ReportKind, StopAs};
+use rustix::process::Signal;
+
+use super::{Attempt, FewProcesses, WRAPPER, lives, signal, skip};
+use crate::support::until;
+
+/// A nursery and its host's ends of the pipes.
+struct Nursery {
+    process: Child,
+    orders: Option<ChildStdin>,
+    reports: Option<PipeReader>,
+}
+
+impl Nursery {
+    fn new() -> Self {
+        let mut command = Command::new(WRAPPER);
+        command.arg("--nursery");
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        let (reports, end) = std::io::pipe().expect("a pipe");
+        let mut process = command.stdin(Stdio::piped()).stdout(end).spawn().expect("the nursery starts");
+        Self { orders: process.stdin.take(), reports: Some(reports), process }
+    }
+
+    fn hatch(&mut self, id: u64, attempt: &Attempt) {
+        attempt.spec.write(attempt.path(), false).expect("the spec is written");
+        let hatch = Hatch { id, folder: attempt.path().to_owned(), environment: attempt.environment() };
+        self.orders.as_mut().expect("it is open").write_all(&hatch.encode()).expect("it takes orders");
+    }
+
+    fn report(&mut self) -> Report {
+        let mut bytes = [0; REPORT_BYTES];
+        self.reports.as_mut().expect("it is open").read_exact(&mut bytes).expect("a report");
+        Report::decode(bytes).expect("a report that makes sense")
+    }
+
+    /// Reports up to one of this kind, that one included.
+    fn until(&mut self, kind: ReportKind) -> Vec<Report> {
+        let mut all = vec![self.report()];
+        while all.last().is_none_or(|report| report.kind != kind) {
+            all.push(self.report());
+        }
+        all
+    }
+
+    /// The host is done, or dead.
+    fn close(&mut self) {
+        self.orders = None;
+        let ended = until(|| self.process.try_wait().expect("a child can be waited for"));
+        assert_eq!(ended.and_then(|status| status.code()), Some(0), "the nursery goes with its host");
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_short_life_is_reported_in_order() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::shell("echo hi; exit 3");
+    nursery.hatch(7, &attempt);
+    let reports = nursery.until(ReportKind::Gone);
+    let kinds: Vec<_> = reports.iter().map(|report| report.kind).collect();
+    assert_eq!(kinds, [ReportKind::Started, ReportKind::Ended, ReportKind::Gone]);
+    assert!(reports.iter().all(|report| report.id == 7));
+    assert_eq!((attempt.record().how, attempt.out().as_str()), (ExitHow::Code(3), "hi\n"));
+
+    nursery.hatch(8, &attempt);
+    let refused: Vec<_> = nursery.until(ReportKind::Gone).iter().map(|report| (report.kind, report.id)).collect();
+    assert_eq!(refused, [(ReportKind::Refused, 8), (ReportKind::Gone, 8)]);
+    nursery.close();
+}
+
+#[test]
+fn a_long_life_is_told_while_it_lasts() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::shell("printf 12345; read line < \"$PRISMQ_ARTIFACTS/go\"");
+    assert!(Command::new("mkfifo").arg(attempt.at("go")).status().expect("mkfifo").success());
+    nursery.hatch(1, &attempt);
+    let started = nursery.report();
+    assert_eq!((started.kind, started.value), (ReportKind::Started, u64::from(attempt.alive().child.expect("it runs").pid)));
+    let output = nursery.report();
+    assert_eq!((output.kind, output.value), (ReportKind::Output, 5));
+    assert_eq!(attempt.out(), "12345", "who is told finds it there");
+    std::fs::write(attempt.at("go"), "\n").expect("it goes on");
+    assert_eq!(nursery.report().kind, ReportKind::Ended);
+}
+
+#[test]
+fn a_module_does_not_get_what_the_nursery_has() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::shell("ls -l /proc/$$/fd; env; cat");
+    nursery.hatch(1, &attempt);
+    nursery.until(ReportKind::Ended);
+    let out = attempt.out();
+    for end in ["0", "1"] {
+        let pipe = std::fs::read_link(format!("/proc/{}/fd/{end}", nursery.process.id())).expect("a pipe");
+        assert!(!out.contains(&*pipe.to_string_lossy()), "{end} of the nursery\n{out}");
+    }
+    assert!(!out.contains("CARGO"), "{out}");
+}
+
+#[test]
+fn f30_a_thousand_at_once() {
+    let mut nursery = Nursery::new();
+    let attempts: Vec<_> = (0..1000).map(|number| Attempt::shell(&format!("exit {}", number % 200))).collect();
+    let mut started = BTreeMap::new();
+    let (mut ended, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    for (id, attempt) in attempts.iter().enumerate() {
+        nursery.hatch(id as u64, attempt);
+    }
+    while gone.len() < attempts.len() {
+        let report = nursery.report();
+        match report.kind {
+            ReportKind::Started => assert_eq!(started.insert(report.id, report.value), None),
+            ReportKind::Ended => assert!(ended.insert(report.id) && started.contains_key(&report.id), "{report:?}"),
+            ReportKind::Gone => assert!(gone.insert(report.id) && ended.contains(&report.id), "{report:?}"),
+            ReportKind::Output | ReportKind::Refused | ReportKind::NotHatched => panic!("{report:?}"),
+        }
+    }
+    for (number, attempt) in (0_i64..).zip(&attempts) {
+        assert_eq!(attempt.record().how, ExitHow::Code(number % 200));
+    }
+    let pid = nursery.process.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its children");
+    assert_eq!(children.trim(), "", "no zombie is left");
+    nursery.close();
+}
+
+#[test]
+fn f32_without_room_for_a_process_the_nursery_says_so_and_goes_on() {
+    let Some(group) = FewProcesses::new("nursery", 1) else {
+        return skip(
+            "f32_without_room_for_a_process_the_nursery_says_so_and_goes_on",
+            "no control group for a number of processes can be made",
+        );
+    };
+    let mut inside = Command::new(WRAPPER);
+    inside.arg("--nursery");
+    let mut nursery = Nursery::start(group.inside(&inside));
+    let attempt = Attempt::shell("exit 3");
+    nursery.hatch(1, &attempt);
+    let report = nursery.report();
+    assert_eq!((report.kind, report.id, report.value), (ReportKind::NotHatched, 1, 11));
+    assert!(!attempt.at("claim").exists());
+    std::fs::write(group.0.join("pids.max"), "2").expect("it is widened");
+    // Room for a wrapper and none for its module.
+    nursery.hatch(2, &attempt);
+    nursery.until(ReportKind::Gone);
+    assert!(matches!(attempt.record().how, ExitHow::SpawnFailed { errno: 11, .. }));
+    std::fs::write(group.0.join("pids.max"), "max").expect("it is widened");
+    let other = Attempt::shell("exit 3");
+    nursery.hatch(3, &other);
+    nursery.until(ReportKind::Gone);
+    assert_eq!(other.record().how, ExitHow::Code(3));
+    nursery.close();
+}
+
+#[test]
+fn f38_wrappers_outlive_host_and_nursery() {
+    let mut nursery = Nursery::new();
+    let attempts: Vec<_> =
+        (0..20).map(|_| Attempt::shell("while [ ! -e \"$PRISMQ_ARTIFACTS/go\" ]; do sleep 0.02; echo tick; done; exit 9")).collect();
+    for (id, attempt) in attempts.iter().enumerate() {
+        nursery.hatch(id as u64, attempt);
+    }
+    for attempt in &attempts {
+        attempt.says("tick");
+    }
+    let starts: Vec<_> = attempts.iter().map(Attempt::alive).collect();
+    nursery.reports = None;
+    nursery.close();
+    for (attempt, start) in attempts.iter().zip(&starts) {
+        assert_eq!(attempt.alive(), *start);
+        std::fs::write(attempt.at("go"), "").expect("a file");
+    }
+    for attempt in &attempts {
+        assert_eq!(attempt.ended().how, ExitHow::Code(9));
+        attempt.nothing_is_left();
+    }
+}
+
+#[test]
+fn f38_a_killed_nursery_takes_no_wrapper_with_it() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::of(&["ignore-stop"]);
+    nursery.hatch(1, &attempt);
+    attempt.says("ready");
+    // As a whole group, and as a terminal would do it.
+    nursery.process.kill().expect("it is killed");
+    nursery.process.wait().expect("it is dead");
+    attempt.stop(StopAs::Polite, 100);
+    assert!(attempt.ended().escalated);
+    attempt.nothing_is_left();
+}
+
+#[test]
+fn a_host_that_reads_no_reports_stops_nobody() {
+    let mut nursery = Nursery::new();
+    // Nobody reads, and the pipe has room for some reports only.
+    let filler = Attempt::shell("exit 0");
+    filler.run();
+    let size = rustix::pipe::fcntl_setpipe_size(nursery.reports.as_ref().expect("it is open"), 4096).expect("a size");
+    for id in 0..size / REPORT_BYTES {
+        nursery.hatch(id as u64, &filler);
+    }
+    let attempt = Attempt::shell("for i in 1 2 3 4 5 6; do echo $i; sleep 0.06; done");
+    let begun = Instant::now();
+    nursery.hatch(u64::MAX, &attempt);
+    assert_eq!(attempt.ended().how, ExitHow::Code(0));
+    assert_eq!(attempt.out().lines().count(), 6);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn wrappers_are_small() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::of(&["sleep"]);
+    nursery.hatch(1, &attempt);
+    let wrapper = attempt.alive().wrapper.pid;
+    for pid in [wrapper, nursery.process.id()] {
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("its memory");
+        let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+        let kib: u64 = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum();
+        assert!(kib < 1024, "{kib} KiB private");
+        assert_eq!(std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").count(), 1);
+    }
+}
+
+#[test]
+fn orders_that_make_no_sense_end_the_nursery_and_nothing_else() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::of(&["sleep"]);
+    nursery.hatch(1, &attempt);
+    let start = attempt.alive();
+    nursery.orders.as_mut().expect("it is open").write_all(&[0xff; 8]).expect("it takes them");
+    let ended = until(|| nursery.process.try_wait().expect("a child can be waited for"));
+    assert_eq!(ended.and_then(|status| status.code()), Some(2));
+    assert!(lives(start.wrapper.pid));
+    signal(start.wrapper.pid, Signal::TERM);
+    attempt.ended();
+}
