@@ -280,15 +280,51 @@ fn a_killed_nursery_is_replaced() {
     let running = space.start(&["run", "p.yaml"]);
     let run = running.run_id();
     space.wait_for_marks("starts", 1);
-    let nursery = space.processes().into_iter().filter(|(_, line)| line.contains("--nursery"));
-    let started: Vec<u32> = nursery.map(|(pid, _)| pid).filter(|pid| parent(*pid) == Some(running.pid())).collect();
-    assert_eq!(started.len(), 1, "{:?}", space.processes());
-    kill(u64::from(started[0]));
-    space.wait_until("no zombie is left of it", || !std::path::Path::new(&format!("/proc/{}", started[0])).exists());
+    let nurseries = nurseries(&space, &running);
+    assert_eq!(nurseries.len(), 1, "{:?}", space.processes());
+    kill(u64::from(nurseries[0]));
+    space.wait_until("no zombie is left of it", || !std::path::Path::new(&format!("/proc/{}", nurseries[0])).exists());
     space.open("go");
     running.end().ends(0);
     assert_eq!(space.statuses(&run), ["a=completed", "b=completed"]);
     assert_eq!((space.marks("starts").len(), space.marks("after").len()), (1, 1));
+}
+
+/// Whatever the moment: no attempt is lost by it, and none is executed twice.
+#[test]
+fn nurseries_killed_again_and_again() {
+    let space = TestSpace::new();
+    space.write("prismq.yaml", "host: {max_concurrent: 4}\n");
+    space.module("step", "resources: {cpus: 0}", "mark('steps', NODE)");
+    let items: Vec<u32> = (0..100).collect();
+    space.write("p.yaml", format!("nodes:\n  n: {{module: step, foreach: \"${{{{ {items:?} }}}}\"}}\n"));
+    let mut running = space.start(&["run", "p.yaml"]);
+    let mut killed = 0;
+    while running.is_running() {
+        for pid in nurseries(&space, &running) {
+            // It may have been replaced meanwhile by itself.
+            killed += u32::from(
+                i32::try_from(pid)
+                    .ok()
+                    .and_then(rustix::process::Pid::from_raw)
+                    .is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok()),
+            );
+        }
+    }
+    let ran = running.end();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(killed > 3, "{killed} nurseries were killed");
+    let mut marks = space.marks("steps");
+    marks.sort();
+    let count = marks.len();
+    marks.dedup();
+    assert_eq!((marks.len(), count), (100, 100));
+}
+
+/// The nurseries of a host.
+fn nurseries(space: &TestSpace, host: &Running) -> Vec<u32> {
+    let all = space.processes().into_iter().filter(|(_, line)| line.contains("--nursery"));
+    all.map(|(pid, _)| pid).filter(|pid| parent(*pid) == Some(host.pid())).collect()
 }
 
 fn parent(pid: u32) -> Option<u32> {

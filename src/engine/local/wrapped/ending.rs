@@ -1,6 +1,6 @@
 //! From what the wrapper wrote down to an ending.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -45,22 +45,22 @@ fn exit(how: &ExitHow, folder: &Path, longest_variable: Option<(&OsStr, usize)>)
         ExitHow::Code(code) => Exit::Exited(*code),
         ExitHow::Signal { number, .. } => Exit::Signaled(*number),
         ExitHow::Prevented => Exit::Prevented,
-        ExitHow::SpawnFailed { errno: 0, message } => {
-            Exit::SpawnFailed(SpawnFailure { message: message.clone(), transient: false, kind: SpawnFailureKind::Other })
-        }
-        ExitHow::SpawnFailed { errno, .. } => Exit::SpawnFailed(refused(*errno, folder, longest_variable)),
+        ExitHow::SpawnFailed { errno, message } => Exit::SpawnFailed(refused(*errno, message, folder, longest_variable)),
     }
 }
 
-/// Why the system refused to start the program, in the words that a direct attempt would get.
-fn refused(errno: i32, folder: &Path, longest_variable: Option<(&OsStr, usize)>) -> SpawnFailure {
+/// Why it was not started. Where the system refused the program itself, in the words that a direct attempt would get.
+fn refused(errno: i32, message: &str, folder: &Path, longest_variable: Option<(&OsStr, usize)>) -> SpawnFailure {
     let error = io::Error::from_raw_os_error(errno);
     match AttemptSpec::read(folder) {
-        Ok(spec) => {
-            let args: &[OsString] = &spec.args;
-            failure::explain(&error, Start { program: &spec.program, args, longest_variable, folder: &spec.work })
+        Ok(spec) if errno != 0 && message == error.to_string() => {
+            failure::explain(&error, Start { program: &spec.program, args: &spec.args, longest_variable, folder: &spec.work })
         }
-        Err(_) => failure::preparing("the program could not be started", &error),
+        // Something that comes before, and the wrapper says what.
+        Ok(_) | Err(_) => {
+            let transient = errno != 0 && failure::is_transient(&error);
+            SpawnFailure { message: message.to_owned(), transient, kind: SpawnFailureKind::Other }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::super::{Ending, Exit, Fact, StopHow, reap_strangers};
+use super::super::super::{Ending, Exit, Fact, StopHow, prevent, reap_strangers};
 use super::super::control::Stops;
 use super::super::supervise::LOOK_EVERY;
 use super::super::{failure, supervise};
@@ -120,7 +120,7 @@ impl Shared {
 
     /// No wrapper has claimed it: the one that was sent for never came. Another one is sent for, which is safe even if the first
     /// one comes late, since only one of them can claim the attempt.
-    fn again(self: &Arc<Self>, number: u64) {
+    pub(super) fn again(self: &Arc<Self>, number: u64) {
         let mut book = self.lock();
         let Some(entry) = book.entries.get_mut(&number) else { return };
         match std::mem::replace(&mut entry.phase, Phase::Ending) {
@@ -130,18 +130,39 @@ impl Shared {
                 self.order(Order::Start(number));
             }
             Phase::Hatched { .. } => {
-                let stops = entry.stops;
                 drop(book);
                 let error = std::io::Error::from(std::io::ErrorKind::Interrupted);
-                let exit = Exit::SpawnFailed(failure::preparing("its wrapper died before it had begun", &error));
-                self.finish(number, supervise::never_started(exit, stops));
+                let failure = failure::preparing("its wrapper died before it had begun", &error);
+                self.call_off(number, Exit::SpawnFailed(failure));
             }
+            // Another one saw it as well.
+            phase @ (Phase::Queued(_) | Phase::Ending) => entry.phase = phase,
             // Without what is to be started nobody else can be sent for.
-            Phase::Queued(_) | Phase::Running { .. } | Phase::Adopted(_) | Phase::Found | Phase::Ending => {
+            Phase::Running { .. } | Phase::Adopted(_) | Phase::Found => {
                 drop(book);
                 self.never_started(number);
             }
         }
+    }
+
+    /// Gives up an attempt for which a wrapper was sent that never came: should it come late, it finds the attempt taken.
+    pub(super) fn call_off(self: &Arc<Self>, number: u64, exit: Exit) {
+        let (left, stops) = match self.lock().entries.get_mut(&number) {
+            Some(entry) => {
+                entry.phase = Phase::Ending;
+                (entry.left.clone(), entry.stops)
+            }
+            None => return,
+        };
+        if prevent(&left).unwrap_or(true) {
+            return self.finish(number, supervise::never_started(exit, stops));
+        }
+        // It has come, and will be told of the stop that it finds.
+        if let Some(entry) = self.lock().entries.get_mut(&number) {
+            entry.phase = Phase::Found;
+        }
+        self.order(Order::Adopt(number));
+        self.order(Order::Stop(number));
     }
 
     fn never_started(&self, number: u64) {

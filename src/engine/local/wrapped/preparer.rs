@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use super::super::super::{Exit, Spec, Stdin, StopHow};
+use super::super::control::Stops;
 use super::super::prepare::prepare;
 use super::super::{failure, supervise};
 use super::book::{Order, Phase};
@@ -42,22 +44,24 @@ pub(super) fn serve(shared: &Arc<Shared>) {
 }
 
 fn start(shared: &Arc<Shared>, number: u64, hatchery: &mut Hatchery) {
-    let Some((spec, stops)) = take_spec(shared, number) else { return };
-    if stops.strongest.is_some() {
-        return shared.finish(number, supervise::never_started(Exit::Prevented, stops));
+    let Some((spec, stops, tries)) = take_spec(shared, number) else { return };
+    match stops.strongest {
+        Some(_) if tries == 1 => return shared.finish(number, supervise::never_started(Exit::Prevented, stops)),
+        Some(_) => return shared.call_off(number, Exit::Prevented),
+        None => {}
     }
     if let Err(failure) = hand_over(shared, number, spec, hatchery) {
         shared.finish(number, supervise::never_started(Exit::SpawnFailed(failure), stops));
     }
 }
 
-fn take_spec(shared: &Shared, number: u64) -> Option<(Box<Spec>, super::super::control::Stops)> {
+fn take_spec(shared: &Shared, number: u64) -> Option<(Box<Spec>, Stops, u32)> {
     let mut book = shared.lock();
     let entry = book.entries.get_mut(&number)?;
     match std::mem::replace(&mut entry.phase, Phase::Ending) {
         Phase::Queued(spec) => {
             entry.tries += 1;
-            Some((spec, entry.stops))
+            Some((spec, entry.stops, entry.tries))
         }
         other => {
             entry.phase = other;
@@ -83,7 +87,19 @@ fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut 
         // Before it is on its way: its first report may come at once.
         entry.phase = Phase::Hatched { nest, spec };
     }
-    hatchery.hatch(shared, &hatch).map_err(|error| failure::preparing("the wrapper cannot be started", &error))
+    match hatchery.hatch(shared, &hatch) {
+        Ok(()) => Ok(()),
+        // Killed in this moment, or hanging: another one is asked.
+        Err(error) if nursery_is_gone(&error) => {
+            shared.again(number);
+            Ok(())
+        }
+        Err(error) => Err(failure::preparing("the wrapper cannot be started", &error)),
+    }
+}
+
+fn nursery_is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::TimedOut)
 }
 
 fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString, OsString)]) -> AttemptSpec {
