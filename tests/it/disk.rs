@@ -16,6 +16,8 @@ const SEGMENT_2: &str = ".prismq/journal/000002.jsonl";
 
 fn space() -> TestSpace {
     let space = TestSpace::new();
+    // What the journal does when there is no room at all is looked at here: nothing shall wait before that.
+    space.write("prismq.yaml", "host: {reserve: {disk: 0}}\n");
     space.module("quick", "", "mark('quick', os.environ['PRISMQ_RUN_ID'])");
     // Direct, so that its end goes into the journal and nowhere else.
     space.module("gated", "resources: {cpus: 0}\nisolation: direct", "mark('began')\ngate('go')\nmark('through')");
