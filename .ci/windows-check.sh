@@ -49,7 +49,9 @@ rust_env() {
   local gcc=$R/bin/x86_64-w64-mingw32-gcc-posix
   export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$gcc
   export CC_x86_64_pc_windows_gnu=$gcc AR_x86_64_pc_windows_gnu=$R/bin/x86_64-w64-mingw32-ar
-  export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-0} CARGO_TARGET_DIR=${WINCHECK_TARGET:-$H/target}
+  # The same for both profiles: what differs is built twice.
+  export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-0} CARGO_PROFILE_TEST_DEBUG=${CARGO_PROFILE_TEST_DEBUG:-0}
+  export CARGO_TARGET_DIR=${WINCHECK_TARGET:-$H/target}
 }
 
 rust_packages() { unpack rust rustc-web cargo-web libstd-rust-web-dev rust-web-src rust-web-clippy gcc-mingw-w64-x86-64-posix; }
@@ -98,8 +100,12 @@ setup_wine() {
   "$R/bin/x86_64-w64-mingw32-gcc-posix" -O2 -s -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" "$H/bcryptprimitives.c" -ladvapi32
   touch "$WINEPREFIX/.ready"
 }
+# Wine's own services are started with the first program and would hold its output open for ever.
+start_wine() { "$WINESERVER" -p >/dev/null 2>&1 9>&- && timeout 120 "$WINE" cmd /c exit </dev/null >/dev/null 2>&1 || die "Wine does not start"; }
 stop_wine() { [ -n "${WINESERVER:-}" ] && "$WINESERVER" -k >/dev/null 2>&1 || true; }   # this prefix's server only
 trap stop_wine EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
 
 mkdir -p "$H"
 cmd=${1:-}; shift || true
@@ -110,7 +116,7 @@ case $cmd in
   packages) command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || unreachable "no apt-get here"; need rust_packages ;;
   setup) need setup_rust setup_wine; "$RUSTC" -V ;;
   check|build|clippy) dir=${1:?crate folder}; shift; need setup_rust; cd "$dir"; "$R/bin/cargo" "$cmd" --target $T "$@" ;;
-  test) dir=${1:?crate folder}; shift; need setup_rust setup_wine; cd "$dir"; "$R/bin/cargo" test --target $T "$@" ;;
-  exec) need setup_rust setup_wine; timeout "${WINCHECK_LIMIT:-300}" "$WINE" "$@" ;;
+  test) dir=${1:?crate folder}; shift; need setup_rust setup_wine; start_wine; cd "$dir"; "$R/bin/cargo" test --target $T "$@" ;;
+  exec) need setup_rust setup_wine; start_wine; timeout "${WINCHECK_LIMIT:-300}" "$WINE" "$@" ;;
   *) die "usage: windows-check.sh packages | setup | check|build|clippy|test DIR [cargo args] | exec FILE.exe [args]" ;;
 esac

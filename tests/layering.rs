@@ -5,6 +5,8 @@
 //! blanked out, `use` groups are spelled out, `super::` is resolved. Run it alone: `cargo test --test layering`.
 #![expect(clippy::disallowed_methods, reason = "this test reads the source files")]
 
+#[path = "layering/faults.rs"]
+mod faults;
 #[path = "layering/rules.rs"]
 mod rules;
 #[path = "layering/scan.rs"]
@@ -47,6 +49,29 @@ fn the_source_keeps_to_the_layers() {
     assert!(source.len() > 5, "only {} files were found under src: is this the right folder?", source.len());
     let violations = check(&scan::parse(&source));
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+#[test]
+fn every_fault_has_a_test_or_a_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts: Vec<String> = crate_source().into_iter().map(|(_, text)| text).collect();
+    texts.extend(rust_files(&root.join("tests")).iter().map(|path| fs::read_to_string(path).expect("a source file is UTF-8")));
+    let table = fs::read_to_string(root.join("docs/faults.md")).expect("docs/faults.md can be read");
+    let found = faults::disagreements(&faults::read(&table), &faults::tests_in(texts.iter().map(String::as_str)));
+    assert!(found.is_empty(), "{} disagreements between docs/faults.md and the tests:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn a_fault_without_a_test_is_noticed() {
+    let rows = faults::read(
+        "| F-01 | x | y | `it::f01_works` |\n| F-02 | x | y | `f02_gone`, `f01_works` |\n| F-03 | x | not testable here: no |",
+    );
+    let tests = faults::tests_in(["    fn f01_works() {\nfn f01_f03_unnamed() {\n fn other() {"].into_iter());
+    let found = faults::disagreements(&rows, &tests);
+    for message in ["F-02 names `f02_gone`, which is no test", "F-01 does not name its test `f01_f03_unnamed`", "F-04 has no row"] {
+        assert!(found.iter().any(|found| found == message), "{message} is missing in {found:?}");
+    }
+    assert!(!found.iter().any(|found| found.contains("F-03 names")), "a reason is enough: {found:?}");
 }
 
 #[test]

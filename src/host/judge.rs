@@ -25,7 +25,9 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         Exit::SpawnFailed(_) | Exit::Prevented | Exit::Lost(_) => (None, None),
     };
     let mut outputs = None;
-    let failure = match (asked.stopping, &ending.exit) {
+    // What had ended before the stop reached it ended by itself, whatever was recorded meanwhile.
+    let stopping = asked.stopping.filter(|_| ending.stop_sent.is_some() || ending.exit == Exit::Prevented);
+    let failure = match (stopping, &ending.exit) {
         // A timeout counts even when the program then ended with 0: it was told to stop in the middle.
         (Some(StopReason::Timeout), _) => Some(FailureCause::Timeout { limit_ms: asked.timeout.unwrap_or_default() }),
         (Some(StopReason::HostLeaves), _) => Some(FailureCause::Lost { reason: LostReason::HostLeft }),
@@ -48,7 +50,7 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
     };
     EndFacts {
         failure,
-        stopped: asked.stopping.or((ending.exit == Exit::Prevented).then_some(StopReason::Cancelled)),
+        stopped: stopping.or((ending.exit == Exit::Prevented).then_some(StopReason::Cancelled)),
         code,
         signal,
         outputs,
@@ -82,4 +84,66 @@ fn reported(outputs: Result<Option<serde_json::Value>, String>, module: &Module)
     }
     let said: Vec<String> = mistakes.iter().map(|mistake| format!("{}: {}", mistake.pointer, mistake.message)).collect();
     Err(said.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::run::testing::module;
+
+    fn ending(exit: Exit, stop_sent: Option<StopHow>) -> Ending {
+        Ending {
+            exit,
+            duration: Duration::from_millis(7),
+            peak_memory: None,
+            memory: None,
+            oom: false,
+            escalated: stop_sent == Some(StopHow::Kill),
+            stop_sent,
+            leaked: false,
+            leaked_pids: Vec::new(),
+            outputs: Ok(None),
+            log_lost: None,
+        }
+    }
+
+    fn judged(exit: Exit, stopping: Option<StopReason>, stop_sent: Option<StopHow>) -> EndFacts {
+        judge(ending(exit, stop_sent), Asked { stopping, timeout: Some(DurationMs(9)) }, &module("m", None))
+    }
+
+    #[test]
+    fn a_stopped_attempt_counts_as_stopped_however_it_then_ended() {
+        for exit in [Exit::Exited(0), Exit::Exited(3), Exit::Signaled(15)] {
+            let cancelled = judged(exit.clone(), Some(StopReason::Cancelled), Some(StopHow::Polite));
+            assert_eq!((cancelled.failure, cancelled.stopped), (None, Some(StopReason::Cancelled)));
+            let timeout = judged(exit.clone(), Some(StopReason::Timeout), Some(StopHow::Polite));
+            assert_eq!(timeout.failure, Some(FailureCause::Timeout { limit_ms: DurationMs(9) }));
+            let left = judged(exit, Some(StopReason::HostLeaves), Some(StopHow::Polite));
+            assert_eq!(left.failure, Some(FailureCause::Lost { reason: LostReason::HostLeft }));
+        }
+    }
+
+    #[test]
+    fn what_ended_before_the_stop_reached_it_ended_by_itself() {
+        for reason in [StopReason::Cancelled, StopReason::Timeout, StopReason::OnFailure, StopReason::HostLeaves] {
+            let facts = judged(Exit::Exited(0), Some(reason), None);
+            assert_eq!((facts.failure, facts.stopped, facts.signals), (None, None, vec![]));
+            assert_eq!(judged(Exit::Exited(3), Some(reason), None).failure, Some(FailureCause::Exit { code: 3 }));
+        }
+        let prevented = judged(Exit::Prevented, Some(StopReason::OnFailure), None);
+        assert_eq!((prevented.failure, prevented.stopped), (None, Some(StopReason::OnFailure)));
+    }
+
+    #[test]
+    fn signals_are_told_in_order() {
+        let signals = |sent| judged(Exit::Signaled(9), Some(StopReason::Cancelled), sent).signals;
+        assert_eq!(signals(Some(StopHow::Polite)), [StopSignal::Term]);
+        assert_eq!(signals(Some(StopHow::Kill)), [StopSignal::Term, StopSignal::Kill]);
+        let mut killed = ending(Exit::Signaled(9), Some(StopHow::Kill));
+        killed.escalated = false;
+        let facts = judge(killed, Asked { stopping: Some(StopReason::Cancelled), timeout: None }, &module("m", None));
+        assert_eq!(facts.signals, [StopSignal::Kill]);
+    }
 }

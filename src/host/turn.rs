@@ -421,6 +421,8 @@ impl Turn {
             None => self.world.runs().filter(|state| held(state)).map(|state| state.id().clone()).collect(),
             Some(run) => match self.world.run(run) {
                 Some(state) if held(state) => vec![run.clone()],
+                // It is on its way to its end; whoever wanted it to go on is told of that.
+                Some(state) if state.facts().cancel.is_some() => return drop(reply.send(Ok(Vec::new()))),
                 Some(_) => return drop(reply.send(Err(CommandError::NotHeld(run.clone())))),
                 None if self.filing_runs.contains_key(run) || self.finished.get(run).is_some() => {
                     return drop(reply.send(Err(CommandError::NotHeld(run.clone()))));

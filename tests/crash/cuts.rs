@@ -150,11 +150,14 @@ impl Bench {
     }
 
     fn flip(&self, original: &[u8], bit: usize) -> Result<Verdict, String> {
-        let history = self.look(&flipped(original, bit / 8, bit % 8))?;
-        Ok(match (history.damage(), history.trimmed()) {
-            (Some(_), _) => Verdict::Refused,
-            (None, Some(_)) => Verdict::Torn,
-            (None, None) => Verdict::Taken,
+        self.put(&flipped(original, bit / 8, bit % 8))?;
+        Ok(match open_read_only(&self.folder) {
+            // The number of the format itself was hit.
+            Err(OpenError::NewerFormat { .. }) => Verdict::Refused,
+            Err(error) => return Err(error.to_string()),
+            Ok(history) if history.damage().is_some() => Verdict::Refused,
+            Ok(history) if history.trimmed().is_some() => Verdict::Torn,
+            Ok(_) => Verdict::Taken,
         })
     }
 

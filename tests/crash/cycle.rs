@@ -152,7 +152,10 @@ impl Cycle {
             self.heard(&client.args, &ran);
             self.learn(&client.what, &ran);
         }
-        if !kind.is_of_wrappers() {
+        if kind.is_of_wrappers() {
+            // Whoever was started by that copy would go on with such wrappers.
+            self.space.end_copies();
+        } else {
             wait_for_strace(&trace);
         }
         let hit = self.wrapper_killed || fault.was_hit(&self.space.trace(self.found.acts.len()), ran.code);

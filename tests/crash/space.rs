@@ -114,7 +114,8 @@ impl Space {
     /// A copy of the program that has a wrapper under a fault beside it.
     pub(crate) fn with_wrapper(&self, fault: &Fault, trace: &Path) -> Result<PathBuf, String> {
         let failed = |error: std::io::Error| format!("the program cannot be copied: {error}");
-        let folder = trace.with_extension(format!("{}.bin", trace.extension().map(|end| end.to_string_lossy()).unwrap_or_default()));
+        let act = trace.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = self.copies().join(act);
         fs::create_dir_all(&folder).map_err(failed)?;
         let copy = folder.join("prismq");
         // Another name of the same file where that is possible: it is large.
@@ -124,6 +125,18 @@ impl Space {
         fs::write(&script, fault.wrapper_script(&real, trace)).map_err(failed)?;
         fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(failed)?;
         Ok(copy)
+    }
+
+    fn copies(&self) -> PathBuf {
+        self.folder.join("copies")
+    }
+
+    /// Kills hosts that run from such a copy. What they started lives on.
+    pub(crate) fn end_copies(&self) {
+        let copies = self.copies().to_string_lossy().into_owned();
+        for (pid, _) in self.processes().into_iter().filter(|(_, line)| line.starts_with(&copies)) {
+            signal(pid, rustix::process::Signal::KILL);
+        }
     }
 
     /// What `strace` saw in an act, in all its files.

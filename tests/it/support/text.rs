@@ -18,6 +18,11 @@ fn steady_line(line: &str) -> String {
         let before = result.chars().next_back();
         let at_start = before.is_none_or(|before| before == ' ' || before == '(' || before == ',');
         if let Some((word, length)) = at_start.then(|| recognised(rest)).flatten() {
+            if word == "TOOK" {
+                // It stands at the right end of its column: the longer it took, the fewer spaces are before it.
+                let text = result.trim_end().len();
+                result.truncate(result.len().min(text + 2));
+            }
             result.push_str(word);
             rest = &rest[length..];
         } else {

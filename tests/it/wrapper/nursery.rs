@@ -126,8 +126,9 @@ fn f30_a_thousand_at_once() {
         let report = nursery.report();
         match report.kind {
             ReportKind::Started => assert_eq!(started.insert(report.id, report.value), None),
-            ReportKind::Ended => assert!(ended.insert(report.id) && started.contains_key(&report.id), "{report:?}"),
-            ReportKind::Gone => assert!(gone.insert(report.id) && ended.contains(&report.id), "{report:?}"),
+            // Nobody read while the orders were given: a hint may have been dropped then, and never a `Gone`.
+            ReportKind::Ended => assert!(ended.insert(report.id), "{report:?}"),
+            ReportKind::Gone => assert!(gone.insert(report.id), "{report:?}"),
             ReportKind::Output | ReportKind::Refused | ReportKind::NotHatched => panic!("{report:?}"),
         }
     }
