@@ -36,7 +36,8 @@ fn restart(sim: &mut Sim) {
 
 #[test]
 fn f23_cancel_timeout_and_on_failure_go_up_the_same_ladder() {
-    let stopped_by: [(StopReason, fn(&mut Sim)); 3] = [
+    type Stop = fn(&mut Sim);
+    let stopped_by: [(StopReason, Stop); 3] = [
         (StopReason::Cancelled, |sim| cancel(sim, false)),
         (StopReason::Timeout, |sim| sim.pass(1_000)),
         (StopReason::OnFailure, |sim| sim.fail("b", exit())),

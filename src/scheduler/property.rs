@@ -289,7 +289,8 @@ fn simulate(seed: u64, mix: &Mix) -> Sim {
 #[test]
 fn f66_ten_thousand_attempts_leave_nothing_held() {
     let mix = |seed| Mix { size: 40, nodes: 2_000, runs: 1, cpus: 16, places: 12, seldom: 10 + seed % 20, steps_max: 100_000 };
-    let kinds: [(&str, fn(&Event) -> bool); 6] = [
+    type Is = fn(&Event) -> bool;
+    let kinds: [(&str, Is); 6] = [
         ("starts", |event| matches!(event, Event::AttemptStarted { .. })),
         ("cancels", |event| matches!(event, Event::RunCancelRequested { .. })),
         ("kills without effect", |event| matches!(event, Event::AttemptStuck { .. })),

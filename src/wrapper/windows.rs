@@ -101,6 +101,16 @@ impl Jobs {
     }
 }
 
+impl Drop for Jobs {
+    /// The outer job holds this very process and would end it before it could write down why the start failed. A killed wrapper drops
+    /// nothing, so that its processes still end with it.
+    fn drop(&mut self) {
+        if let Some(outer) = &self.outer {
+            let _ = outer.release();
+        }
+    }
+}
+
 impl Guard {
     pub(super) fn set_up(memory: Option<Bytes>) -> Self {
         match Jobs::make(memory) {

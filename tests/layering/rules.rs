@@ -75,7 +75,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::InputOutput, "attempt", words_and!("win32")),
     row(Layer::InputOutput, "wrapper", words_and!("win32", "logs", "attempt")),
     // It starts the wrapper's program.
-    row(Layer::InputOutput, "engine", words_and!("logs", "attempt", "wrapper")),
+    row(Layer::InputOutput, "engine", words_and!("win32", "logs", "attempt", "wrapper")),
     // The host: where all meet.
     row(
         Layer::Host,
