@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::show::{no_node, read, select, split};
 use crate::host::clock;
 use crate::host::runfile::RunFile;
-use crate::host::views::{AttemptFolder, Line, LogReader, Needle, NodeRow, Query, Stream};
+use crate::host::views::{AttemptFolder, Line, LogReader, Needle, NodeRow, NodeStatus, Query, Stream};
 use crate::host::workspace::Workspace;
 use crate::ids::{AttemptNumber, RunId};
 use crate::units::Timestamp;
@@ -102,7 +102,7 @@ fn parse_lines(text: &str) -> Result<(u64, u64), String> {
 impl Arguments {
     fn query(&self) -> Query {
         let stream = self.stream.or(self.stderr.then_some(Stream::Stderr));
-        Query { tail: self.tail, stream, since: self.since, lines: self.lines }
+        Query { tail: self.tail, stream, since: self.since, lines: self.lines, growing: false }
     }
 
     fn needle(&self) -> Result<Option<Needle>, Failure> {
@@ -175,9 +175,10 @@ fn print_node(
     }
     let folder = AttemptFolder::new(&workspace.run(run), &row.node, attempt);
     let reader = LogReader::open(folder.path());
+    let query = Query { growing: row.status == NodeStatus::Running && attempt.0 == row.attempts, ..arguments.query() };
     let lines: Box<dyn Iterator<Item = std::io::Result<Line>>> = match needle {
-        Some(needle) => Box::new(reader.search(needle.clone(), arguments.query()).map_err(|error| unreadable(&row.node, &error))?),
-        None => Box::new(reader.lines(arguments.query()).map_err(|error| unreadable(&row.node, &error))?),
+        Some(needle) => Box::new(reader.search(needle.clone(), query).map_err(|error| unreadable(&row.node, &error))?),
+        None => Box::new(reader.lines(query).map_err(|error| unreadable(&row.node, &error))?),
     };
     for line in lines {
         printer.line(&row.node, attempt, &line.map_err(|error| unreadable(&row.node, &error))?);

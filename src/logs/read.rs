@@ -28,6 +28,9 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Only lines with these numbers, the first and the last. See [`Line::number`].
     pub lines: Option<(u64, u64)>,
+    /// The attempt still writes. What its index does not name yet is left out: it will in a moment, and only then the order of both
+    /// streams, and with it the numbers of their lines, are known.
+    pub growing: bool,
 }
 
 impl Query {
@@ -44,6 +47,11 @@ impl Query {
     /// Whether no line from this number on is wanted.
     pub(super) fn is_over(self, number: Option<u64>) -> bool {
         self.lines.zip(number).is_some_and(|((_, last), number)| number > last)
+    }
+
+    /// Whether bytes that no entry names are among what it wants.
+    pub(super) fn wants_unindexed(self, files: &Files) -> bool {
+        !self.growing || files.index.count() == 0
     }
 
     /// What of the chunks it wants.
@@ -66,14 +74,15 @@ impl LogReader {
     }
 
     /// The lines that the query wants, merged in the order in which they were read. What is written after this call is not among
-    /// them. Little more is read than what is wanted: a place is found by the index. A line longer than [`LINE_MAX`](super::LINE_MAX)
+    /// them; say in the query whether there may be such. Little more is read than what is wanted: a place is found by the index. A line longer than [`LINE_MAX`](super::LINE_MAX)
     /// may be cut at other places where its begin is not among what is read.
     ///
     /// # Errors
     /// What the system said.
     pub fn lines(&self, query: Query) -> io::Result<Lines> {
         let mut files = Files::open(&self.folder)?;
-        let start = place::start(&mut files, query, true)?;
+        let unindexed = query.wants_unindexed(&files);
+        let start = place::start(&mut files, query, unindexed)?;
         let mut lines = Lines { query, gatherer: Gatherer::new(&files), files, position: start.position, ended: false };
         lines.gatherer.take_halves(start, query);
         if let Some(count) = query.tail {
@@ -88,7 +97,8 @@ impl LogReader {
     /// What the system said.
     pub fn search(&self, needle: Needle, query: Query) -> io::Result<Matches> {
         let mut files = Files::open(&self.folder)?;
-        let position = place::place(&mut files, Query { tail: None, ..query }, true)?;
+        let unindexed = query.wants_unindexed(&files);
+        let position = place::place(&mut files, Query { tail: None, ..query }, unindexed)?;
         Matches::new(files, position, needle, query)
     }
 
@@ -273,7 +283,7 @@ impl Lines {
         let chunk = if query.is_over(position.newlines.map(|before| before + 1)) {
             None
         } else {
-            files.next(position, query.wanted(true, PIECE))?
+            files.next(position, query.wanted(query.wants_unindexed(files), PIECE))?
         };
         match chunk {
             Some(chunk) => gatherer.take(&chunk, *query),

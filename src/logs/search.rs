@@ -125,13 +125,13 @@ impl Matches {
         let Self { files, needle, query, position, scanners, ended, .. } = self;
         let over = query.is_over(position.newlines.map(|before| before + 1));
         let mut found = Vec::new();
-        match if over { None } else { files.next(position, query.wanted(true, PIECE))? } {
+        match if over { None } else { files.next(position, query.wanted(query.wants_unindexed(files), PIECE))? } {
             Some(chunk) => of_chunk(&chunk, needle, &mut scanners[layout::at(chunk.stream)], &mut found),
             None => {
                 *ended = true;
                 let number = position.newlines.map(|before| before + 1);
                 for stream in Stream::ALL {
-                    let end = files.end(layout::at(stream));
+                    let end = position.bytes[layout::at(stream)];
                     let at = files.unindexed_at();
                     found.extend(scanners[layout::at(stream)].finish(end, at, stream, number).map(Found::Hit));
                 }

@@ -72,10 +72,16 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        let found = Found::look(folder)?;
+        let files = Self::look(folder)?;
+        let bare = files.index.count() == 0 && files.streams.iter().any(|stream| stream.end() > 0);
+        // A log may just begin: bytes are in their order as long as there is no index after they were seen.
+        if bare && Index::open(&Found::look(folder)?.index)?.count() > 0 { Self::look(folder) } else { Ok(files) }
+    }
+
+    fn look(folder: &Path) -> io::Result<Self> {
+        let mut found = Found::look(folder)?;
         // The index first: then every byte that it names is within the lengths read after it.
         let index = Index::open(&found.index)?;
-        let mut found = found;
         if index.count() > 0 {
             // Files that were made meanwhile belong to the index that was just read.
             found = Found::look(folder)?;

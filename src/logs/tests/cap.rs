@@ -136,6 +136,58 @@ fn a_slow_follower_of_a_capped_log_is_told_of_the_gap() {
     finished(writer);
 }
 
+/// Readers beside a writer that goes on to new files and removes old ones all the time: what they show is right, whatever they miss.
+#[test]
+fn readers_beside_a_capped_writer_see_lines_as_they_are() {
+    let dir = TempDir::new().expect("a folder");
+    let path = dir.path().to_owned();
+    let count = 60_000;
+    let writer = std::thread::spawn(move || {
+        let mut writer = LogWriter::new(&path).capped(Some(64 << 10));
+        for number in 1..=count {
+            let stream = if number % 11 == 0 { Stderr } else { Stdout };
+            writer.write(stream, numbered(number).as_bytes(), at(number.cast_signed()));
+        }
+        writer.finish()
+    });
+    let reader = LogReader::open(dir.path());
+    let check = |line: &Line| {
+        if let (0, false, Some(number)) = (line.missing, line.partial, line.number) {
+            assert!(numbered(number).ends_with(&format!("{}\n", line.text)), "{line:?}");
+        }
+    };
+    let mut cursor = Cursor::default();
+    let (mut told, mut rounds) = (0, 0);
+    loop {
+        let ended = writer.is_finished();
+        loop {
+            let lines = reader.poll(&mut cursor, ended).expect("it reads");
+            lines.iter().for_each(check);
+            let length = |line: &Line| if line.missing > 0 { line.missing } else { line.text.len() as u64 + u64::from(!line.partial) };
+            told += lines.iter().map(length).sum::<u64>();
+            if lines.is_empty() {
+                break;
+            }
+        }
+        let query = Query { growing: !ended, ..Query::default() };
+        let last = lines(dir.path(), Query { tail: Some(20), ..query });
+        last.iter().for_each(check);
+        let number = last.iter().rev().find_map(|line| line.number).unwrap_or(1);
+        let near = Query { lines: Some((number.saturating_sub(50), number)), stream: Some(Stderr), ..query };
+        lines(dir.path(), near).iter().for_each(check);
+        let needle = Needle::new(&format!("line {number}"), false).expect("a text");
+        let from = Query { lines: Some((number.saturating_sub(5), u64::MAX)), ..query };
+        reader.search(needle, from).expect("it opens").take(1).for_each(|line| check(&line.expect("a line")));
+        rounds += 1;
+        if ended {
+            break;
+        }
+    }
+    let written = writer.join().expect("it ends");
+    assert_eq!(written.failed(), 0);
+    assert_eq!(told, written.stdout.written + written.stderr.written, "after {rounds} rounds");
+}
+
 /// F-10: the log cannot be written for a while. What was lost is counted and shown, and what comes after it is kept.
 #[test]
 fn f10_what_could_not_be_written_is_shown_as_a_gap() {

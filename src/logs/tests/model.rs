@@ -165,6 +165,37 @@ proptest! {
         }
     }
 
+    /// A program that writes its files itself has no index: all of standard output comes first, and queries are answered all the same.
+    #[test]
+    fn a_log_without_an_index_is_asked_the_same_way(
+        chunks in chunks(300),
+        tail in 0_usize..40,
+        part in (0_u64..60, 0_u64..40),
+    ) {
+        let (dir, _) = followed(&chunks, &[], Query::default());
+        let _ = fs::remove_file(dir.path().join("index"));
+        let by_stream = |stream| chunks.iter().filter(move |(of, _, _)| *of == stream).cloned();
+        let model = model(&by_stream(Stdout).chain(by_stream(Stderr)).collect::<Vec<_>>());
+        let texts_of = |lines: &[(u64, Stream, String, bool)]| {
+            lines.iter().map(|(_, stream, text, partial)| (*stream, text.clone(), *partial)).collect::<Vec<_>>()
+        };
+        let (first, last) = (part.0, part.0 + part.1);
+        for stream in [None, Some(Stdout), Some(Stderr)] {
+            let whole: Vec<_> = expected(&model).into_iter().filter(|line| stream.is_none_or(|only| line.1 == only)).collect();
+            let query = Query { stream, ..Query::default() };
+            prop_assert_eq!(texts_of(&seen(&lines(dir.path(), query))), texts_of(&whole));
+            let found = lines(dir.path(), Query { tail: Some(tail), ..query });
+            prop_assert_eq!(texts_of(&seen(&found)), texts_of(&whole[whole.len().saturating_sub(tail)..]));
+            let inside: Vec<_> = whole.iter().filter(|line| (first..=last).contains(&line.0)).cloned().collect();
+            prop_assert_eq!(seen(&lines(dir.path(), Query { lines: Some((first, last)), ..query })), inside.clone());
+            let needle = Needle::new("a", false).expect("a text");
+            let found = LogReader::open(dir.path()).search(needle, Query { lines: Some((first, last)), ..query }).expect("it opens");
+            let numbers: Vec<_> = found.map(|line| line.expect("a line").number.unwrap_or(0)).collect();
+            let wanted: Vec<_> = inside.iter().filter(|line| line.2.contains('a')).map(|line| line.0).collect();
+            prop_assert_eq!(numbers, wanted);
+        }
+    }
+
     /// A follower that begins late, of one stream, with the last lines so far.
     #[test]
     fn a_follower_may_begin_anywhere(
