@@ -96,6 +96,10 @@ fn look(folder: &Path) -> io::Result<Option<Standing>> {
     } else if text != SEAL {
         // Whatever it was writing last, nobody will finish it.
         let _ = std::fs::remove_file(folder.join(EXIT_ASIDE));
+        if name == START_ASIDE {
+            // Nobody else can have made it: this is what the attempt's one wrapper got to write.
+            let _ = std::fs::rename(folder.join(START_ASIDE), folder.join(START));
+        }
         return Ok(Some(Standing::Dead(parse_start(&text))));
     }
     Ok(Some(Standing::NeverStarted))

@@ -92,14 +92,6 @@ impl Story {
         story
     }
 
-    /// Whether the attempt of a folder, `run/node.attempt`, counts as lost.
-    pub(crate) fn is_lost(&self, folder: &Path) -> bool {
-        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let run = folder.parent().map(name).unwrap_or_default();
-        let attempt = name(folder).rsplit_once('.').map(|(node, number)| format!("{run}/{node}/{number}"));
-        attempt.and_then(|id| self.attempts.get(&id)).map_or(!self.is_complete, |attempt| attempt.lost)
-    }
-
     fn take(&mut self, seq: u64, record: &Value) {
         let kind = record["k"].as_str().unwrap_or_default();
         let Some(run) = record["run"].as_str() else { return };
