@@ -85,8 +85,13 @@ pub(super) fn follow(
     signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
     if let Err(failure) = session.follow(run, inputs.clone(), &context.output) {
         // A host whose last run ends is gone in the next moment.
-        let ended = ended_meanwhile(workspace, run).filter(|_| failure.exit == Exit::HostUnreachable);
-        return ended.map(|row| end(row, false, progress)).ok_or(failure);
+        if let Some(row) = ended_meanwhile(workspace, run).filter(|_| failure.exit == Exit::HostUnreachable) {
+            return Ok(end(row, false, progress));
+        }
+        if !failure.leaving {
+            return Err(failure);
+        }
+        *session = reattach(run, workspace, context, &inputs)?;
     }
     let mut interrupts = 0_u32;
     let mut moved = false;
