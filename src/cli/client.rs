@@ -48,6 +48,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Where the host listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether the host was about to leave when it was found.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving

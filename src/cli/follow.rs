@@ -88,7 +88,7 @@ pub(super) fn follow(
         if let Some(row) = ended_meanwhile(workspace, run).filter(|_| failure.exit == Exit::HostUnreachable) {
             return Ok(end(row, false, progress));
         }
-        if !failure.leaving {
+        if !failure.leaving && !session.has_left(workspace) {
             return Err(failure);
         }
         *session = reattach(run, workspace, context, &inputs)?;

@@ -176,6 +176,14 @@ impl Session {
         }
     }
 
+    /// Whether the host took its name away, as one does that leaves; a killed one leaves it behind.
+    pub(super) fn has_left(&self, workspace: &Workspace) -> bool {
+        match self {
+            Self::Attached(client) => ownership::announced(workspace).is_none_or(|address| address.port != client.port()),
+            Self::Hosting(_) => false,
+        }
+    }
+
     /// Leaves: a host with nothing left to do ends; one that others still use hands over first.
     pub(super) fn leave(self, output: &Output) -> Result<(), Failure> {
         match self {

@@ -59,7 +59,7 @@ impl Needle {
     }
 }
 
-/// Lines in which a text is, searched as they are asked for. Of a line longer than [`LINE_MAX`](super::LINE_MAX) the surroundings of the
+/// Lines in which a text is, searched as they are asked for. Of a line longer than [`LINE_MAX`] the surroundings of the
 /// first match are given.
 #[derive(Debug)]
 pub struct Matches {
