@@ -135,6 +135,7 @@ mod tests {
     fn a_process_is_known_by_number_and_start() {
         let me = ProcessIdentity::of(std::process::id());
         assert!(me.started > 0 && me.is_alive());
+        #[cfg(unix)]
         assert_eq!(ProcessStat::read(me.pid).unwrap().parent, std::os::unix::process::parent_id());
         assert!(!ProcessIdentity { started: me.started + 1, ..me }.is_alive(), "another one with the same number");
         let mut child = std::process::Command::new(if cfg!(windows) { "hostname" } else { "/bin/true" }).spawn().unwrap();

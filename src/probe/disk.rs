@@ -41,7 +41,7 @@ pub fn space(folder: &Path) -> io::Result<Space> {
     let refresh = sysinfo::DiskRefreshKind::nothing().with_storage();
     let disks = sysinfo::Disks::new_with_refreshed_list_specifics(refresh).map_err(io::Error::other)?;
     // A drive may be mounted in a folder of another one: the longest name is the nearest.
-    let holders = disks.list().iter().filter(|disk| plain.starts_with(disk.mount_point()));
+    let holders = disks.iter().filter(|disk| plain.starts_with(disk.mount_point()));
     let disk = holders.max_by_key(|disk| disk.mount_point().as_os_str().len()).ok_or(io::ErrorKind::NotFound)?;
     Ok(Space {
         free: Bytes(disk.available_space()),
