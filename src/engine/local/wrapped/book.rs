@@ -41,7 +41,11 @@ pub(super) enum Phase {
     /// A wrapper is on its way to it, out of this nest.
     Hatched { nest: u64, spec: Box<Spec> },
     /// Its wrapper has said that the module runs.
-    Running { nest: u64 },
+    Running {
+        /// Which nursery it is a child of.
+        #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere each wrapper is a child of the host"))]
+        nest: u64,
+    },
     /// Its wrapper is not ours: its end is seen by the watch.
     Adopted(Watch),
     /// An earlier host's; nobody has looked yet.
