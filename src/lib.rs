@@ -36,7 +36,7 @@
 //! use prismq::host::submission::{Submit, Target};
 //! use prismq::host::update::Update;
 //! use prismq::host::workspace::Workspace;
-//! use prismq::host::{Host, HostMode, StartOptions};
+//! use prismq::host::{Host, HostMode, OnExit, StartOptions};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let workspace = Workspace::at(Path::new("."))?;
@@ -60,11 +60,10 @@
 //!                 break;
 //!             }
 //!             Update::Failed { reason } => return Err(reason.into()),
-//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Host(_) | Update::Leaving => {}
-//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Disk(_) | Update::Leaving => {}
+//!             Update::Run(_) | Update::Output { .. } | Update::Progress { .. } | Update::Host(_) | Update::Disk(_) | Update::Leaving => {}
 //!         }
 //!     }
-//!     host.handle().drain(false)?;
+//!     host.handle().leave(OnExit::Drain, false)?; // starts nothing new, and waits for what runs
 //!     host.join();
 //!     Ok(())
 //! }
