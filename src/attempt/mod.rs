@@ -26,8 +26,10 @@ pub use identity::{Machine, ProcessIdentity};
 pub use outputs::{OUTPUT_BYTES_MAX, read_outputs};
 pub use progress::{Progress, ProgressReader};
 pub use record::{ExitHow, ExitRecord, MemoryGuard, StartRecord, StreamTotals};
+#[cfg(unix)]
+pub(crate) use report::read_frame;
 pub use report::{Hatch, REPORT_BYTES, Report, ReportKind};
-pub use spec::{AttemptSpec, FOLDER_FORMAT};
+pub use spec::{AttemptSpec, FOLDER_FORMAT, SPEC};
 pub use standing::{CLAIM, EXIT, EXIT_ASIDE, START, START_ASIDE, Standing, standing};
 pub use stop::{StopAs, StopRequest};
 

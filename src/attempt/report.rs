@@ -103,29 +103,26 @@ impl Hatch {
         frame
     }
 
-    /// Reads a frame; `None` at the end of the stream.
+    /// Reads one; `None` at the end of the stream.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::InvalidData`] for a frame that is none, [`io::ErrorKind::UnexpectedEof`] for one that is cut.
+    /// As [`read_frame`]; [`io::ErrorKind::InvalidData`] for a frame that makes no sense.
     pub fn read(from: &mut impl io::Read) -> io::Result<Option<Self>> {
-        let mut length = [0; 4];
-        // The first byte by itself: an end before it is the end of the stream, an end behind it is a cut.
-        loop {
-            match from.read(&mut length[..1]) {
-                Ok(0) => return Ok(None),
-                Ok(_) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        from.read_exact(&mut length[1..])?;
-        let length = u32::from_le_bytes(length) as usize;
-        if length > FRAME_BYTES_MAX {
-            return Err(invalid("a frame is too long"));
-        }
-        let mut frame = vec![0; length];
-        from.read_exact(&mut frame)?;
-        Self::decode(&frame).map(Some).ok_or_else(|| invalid("a frame makes no sense"))
+        read_frame(from)?.map(|frame| Self::of_frame(&frame).ok_or_else(senseless)).transpose()
+    }
+
+    /// From a frame.
+    pub(crate) fn of_frame(frame: &[u8]) -> Option<Self> {
+        Self::decode(frame.get(4..)?)
+    }
+
+    /// The number in a frame, without looking at the rest.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] where there is none.
+    pub(crate) fn id_of(frame: &[u8]) -> io::Result<u64> {
+        let id = frame.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(senseless)?;
+        Ok(u64::from_le_bytes(*id))
     }
 
     fn decode(frame: &[u8]) -> Option<Self> {
@@ -137,6 +134,36 @@ impl Hatch {
         }
         Some(Self { id: u64::from_le_bytes(*id), folder, environment })
     }
+}
+
+/// Reads a frame, its length included; `None` at the end of the stream.
+///
+/// # Errors
+/// What the system said; [`io::ErrorKind::InvalidData`] for one that is too long, [`io::ErrorKind::UnexpectedEof`] for one that is cut.
+pub(crate) fn read_frame(from: &mut impl io::Read) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 4];
+    // The first byte by itself: an end before it is the end of the stream, an end behind it is a cut.
+    loop {
+        match from.read(&mut length[..1]) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    from.read_exact(&mut length[1..])?;
+    let long = u32::from_le_bytes(length) as usize;
+    if long > FRAME_BYTES_MAX {
+        return Err(invalid("a frame is too long"));
+    }
+    let mut frame = vec![0; 4 + long];
+    frame[..4].copy_from_slice(&length);
+    from.read_exact(&mut frame[4..])?;
+    Ok(Some(frame))
+}
+
+fn senseless() -> io::Error {
+    invalid("a frame makes no sense")
 }
 
 fn push(frame: &mut Vec<u8>, text: &OsStr) {

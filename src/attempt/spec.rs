@@ -18,7 +18,7 @@ use crate::units::{Bytes, DurationMs};
 pub const FOLDER_FORMAT: u32 = 1;
 
 /// Name of the file.
-const FILE_NAME: &str = "spec.json";
+pub const SPEC: &str = "spec.json";
 pub(super) const ASIDE: &str = "spec.json.tmp";
 
 /// What is to be executed, and within which limits.
@@ -105,7 +105,7 @@ impl AttemptSpec {
     /// # Errors
     /// What the system said, or what is wrong with it.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        Self::decode(&std::fs::read_to_string(folder.join(FILE_NAME))?)
+        Self::decode(&std::fs::read_to_string(folder.join(SPEC))?)
     }
 
     /// Writes the spec into a folder, which must exist. One that is there is replaced as a whole: a wrapper that comes late may be reading.
@@ -116,7 +116,7 @@ impl AttemptSpec {
     /// # Errors
     /// What the system said.
     pub fn write(&self, folder: &Path, durable: bool) -> io::Result<()> {
-        let (path, aside) = (folder.join(FILE_NAME), folder.join(ASIDE));
+        let (path, aside) = (folder.join(SPEC), folder.join(ASIDE));
         let created = open_private(std::fs::OpenOptions::new().write(true).create_new(true), &path);
         let replaces = created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
         let mut file = match created {

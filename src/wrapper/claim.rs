@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::attempt::{CLAIM, START, START_ASIDE, StartRecord, lock_for_life, open_private, rename};
+use crate::attempt::{CLAIM, SPEC, START, START_ASIDE, StartRecord, lock_for_life, open_private, rename};
 
 /// A claimed attempt. The lock is held as long as this lives.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Claim {
 impl Claim {
     /// Claims the attempt in a folder. `None`: somebody else has it, or a looker found this wrapper too late and sealed it.
     pub(super) fn take(folder: &Path) -> io::Result<Option<Self>> {
-        if make(&folder.join(CLAIM))?.is_none() {
+        if !claim(folder)? {
             return Ok(None);
         }
         let Some(file) = make(&folder.join(START_ASIDE))? else { return Ok(None) };
@@ -64,6 +64,16 @@ impl Claim {
         let _ = self.file.sync_data();
         #[cfg(unix)]
         drop(File::open(&self.folder).and_then(|folder| folder.sync_all()));
+    }
+}
+
+/// Makes the claim; `false`: it is there already. A second name of the spec is as atomic as a new file, and costs half as much. Not every
+/// file system has that, and then it is a new file.
+fn claim(folder: &Path) -> io::Result<bool> {
+    match std::fs::hard_link(folder.join(SPEC), folder.join(CLAIM)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => make(&folder.join(CLAIM)).map(|made| made.is_some()),
     }
 }
 

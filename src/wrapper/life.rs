@@ -20,8 +20,11 @@ use crate::logs::Stream;
 use crate::request::{Capture, Leaks};
 use crate::units::{Bytes, DurationMs, Timestamp};
 
-/// A module that lives so long gets its start made durable and reported. Most short ones are over before, and save both.
-const SETTLED_AFTER: Duration = Duration::from_millis(20);
+/// A module that lives so long gets its start made durable and reported, and the name of its exit record made durable even though the
+/// host knows its end and records it durably itself. Most short ones are over before and save all of that; what is at stake is work of
+/// less than the time of a sync or two, and only if host and power fail together.
+const SHORT_MS: u64 = 20;
+const SETTLED_AFTER: Duration = Duration::from_millis(SHORT_MS);
 
 /// Time that the module's output and what it left behind get after its end: helpers of Python's `multiprocessing` leave by themselves,
 /// and somebody else may hold the pipes open for ever.
@@ -37,37 +40,58 @@ pub(super) struct Order<'a> {
     pub(super) folder: &'a Path,
     /// The module's environment; `None`: this process has it.
     pub(super) environment: Option<Vec<(OsString, OsString)>>,
+    /// Standard input is at its end, so that the module can simply have it too.
+    pub(super) input_is_empty: bool,
     pub(super) machine: &'a Machine,
     pub(super) reporter: Reporter,
+    /// Those of an earlier life of this process.
+    pub(super) signals: Option<Signals>,
 }
 
-/// Lives it. Gives the exit code of the wrapper.
-pub(super) fn run(mut order: Order<'_>) -> u8 {
+/// What is left of a life.
+pub(super) struct Lived {
+    /// The exit code of the wrapper.
+    pub(super) code: u8,
+    /// For another life, where this one was short and has left nothing behind.
+    #[cfg_attr(windows, expect(dead_code, reason = "there is no nursery that could give another order"))]
+    pub(super) signals: Option<Signals>,
+}
+
+impl Lived {
+    fn once(code: u8) -> Self {
+        Self { code, signals: None }
+    }
+}
+
+/// Lives it.
+pub(super) fn run(mut order: Order<'_>) -> Lived {
     let folder = order.folder;
     let mut claim = match Claim::take(folder) {
         Ok(Some(claim)) => claim,
         Ok(None) => {
             order.reporter.refused();
-            return REFUSED;
+            return Lived::once(REFUSED);
         }
         Err(error) => {
             eprintln!("prismq-attempt: {} cannot be claimed: {error}", folder.display());
-            return NOT_RECORDED;
+            return Lived::once(NOT_RECORDED);
         }
     };
-    let record = match start(&mut order, &mut claim) {
+    let (record, signals) = match start(&mut order, &mut claim) {
         Ok(life) => life.live(),
-        Err(how) => ExitRecord::never_started(how, wall_clock()),
+        Err(how) => (ExitRecord::never_started(how, wall_clock()), None),
     };
     if !ending::record(folder, &record) {
-        return NOT_RECORDED;
+        return Lived::once(NOT_RECORDED);
     }
     claim.ended();
-    order.reporter.ended();
-    ending::sync_name(folder);
+    let is_brief = order.reporter.ended() && record.duration.0 < SHORT_MS;
+    if !is_brief {
+        ending::sync_name(folder);
+    }
     // The claim, and with it the lock, is held until here.
     drop(claim);
-    DONE
+    Lived { code: DONE, signals: signals.filter(|_| is_brief) }
 }
 
 /// Starts the module; or why it never ran.
@@ -80,7 +104,10 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
     }
     let command = command(&spec, order)?;
     system::settle_in(spec.open_files);
-    let signals = Signals::install().map_err(|error| failed("signals cannot be received", &error))?;
+    let signals = match order.signals.take() {
+        Some(signals) => signals,
+        None => Signals::install().map_err(|error| failed("signals cannot be received", &error))?,
+    };
     let guard = Guard::set_up(spec.memory);
     let mut record = StartRecord {
         wrapper: ProcessIdentity::of(std::process::id()),
@@ -132,6 +159,7 @@ fn command(spec: &AttemptSpec, order: &mut Order<'_>) -> Result<Command, ExitHow
     command.stdin(match &spec.stdin {
         // The file itself: nobody has to feed a pipe, and a module that does not read it hinders nobody.
         Some(path) => File::open(path).map_err(|error| failed("its input cannot be read", &error))?.into(),
+        None if order.input_is_empty => Stdio::inherit(),
         None => Stdio::null(),
     });
     match spec.capture {
@@ -180,7 +208,7 @@ enum Phase {
 }
 
 impl Life<'_> {
-    fn live(mut self) -> ExitRecord {
+    fn live(mut self) -> (ExitRecord, Option<Signals>) {
         // Whoever asked for a stop before the start record had its name did not know whom to signal.
         self.look_for_stop(self.begun);
         while self.phase != Phase::Over {
@@ -292,8 +320,14 @@ impl Life<'_> {
         }
     }
 
-    fn finish(self) -> ExitRecord {
+    /// Whether this process is as it was before: nothing runs below it, and none of its limits has changed.
+    fn is_as_before(&self) -> bool {
+        self.leaked.is_empty() && !self.ladder.is_stopping() && self.spec.memory.is_none() && self.spec.open_files.is_none()
+    }
+
+    fn finish(self) -> (ExitRecord, Option<Signals>) {
         let ended = wall_clock();
+        let is_as_before = self.is_as_before();
         let usage = self.process.usage();
         let (mut streams, log_error) = self.pump.finish();
         if self.spec.capture == Capture::Raw {
@@ -306,7 +340,7 @@ impl Life<'_> {
         let end = self.process.end();
         let how = end.map_or(ExitHow::Code(-1), |end| end.how.clone());
         let lasted = end.map_or(Duration::ZERO, |end| end.at.saturating_duration_since(self.begun));
-        ExitRecord {
+        let record = ExitRecord {
             oom: (self.oom || oom) && how != ExitHow::Code(0),
             how,
             started: self.started,
@@ -321,6 +355,7 @@ impl Life<'_> {
             leaked: self.leaked,
             streams,
             log_error,
-        }
+        };
+        (record, is_as_before.then(|| self.process.into_signals()))
     }
 }

@@ -11,6 +11,8 @@
 //! `life` is the order in which things happen, the same on every system; `claim`, `ending`, `pump`, `ladder` and `reporter` are its parts;
 //! `system` is what differs.
 
+#[cfg(unix)]
+mod brood;
 mod claim;
 mod ending;
 mod ladder;
@@ -80,7 +82,7 @@ fn misused() -> u8 {
 /// The wrapper of one attempt, as a program of its own.
 fn alone(folder: &Path, reporter: Reporter) -> u8 {
     let machine = Machine::this();
-    life::run(Order { folder, environment: None, machine: &machine, reporter })
+    life::run(Order { folder, environment: None, input_is_empty: false, machine: &machine, reporter, signals: None }).code
 }
 
 fn wall_clock() -> Timestamp {

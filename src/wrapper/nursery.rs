@@ -2,112 +2,78 @@
 //!
 //! A wrapper that is a fork of a small process costs a fraction of one that is executed: no loader, no start of a runtime. So a host
 //! that starts many attempts keeps one nursery, and a nursery that dies is simply started again. At the end of its standard input, when
-//! the host is gone, it goes too; the wrappers live on.
+//! the host is gone, it goes too; the wrappers live on. Which wrapper gets an order is `brood`'s to say.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, WaitOptions, setsid, wait};
+use rustix::process::setsid;
 use rustix::stdio::{dup2_stdin, stdin};
 
+use super::brood::{Brood, Home, Newborn};
 use super::life::{self, Order};
 use super::reporter::Reporter;
 use super::{DONE, MISUSED, sys};
-use crate::attempt::{Hatch, Machine, Report, ReportKind};
-
-/// How often dead wrappers are looked for while there are any. They have told their end themselves; this is for those that could not.
-const LOOK: Duration = Duration::from_millis(500);
+use crate::attempt::{Hatch, Machine, read_frame};
 
 /// Reads orders until there are no more.
 pub(super) fn run() -> u8 {
     // A signal from the terminal is for the host, which knows what to do about it.
     let _ = setsid();
     Reporter::prepare();
-    let machine = Machine::this();
-    let nothing = File::open("/dev/null").ok();
+    let inherited = Inherited { machine: Machine::this(), nothing: File::open("/dev/null").ok() };
     let mut orders = BufReader::new(Standard);
-    let mut wrappers = Wrappers::default();
+    let mut brood = Brood::new();
     loop {
-        wrappers.tell();
-        if orders.buffer().is_empty() && !wait_for_order(wrappers.want_a_look()) {
+        brood.look_after();
+        if orders.buffer().is_empty() && !brood.wait_for_order() {
             continue;
         }
-        let hatch = match Hatch::read(&mut orders) {
-            Ok(Some(hatch)) => hatch,
-            Ok(None) => return DONE,
+        let order = read_frame(&mut orders).and_then(|frame| frame.map(|frame| Hatch::id_of(&frame).map(|id| (id, frame))).transpose());
+        match order {
+            Ok(Some((id, frame))) => {
+                if let Some(newborn) = brood.give(id, &frame) {
+                    sys::exit_at_once(hatched(&frame, newborn, &inherited));
+                }
+            }
+            Ok(None) => {
+                brood.dismiss();
+                return DONE;
+            }
             Err(error) => {
                 eprintln!("prismq-attempt: the host's orders cannot be read: {error}");
                 return MISUSED;
             }
-        };
-        match sys::fork() {
-            Ok(Some(pid)) => wrappers.born(pid, hatch.id),
-            Ok(None) => return hatched(hatch, nothing.as_ref(), &machine),
-            Err(error) => wrappers.not_born(hatch.id, &error),
         }
     }
 }
 
-/// The wrappers that live, and what is to be said about others.
-#[derive(Debug, Default)]
-struct Wrappers {
-    /// Number of the process, and that which the host gave.
-    alive: BTreeMap<i32, u64>,
-    /// What the pipe had no room for. None of it may be lost: it is the last word about a wrapper that could say nothing itself.
-    unsaid: VecDeque<Report>,
+/// What a copy has of its original.
+struct Inherited {
+    machine: Machine,
+    nothing: Option<File>,
 }
 
-impl Wrappers {
-    fn born(&mut self, pid: Pid, id: u64) {
-        self.alive.insert(Pid::as_raw(Some(pid)), id);
-    }
-
-    fn not_born(&mut self, id: u64, error: &io::Error) {
-        let errno = error.raw_os_error().and_then(|errno| u64::try_from(errno).ok());
-        self.unsaid.push_back(Report { kind: ReportKind::NotHatched, id, value: errno.unwrap_or(0) });
-    }
-
-    /// Whether something may be to be said without an order coming in.
-    fn want_a_look(&self) -> bool {
-        !self.alive.is_empty() || !self.unsaid.is_empty()
-    }
-
-    /// Says what is to be said, as far as there is room. Who is dead is only waited for when it can be said.
-    fn tell(&mut self) {
-        loop {
-            while let Some(report) = self.unsaid.front() {
-                if !Reporter::try_tell(*report) {
-                    return;
-                }
-                self.unsaid.pop_front();
-            }
-            let Ok(Some((pid, _))) = wait(WaitOptions::NOHANG) else { return };
-            let pid = Pid::as_raw(Some(pid));
-            if let Some(id) = self.alive.remove(&pid) {
-                self.unsaid.push_back(Report { kind: ReportKind::Gone, id, value: u64::from(pid.unsigned_abs()) });
-            }
+/// The lives of a copy: one, or as many as it is given.
+fn hatched(frame: &[u8], newborn: Newborn, inherited: &Inherited) -> u8 {
+    // The orders are for the original alone.
+    let input_is_empty = inherited.nothing.as_ref().is_some_and(|nothing| dup2_stdin(nothing).is_ok());
+    let Some(mut hatch) = Hatch::of_frame(frame) else { return MISUSED };
+    let home: Option<Home> = newborn.home;
+    let mut signals = None;
+    loop {
+        let reporter = Reporter::inherited(hatch.id);
+        let environment = Some(hatch.environment);
+        let order = Order { folder: &hatch.folder, environment, input_is_empty, machine: &inherited.machine, reporter, signals };
+        let lived = life::run(order);
+        let Some((home, free)) = home.as_ref().zip(lived.signals) else { return lived.code };
+        match home.next(&free) {
+            Some(next) => hatch = next,
+            None => return lived.code,
         }
+        signals = Some(free);
     }
-}
-
-/// The life of a copy. The orders are for the original alone.
-fn hatched(hatch: Hatch, nothing: Option<&File>, machine: &Machine) -> u8 {
-    if let Some(nothing) = nothing {
-        let _ = dup2_stdin(nothing);
-    }
-    let reporter = Reporter::inherited(hatch.id);
-    life::run(Order { folder: &hatch.folder, environment: Some(hatch.environment), machine, reporter })
-}
-
-/// Waits until there is something to read; `false`: not yet.
-fn wait_for_order(look: bool) -> bool {
-    let limit = if look { Timespec::try_from(LOOK).ok() } else { None };
-    let mut fds = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
-    matches!(poll(&mut fds, limit.as_ref()), Ok(count) if count > 0)
 }
 
 /// Standard input without the standard library's own buffer, whose content a `poll` would not see.

@@ -43,32 +43,32 @@ impl Reporter {
 
     /// Says what was held back.
     pub(super) fn settle(&mut self) {
-        self.send(None, 0);
+        let _ = self.send(None, 0);
     }
 
     /// So many bytes of output so far. May be lost.
     pub(super) fn output(&mut self, bytes: u64) {
-        self.send(Some((ReportKind::Output, bytes)), 0);
+        let _ = self.send(Some((ReportKind::Output, bytes)), 0);
     }
 
-    /// The exit record is there.
-    pub(super) fn ended(&mut self) {
-        self.send(Some((ReportKind::Ended, 0)), PATIENCE_MS);
+    /// The exit record is there. Tells whether a host will hear of it.
+    pub(super) fn ended(&mut self) -> bool {
+        self.send(Some((ReportKind::Ended, 0)), PATIENCE_MS) == Sent::Told
     }
 
     /// Another wrapper has the attempt.
     pub(super) fn refused(&mut self) {
-        self.send(Some((ReportKind::Refused, 0)), PATIENCE_MS);
+        let _ = self.send(Some((ReportKind::Refused, 0)), PATIENCE_MS);
     }
 
     /// A report of the nursery. `false`: there is no room for it now.
     #[cfg(unix)]
     pub(super) fn try_tell(report: Report) -> bool {
-        system::write(&report.encode(), 0)
+        system::write(&report.encode(), 0) != Sent::Full
     }
 
-    fn send(&mut self, news: Option<(ReportKind, u64)>, patience_ms: u64) {
-        let Some(id) = self.id else { return };
+    fn send(&mut self, news: Option<(ReportKind, u64)>, patience_ms: u64) -> Sent {
+        let Some(id) = self.id else { return Sent::ToNobody };
         let started = self.started.take().map(|pid| (ReportKind::Started, u64::from(pid)));
         let mut bytes = [0; 2 * REPORT_BYTES];
         let mut length = 0;
@@ -76,10 +76,19 @@ impl Reporter {
             bytes[length..length + REPORT_BYTES].copy_from_slice(&Report { kind, id, value }.encode());
             length += REPORT_BYTES;
         }
-        if length > 0 {
-            system::write(&bytes[..length], patience_ms);
-        }
+        if length == 0 { Sent::Told } else { system::write(&bytes[..length], patience_ms) }
     }
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It is in the pipe of a host that lives.
+    Told,
+    /// The pipe is full, and somebody is there who could read it.
+    Full,
+    /// There is no host, or there never was one.
+    ToNobody,
 }
 
 #[cfg(unix)]
@@ -89,6 +98,8 @@ mod system {
     use rustix::io::Errno;
     use rustix::stdio::stdout;
 
+    use super::Sent;
+
     /// A full pipe must not stop a module. The other end, the host's, is not touched by this.
     pub(super) fn never_block() {
         if let Ok(flags) = fcntl_getfl(stdout()) {
@@ -96,8 +107,8 @@ mod system {
         }
     }
 
-    /// Writes all or nothing: a pipe takes so little whole. `false`: it is full, and somebody is there who could read it.
-    pub(super) fn write(bytes: &[u8], patience_ms: u64) -> bool {
+    /// Writes all or nothing: a pipe takes so little whole.
+    pub(super) fn write(bytes: &[u8], patience_ms: u64) -> Sent {
         let patience = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut patience = Timespec { tv_sec: i64::try_from(patience_ms / 1000).unwrap_or(0), ..patience };
         loop {
@@ -107,9 +118,9 @@ mod system {
                     let _ = poll(&mut [PollFd::from_borrowed_fd(stdout(), PollFlags::OUT)], Some(&patience));
                     patience.tv_sec = 0;
                 }
-                Err(Errno::AGAIN) => return false,
-                // Said, or nobody is there any more.
-                Ok(_) | Err(_) => return true,
+                Err(Errno::AGAIN) => return Sent::Full,
+                Ok(_) => return Sent::Told,
+                Err(_) => return Sent::ToNobody,
             }
         }
     }
@@ -119,10 +130,12 @@ mod system {
 mod system {
     use std::io::Write;
 
+    use super::Sent;
+
     pub(super) fn never_block() {}
 
-    pub(super) fn write(bytes: &[u8], _: u64) {
+    pub(super) fn write(bytes: &[u8], _: u64) -> Sent {
         let mut out = std::io::stdout().lock();
-        drop(out.write_all(bytes).and_then(|()| out.flush()));
+        if out.write_all(bytes).and_then(|()| out.flush()).is_ok() { Sent::Told } else { Sent::ToNobody }
     }
 }

@@ -256,6 +256,12 @@ impl Process {
         pids
     }
 
+    /// Nothing was taken over for it.
+    #[expect(clippy::unused_self, reason = "elsewhere it has them")]
+    pub(super) fn into_signals(self) -> Signals {
+        Signals
+    }
+
     /// What the module and its descendants used. Some systems do not count for a job; then what the module itself used is known.
     pub(super) fn usage(&self) -> Usage {
         let all = self.jobs.inner.usage();

@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::memory::Guard;
 use super::signals::Signals;
@@ -21,7 +20,7 @@ use super::tree;
 use crate::attempt::ExitHow;
 use crate::logs::Stream;
 use crate::wrapper::pump::Pump;
-use crate::wrapper::sys::Usage;
+use crate::wrapper::sys::{Usage, wait_any};
 
 /// Bytes read at once: the size of a pipe as it is made, and of one that has turned out to be busy.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -43,6 +42,7 @@ pub(in crate::wrapper) struct Process {
     buffer: Vec<u8>,
     end: Option<End>,
     alone: bool,
+    usage: Usage,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,8 @@ impl Process {
         let mut child = command.process_group(0).spawn()?;
         let out = child.stdout.take().map(|pipe| Pipe::new(Stream::Stdout, pipe.into()));
         let err = child.stderr.take().map(|pipe| Pipe::new(Stream::Stderr, pipe.into()));
-        Ok(Self { pid: Pid::from_child(&child), signals, pipes: [out, err], buffer: Vec::new(), end: None, alone: false })
+        let pid = Pid::from_child(&child);
+        Ok(Self { pid, signals, pipes: [out, err], buffer: Vec::new(), end: None, alone: false, usage: Usage::default() })
     }
 
     pub(in crate::wrapper) fn id(&self) -> u32 {
@@ -137,9 +138,14 @@ impl Process {
     /// Waits for all that are dead. The numbers of the dead are nobody's from here on.
     fn reap(&mut self) {
         loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.pid => self.end = Some(End { how: how(status), at: Instant::now() }),
-                Ok(Some(_)) | Err(Errno::INTR) => {}
+            match wait_any() {
+                Ok(Some(dead)) => {
+                    self.usage.add(dead.usage);
+                    if dead.pid == self.pid {
+                        self.end = Some(End { how: dead.how, at: Instant::now() });
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(None) => return self.alone = false,
                 Err(_) => return self.alone = tree::is_gone(self.pid),
             }
@@ -168,19 +174,14 @@ impl Process {
         tree::living()
     }
 
-    /// What the module and its descendants used.
-    #[expect(clippy::unused_self, reason = "elsewhere it knows them")]
+    /// What the module and those of its descendants used that are dead and were waited for.
     pub(in crate::wrapper) fn usage(&self) -> Usage {
-        Usage::of_children()
+        self.usage
     }
-}
 
-fn how(status: WaitStatus) -> ExitHow {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => ExitHow::Code(code.into()),
-        (None, Some(number)) => ExitHow::Signal { number, core: status.as_raw() & 0x80 != 0 },
-        // Neither ended nor killed is not reported without being asked for.
-        (None, None) => ExitHow::Code(-1),
+    /// Gives back what was taken over for it.
+    pub(in crate::wrapper) fn into_signals(self) -> Signals {
+        self.signals
     }
 }
 

@@ -38,23 +38,23 @@ impl Signals {
     }
 
     /// What becomes readable when one comes.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::wrapper) fn fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
     /// Takes note of what made it readable.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::wrapper) fn clear(&self) {
         // Signals of the same kind come together; more than a pipe of them at once does not happen.
-        let _ = self.wake.read(&mut [0; 64]);
+        let _ = (&self.wake).read(&mut [0; 64]);
     }
 
     /// Whether the wrapper was asked to end since the last question.
-    pub(super) fn take_term(&self) -> bool {
+    pub(in crate::wrapper) fn take_term(&self) -> bool {
         self.term.swap(false, Ordering::SeqCst)
     }
 
     /// Whether it was told to look at its folder since the last question.
-    pub(super) fn take_look(&self) -> bool {
+    pub(in crate::wrapper) fn take_look(&self) -> bool {
         self.look.swap(false, Ordering::SeqCst)
     }
 }
