@@ -100,8 +100,28 @@ impl AttemptFolder {
     /// Whatever the file system says; also when something else than a folder stands in the way.
     pub fn create(&self, work: bool) -> io::Result<()> {
         create_private_all(&self.path)?;
+        self.create_inner(work)
+    }
+
+    /// The same for an attempt that may never come, in a run's folder that is there: one that was removed meanwhile is not made anew.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn create_ahead(&self, work: bool) -> io::Result<()> {
+        create_private(&self.path)?;
+        self.create_inner(work)
+    }
+
+    fn create_inner(&self, work: bool) -> io::Result<()> {
         create_private(&self.artifacts())?;
         if work { create_private(&self.work()) } else { Ok(()) }
+    }
+
+    /// Removes what was made ahead for an attempt that never came. Folders with anything in them stay.
+    pub fn discard(&self) {
+        for folder in [self.artifacts(), self.work(), self.path.clone()] {
+            let _ = std::fs::remove_dir(folder);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::attempt::{Environment, MemoryGuard, ParamsFile};
+use crate::attempt::{AttemptFolder, Environment, MemoryGuard, ParamsFile};
 use crate::event::{LostReason, SpawnFailure};
 use crate::ids::AttemptId;
 use crate::request::{Capture, Isolation, Leaks};
@@ -203,6 +203,10 @@ pub type Sink = Arc<dyn Fn(Fact) + Send + Sync>;
 pub trait Engine: Send + Sync {
     /// Executes an attempt. Returns at once; everything else comes as facts.
     fn start(&self, spec: Spec);
+
+    /// A wrapped attempt will probably be started before long, with a working directory of its own if `fresh`: its folder may be made in an
+    /// idle moment. Nothing depends on it.
+    fn expect(&self, folder: AttemptFolder, fresh: bool);
 
     /// Asks for a stop. Nothing happens when the attempt is unknown or over. May be called again, with the kill after the polite stop.
     fn stop(&self, id: &AttemptId, how: StopHow);

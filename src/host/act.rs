@@ -12,6 +12,7 @@ use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::journal::{AppendError, Entry, Urgency};
 use crate::manifest::Pin;
+use crate::request::{Isolation, WorkDir};
 use crate::run::NodeState;
 use crate::scheduler::{Durations, Effect, StartOrder, StopHow};
 use crate::units::Now;
@@ -179,12 +180,15 @@ impl Turn {
         match effect {
             Effect::Record { run, event } => {
                 let ends = matches!(event, Event::RunEnded { .. });
+                let expected = if let Event::AttemptIntended { node, attempt } = &event { Some((*node, *attempt)) } else { None };
                 let expanded = if let Event::NodeExpanded { node, .. } = &event { Some(*node) } else { None };
                 let Some(seq) = self.commit(&run, event) else { return };
                 if ends {
                     self.after.entry(seq).or_default().push(After::File(run));
                 } else if let Some(node) = expanded {
                     self.take_over_instances(&run, node);
+                } else if let Some((node, attempt)) = expected {
+                    self.expect(&run, node, attempt);
                 }
             }
             Effect::Start(order) => self.start(*order),
@@ -198,6 +202,16 @@ impl Turn {
                 };
                 self.engine.stop(&id, how);
             }
+        }
+    }
+
+    /// Tells the engine of an attempt whose intent was recorded. A direct one has a thread of its own, which makes what it needs.
+    fn expect(&self, run: &RunId, node: NodeIndex, attempt: AttemptNumber) {
+        let Some(state) = self.world.run(run) else { return };
+        let settings = &state.node_def(node).settings;
+        if settings.isolation == Isolation::Wrapped {
+            let folder = AttemptFolder::new(&self.workspace.run(run), &state.path(node), attempt);
+            self.engine.expect(folder, settings.workdir == WorkDir::Fresh);
         }
     }
 

@@ -12,6 +12,7 @@ use super::runfile::{self, RunFile};
 use super::turn::{Message, Turn};
 use super::update::Update;
 use super::workspace::Workspace;
+use crate::attempt::AttemptFolder;
 use crate::ids::RunId;
 use crate::run::RunState;
 use crate::units::{DurationMs, Mono};
@@ -64,6 +65,7 @@ impl Filing {
         let thread = std::thread::Builder::new().name("filing".into()).spawn(move || {
             for run in receiver {
                 let file = RunFile::of(&run.0, &run.1);
+                discard_unused(&run.0, &workspace);
                 drop(run);
                 let written = file.write(&workspace);
                 if inbox.send(Message::Filed(file.run.run_id, written)).is_err() {
@@ -80,6 +82,14 @@ impl Filing {
             // The thread ends only after this sender.
             let _ = sender.send(run);
         }
+    }
+}
+
+/// Removes the folders that were made ahead for attempts that never came, as in a run that was cancelled.
+fn discard_unused(run: &RunState, workspace: &Workspace) {
+    let folder = workspace.run(run.id());
+    for (node, _) in run.nodes().filter(|(node, _)| run.intent(*node).is_some()) {
+        AttemptFolder::new(&folder, &run.path(node), run.next_attempt(node)).discard();
     }
 }
 

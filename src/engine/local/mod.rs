@@ -22,6 +22,7 @@ mod wrapped;
 use std::sync::Arc;
 
 use super::{Engine, Left, Sink, Spec, StopHow};
+use crate::attempt::AttemptFolder;
 use crate::ids::AttemptId;
 use crate::request::Isolation;
 
@@ -55,6 +56,10 @@ impl Engine for LocalEngine {
             Isolation::Direct => self.pool.start(spec),
             Isolation::Wrapped => self.wrapped.start(spec),
         }
+    }
+
+    fn expect(&self, folder: AttemptFolder, fresh: bool) {
+        self.wrapped.expect(folder, fresh);
     }
 
     fn stop(&self, id: &AttemptId, how: StopHow) {

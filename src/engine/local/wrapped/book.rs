@@ -72,6 +72,8 @@ pub(super) struct Book {
     numbers: HashMap<AttemptId, u64>,
     last: u64,
     pub(super) orders: VecDeque<Order>,
+    /// Folders to be made when there are no orders, and whether each has a working directory in it.
+    pub(super) expected: VecDeque<(AttemptFolder, bool)>,
     /// An order is being carried out.
     pub(super) busy: bool,
     /// Nests that the monitor does not know yet.

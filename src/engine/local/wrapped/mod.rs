@@ -29,6 +29,7 @@ use super::super::{Exit, Fact, Left, Sink, Spec, StopHow};
 use super::claims::Runs;
 use super::control::Stops;
 use super::{failure, supervise};
+use crate::attempt::AttemptFolder;
 use crate::ids::AttemptId;
 use book::{Book, Order, Phase};
 use program::Program;
@@ -38,6 +39,9 @@ pub(super) use system::wake;
 
 /// Stack of a thread: what they call is shallow, but for the reader of outputs, which is bounded.
 const STACK_BYTES: usize = 256 << 10;
+
+/// Folders that wait for being made ahead. One more is made when it is needed.
+const EXPECTED_MAX: usize = 256;
 
 /// How long a host that leaves waits until what it just handed over has found its wrapper.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -87,6 +91,16 @@ impl Wrapped {
             grace: spec.grace,
         };
         self.take(left, Phase::Queued(Box::new(spec)), Order::Start);
+    }
+
+    /// Has the folder of an attempt made when there is nothing else to do.
+    pub(super) fn expect(&self, folder: AttemptFolder, fresh: bool) {
+        let mut book = self.shared.lock();
+        if book.expected.len() < EXPECTED_MAX {
+            book.expected.push_back((folder, fresh));
+            drop(book);
+            self.shared.work.notify_one();
+        }
     }
 
     /// Takes an attempt that another host started.

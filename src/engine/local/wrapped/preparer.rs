@@ -9,7 +9,7 @@ use super::super::super::{Exit, Spec, Stdin, StopHow};
 use super::super::control::Stops;
 use super::super::prepare::prepare;
 use super::super::{failure, supervise};
-use super::book::{Order, Phase};
+use super::book::{Book, Order, Phase};
 use super::system::{self, Hatchery};
 use super::{Shared, program::Program};
 use crate::attempt::{AttemptFolder, AttemptSpec, Hatch, StopAs, StopRequest};
@@ -27,8 +27,16 @@ pub(super) fn serve(shared: &Arc<Shared>) {
         if book.orders.is_empty() {
             shared.quiet.notify_all();
         }
-        let mut book = shared.work.wait_while(book, |book| book.orders.is_empty() && !book.closed).unwrap_or_else(PoisonError::into_inner);
-        let Some(order) = book.orders.pop_front() else { break };
+        let nothing = |book: &mut Book| book.orders.is_empty() && book.expected.is_empty() && !book.closed;
+        let mut book = shared.work.wait_while(book, nothing).unwrap_or_else(PoisonError::into_inner);
+        let Some(order) = book.orders.pop_front() else {
+            let expected = book.expected.pop_front().filter(|_| !book.closed);
+            drop(book);
+            let Some((folder, fresh)) = expected else { break };
+            // Made with the run's folder there or not at all. What is in the way is said when it is needed.
+            let _ = folder.create_ahead(fresh);
+            continue;
+        };
         book.busy = true;
         drop(book);
         match order {
