@@ -3,7 +3,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{TestSpace, stub};
+use crate::support::{TestSpace, stub, until};
 
 /// A module that runs until it is stopped, and one that takes no notice of a polite stop.
 fn with_modules() -> TestSpace {
@@ -37,6 +37,28 @@ fn cancel_waits_until_it_is_over() {
     assert_eq!(space.show("last")["run"]["status"], "completed");
     space.prismq(&["wait", &run]).ends(7);
     space.prismq(&["cancel", "nothing"]).ends(4);
+}
+
+#[test]
+fn folders_made_ahead_go_when_a_run_is_cancelled() {
+    let space = with_modules();
+    space.write("prismq.yaml", "host: {max_concurrent: 1}\n");
+    let nodes: String = (0..20).map(|number| format!("  n{number}: {{module: long}}\n")).collect();
+    space.write("many.yaml", format!("nodes:\n{nodes}"));
+    let running = space.start(&["run", "many.yaml"]);
+    let run = running.run_id();
+    space.wait_for_marks("began", 1);
+    // With one place the host has nothing else to do: it makes those of all that are ready.
+    let folders = || {
+        let inside = std::fs::read_dir(space.at(".prismq/runs").join(&run)).expect("the run's folder").flatten();
+        let mut names: Vec<String> = inside.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.ends_with(".1"));
+        names
+    };
+    assert!(until(|| (folders().len() == 20).then_some(())).is_some(), "{:?}", folders());
+    space.prismq(&["cancel", &run]).ends(0);
+    running.end().ends(7);
+    assert_eq!(folders(), ["n0.1"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::book::{Book, Entry, Order, Phase};
 use super::ending::{ending, logged};
 use super::system::Watch;
 use super::{STACK_BYTES, Shared};
-use crate::attempt::{ExitRecord, ProgressReader, Report, ReportKind, Standing, standing};
+use crate::attempt::{EXIT, ExitRecord, ProgressReader, Report, ReportKind, Standing, standing};
 use crate::event::LostReason;
 use crate::ids::AttemptId;
 use crate::logs::Stream;
@@ -246,7 +246,8 @@ impl Shared {
         old.iter().for_each(|(id, progress)| self.look_at_progress(id, progress));
         for (number, folder, sure) in adopted {
             self.output(number, logged_so_far(&folder));
-            if !sure {
+            // The process that a watch is on may have another attempt by now, and live on.
+            if !sure || (all && folder.join(EXIT).exists()) {
                 self.resolve(number);
             }
         }
