@@ -114,6 +114,7 @@ impl Turn {
     /// Runs until it was told to drain and nothing is left to wait for.
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Message>) -> Ended {
         self.settle();
+        self.writer.hand_over();
         while !self.is_drained() {
             // Where a deadline came first there is no message, and the scheduler is asked all the same.
             if let Some(first) = self.receive(inbox) {
@@ -128,6 +129,7 @@ impl Turn {
             self.mend();
             self.file_again();
             self.settle();
+            self.writer.hand_over();
             self.snapshot_if_due();
             self.tidy();
             self.watch_disk();

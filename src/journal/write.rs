@@ -205,11 +205,15 @@ impl Writer {
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&self, entry: Entry<'_>) -> Result<Seq, AppendError> {
-        self.append_if(entry, |_| true).map(|taken| taken.unwrap_or_default())
+        let taken = self.append_if(entry, |_| true).map(|taken| taken.unwrap_or_default());
+        self.hand_over();
+        taken
     }
 
     /// The same, but asks with the record's number whether it is to be taken; `None` if not. So a caller can change its state under
     /// exactly that number, or refuse and leave no trace. `accept` is called under the writer's lock and must be short.
+    ///
+    /// A record that nobody waits for does not wake the thread by itself: whoever appends several ends with [`Self::hand_over`].
     ///
     /// # Errors
     /// See [`AppendError`]; `accept` was not called then.
@@ -235,8 +239,19 @@ impl Writer {
         batch.urgent |= entry.urgency == Urgency::Now;
         state.since_snapshot.0 += (batch.lines.len() - before) as u64;
         state.since_snapshot.1 += 1;
-        self.shared.wake(guard);
+        if entry.urgency == Urgency::Now {
+            self.shared.wake(guard);
+        }
         Ok(Some(Seq(encoded.link.seq)))
+    }
+
+    /// Has everything written that was appended. Waking the thread costs a system call and on an idle processor much more, so it is done
+    /// once for several records.
+    pub fn hand_over(&self) {
+        let guard = self.shared.lock();
+        if !guard.gathering.lines.is_empty() {
+            self.shared.wake(guard);
+        }
     }
 
     /// Waits until everything taken so far is durable; false when `limit` passed first.

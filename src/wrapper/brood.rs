@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -82,6 +81,7 @@ impl Brood {
 
     /// Gives an order to a wrapper that is free, or makes one. `Some` in the new copy and nowhere else.
     pub(super) fn give(&mut self, id: u64, frame: &[u8]) -> Option<Newborn> {
+        self.let_in();
         if frame.len() <= FRAME_BYTES_MAX && self.feed(id, frame) {
             return None;
         }
@@ -177,13 +177,13 @@ impl Brood {
         }
     }
 
-    /// Waits until there is something to read; `false`: not yet, but there is something to look after.
+    /// Waits until there is something to read; `false`: not yet, but there is something to look after. Who comes home is let in with the
+    /// next order or look: to be woken for it would cost more than it is worth.
     pub(super) fn wait_for_order(&self) -> bool {
         let looks = !self.alive.is_empty() || !self.unsaid.is_empty();
         let limit = if looks { Timespec::try_from(LOOK).ok() } else { None };
-        let homecoming = self.homecoming.as_ref().map_or(stdin(), |(read, _)| read.as_fd());
-        let mut fds = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN), PollFd::from_borrowed_fd(homecoming, PollFlags::IN)];
-        poll(&mut fds, limit.as_ref()).is_ok() && !fds[0].revents().is_empty()
+        let mut fds = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
+        matches!(poll(&mut fds, limit.as_ref()), Ok(count) if count > 0)
     }
 
     /// There will be no more orders: those at home go, and are waited for a moment, so that nothing of an idle host outlives it. The others
