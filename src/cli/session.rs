@@ -320,7 +320,7 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
 
 /// A refused submission.
 pub(super) fn refused_failure(refused: Refused) -> Failure {
-    let text = refused.to_string();
+    let (text, help) = (refused.to_string(), refused.help());
     match refused {
         Refused::Invalid(diagnostics) => Failure::invalid(diagnostics),
         Refused::NotFound(diagnostic) => {
@@ -328,8 +328,7 @@ pub(super) fn refused_failure(refused: Refused) -> Failure {
             failure.help = diagnostic.help;
             failure
         }
-        Refused::NeverFits(_) => Failure::new(Exit::NeverFits, text)
-            .with_help("ask for less in `resources:`, or raise `host.capacity` in prismq.yaml if the machine has more"),
+        Refused::NeverFits(_) => Failure { help, ..Failure::new(Exit::NeverFits, text) },
         Refused::Busy(_) => Failure::new(Exit::HostUnreachable, text),
         Refused::Disk(_) => Failure::ours(text),
     }

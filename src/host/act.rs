@@ -283,5 +283,6 @@ impl Turn {
         let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout };
         let facts = judge(ending, asked, &module);
         self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
+        self.freed();
     }
 }

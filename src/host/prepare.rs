@@ -45,6 +45,21 @@ pub enum Refused {
     Disk(#[from] std::io::Error),
 }
 
+impl Refused {
+    /// What a person can do about it, where that is not plain.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NotFound(diagnostic) => diagnostic.help.clone(),
+            Self::NeverFits(lacking) => {
+                let help = lacking.first().and_then(|(_, unmet)| unmet.help());
+                help.map(|help| format!("ask for less in `resources:`; {help}"))
+            }
+            Self::Invalid(_) | Self::Busy(_) | Self::Disk(_) => None,
+        }
+    }
+}
+
 impl From<Diagnostics> for Refused {
     fn from(diagnostics: Diagnostics) -> Self {
         Self::Invalid(diagnostics)

@@ -19,6 +19,7 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
+mod resources;
 mod run;
 mod serve;
 mod stop;
