@@ -79,7 +79,7 @@ fn without_host(snapshot: &Snapshot, run: &RunId, node: Option<&str>) -> Result<
         Some(path) => vec![told(file.nodes.iter().find(|row| row.node == path).ok_or_else(|| no_node(run, path, &file))?)],
         None => file.nodes.iter().filter(|row| !row.status.is_terminal()).map(told).collect(),
     };
-    Ok(WhyView { count: nodes.len(), nodes })
+    Ok(WhyView { count: nodes.len(), running: 0, nodes })
 }
 
 fn print(view: &WhyView, with_run: bool, output: &Output) {

@@ -19,14 +19,14 @@ pub(super) struct Found {
     pub(super) machine: probe::Detected,
     /// GPUs, or why there are none.
     pub(super) gpus: Result<Vec<GpuDevice>, String>,
+    /// UUIDs of devices that ought to answer.
+    expected: Vec<String>,
 }
 
 /// The machine, and the drivers to look again.
 pub(super) struct Machine {
     found: Found,
     driver: Box<dyn GpuDriver>,
-    /// UUIDs of devices that ought to answer.
-    expected: Vec<String>,
 }
 
 /// An attempt whose use is to be measured.
@@ -58,7 +58,7 @@ impl Machine {
     fn with(settings: &Settings, machine: probe::Detected, mut driver: Box<dyn GpuDriver>) -> Self {
         let gpus = driver.devices();
         let expected = gpus.as_ref().map(|devices| expected(settings, devices)).unwrap_or_default();
-        Self { found: Found { machine, gpus }, driver, expected }
+        Self { found: Found { machine, gpus, expected }, driver }
     }
 
     /// What was found.
@@ -80,9 +80,9 @@ impl Machine {
     /// Looks what is free, and what these attempts use. May take long where a driver hangs.
     pub(super) fn look(&mut self, subjects: &[Subject]) -> Report {
         let memory = probe::memory().map(|memory| MemoryReading { total: memory.total, free: memory.free });
-        let uses = if self.expected.is_empty() { Vec::new() } else { self.driver.look() };
+        let uses = if self.found.expected.is_empty() { Vec::new() } else { self.driver.look() };
         let processes = if subjects.is_empty() && uses.is_empty() { Processes::default() } else { Processes::look() };
-        let gpus = self.expected.iter().map(|uuid| {
+        let gpus = self.found.expected.iter().map(|uuid| {
             let found = uses.iter().find(|gpu| gpu.uuid == *uuid);
             (uuid.clone(), found.map_or(GpuReading::Lost, |gpu| reading_of(gpu, &processes)))
         });
@@ -93,7 +93,7 @@ impl Machine {
 
     /// What is said of a machine that was asked and does not answer: its GPUs are out of reach, and of its memory nothing is known.
     pub(super) fn silent(found: &Found) -> Reading {
-        let gpus = found.gpus.iter().flatten().map(|device| (device.uuid.clone(), GpuReading::Lost));
+        let gpus = found.expected.iter().map(|uuid| (uuid.clone(), GpuReading::Lost));
         Reading { memory: None, gpus: gpus.collect() }
     }
 }

@@ -141,7 +141,7 @@ impl Turn {
         }
     }
 
-    /// An attempt has ended.
+    /// An attempt has ended that held memory or a GPU: what waits for it need not wait for the next look in turn.
     pub(super) fn freed(&mut self) {
         self.gauge.freed = true;
     }
@@ -160,11 +160,10 @@ impl Turn {
         let active = self.world.runs().flat_map(|run| run.active().map(move |node| (run, node)));
         let subject = active.filter_map(|(run, node)| {
             let state = run.node(node);
-            let (attempt, grant) = state.state().holding().filter(|(_, grant)| grant.is_measured())?;
+            let (attempt, _) = state.state().holding().filter(|(_, grant)| grant.is_measured())?;
             let id = AttemptId { run: run.id().clone(), node, attempt };
             let direct = state.record()?.attempts().last()?.isolation == Isolation::Direct;
             let folder = AttemptFolder::new(&self.workspace.run(run.id()), &run.path(node), attempt).path().to_owned();
-            debug_assert!(grant.is_measured(), "the others are left out");
             Some(Subject { pid: if direct { self.gauge.pids.get(&id) } else { None }, id, folder })
         });
         subject.collect()

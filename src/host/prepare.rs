@@ -22,6 +22,7 @@ use crate::yaml::{self, Format, Limits};
 
 use super::catalog::{self, Catalog, EXEC_SOURCE, NoModule};
 use super::clock;
+use super::machine::Machine;
 use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
 use super::workspace::{Workspace, create_private_folder, write_synced};
 
@@ -178,6 +179,15 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
         retry_of: None,
     };
     Ok((pinned, definition, notes))
+}
+
+/// Whether a pipeline could run on this machine, where no host is asked: what `run --dry-run` needs besides.
+///
+/// # Errors
+/// Mistakes of the settings, or what can never fit.
+pub fn admit_here(workspace: &Workspace, definition: &Definition) -> Result<(), Refused> {
+    let settings = catalog::settings_of(workspace)?;
+    admit(definition, &Machine::detect(&settings).capacity(&settings))
 }
 
 /// What the settings do not define of what the modules of a run ask for.

@@ -30,6 +30,9 @@ pub struct WhyView {
     pub nodes: Vec<NodeWhy>,
     /// How many there are in all; some may not be listed.
     pub count: usize,
+    /// Nodes of the same runs that run.
+    #[serde(default)]
+    pub running: usize,
 }
 
 /// One node.
@@ -68,6 +71,7 @@ impl Turn {
                 None => waiting(state, asked.ready),
             };
             view.count += nodes.len();
+            view.running += state.active().len();
             let room = NODES_MAX.saturating_sub(view.nodes.len());
             view.nodes.extend(nodes.into_iter().take(room).map(|node| self.why_node(state, node)));
         }

@@ -57,10 +57,13 @@ fn f65_a_gpu_request_that_can_never_fit_is_refused_with_its_number() {
     ran.complains("needs a GPU, and there is none").complains("host: {capacity: {gpus: [{uuid:");
     space.write("p.yaml", "nodes:\n  a: {module: whole}\n");
     space.prismq(&["run", "p.yaml"]).ends(8);
+    space.prismq(&["run", "p.yaml", "--dry-run"]).ends(8).says("whole");
+    space.prismq(&["run", "p.yaml", "--detach"]).ends(8);
     assert_eq!(space.marks("began").len(), 0);
 }
 
 /// The next host knows which GPU an attempt holds that outlived the last one.
+#[cfg(unix)]
 #[test]
 fn a_grant_survives_its_host() {
     let space = space("14GiB");
@@ -69,7 +72,6 @@ fn a_grant_survives_its_host() {
     space.wait_until("a host", || space.at(".prismq/host.json").exists());
     space.prismq(&["run", "p.yaml", "--detach"]).ends(0);
     space.wait_for_marks("began", 1);
-    #[cfg(unix)]
     running.signal(rustix::process::Signal::KILL);
     running.end();
     let again = space.start(&["serve", "--until-idle"]);
@@ -108,6 +110,7 @@ fn what_is_really_free_decides_and_why_says_who_has_it() {
     assert_eq!((&held["hosted"], &held["custom"]["api"]["held"], &held["custom"]["api"]["free"]), (&true.into(), &1000.into(), &0.into()));
     assert!(held["memory"]["used_by_others"].as_u64().is_some_and(|used| used > 0), "{held}");
     space.open("go");
+    running.wait_for_note("a waits: needs 900 TiB of memory, ");
     space.wait_until("the others end", || space.marks("light").len() == 3);
     space.prismq(&["cancel", "last"]).ends(0);
     running.end().ends(7);
@@ -153,4 +156,25 @@ fn f65_a_retry_that_can_no_longer_fit_is_refused() {
     // What it takes over needs nothing.
     space.prismq(&["retry", "last"]).ends(1);
     space.prismq(&["retry", "@~1", "--from", "a"]).ends(8).complains("node `a` can never run here: it needs 14 GiB of VRAM");
+}
+
+/// What a node was seen to use is no longer kept for it a second time, under the wrapper and without one.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_that_nodes_use_is_measured() {
+    let space = TestSpace::new();
+    let takes = "data = bytearray(200 << 20)\ndata[::4096] = b'x' * len(data[::4096])\nmark('began', NODE)\ngate('go')";
+    space.module("wrapped", "resources: {cpus: 0, memory: 1GiB}", takes);
+    space.module("direct", "isolation: direct\nresources: {cpus: 0, memory: 1GiB}", takes);
+    space.write("p.yaml", "nodes:\n  a: {module: wrapped}\n  b: {module: direct}\n");
+    let running = space.start(&["run", "p.yaml"]);
+    space.wait_for_marks("began", 2);
+    let memory = || space.prismq(&["resources", "--json"]).ends(0).json()["memory"].clone();
+    space.wait_until("both are seen", || {
+        let used = memory()["used_by_nodes"].as_u64().unwrap_or_default();
+        used > 400 << 20 && used < 800 << 20
+    });
+    assert_eq!(memory()["held"], 2_u64 << 30);
+    space.open("go");
+    running.end().ends(0);
 }
