@@ -73,7 +73,8 @@ fn make_long_journal(root: &Path, ended: bool) -> u64 {
         params_file: None,
         caller_folder: root.to_owned(),
     };
-    let capacity = Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), custom: BTreeMap::new() };
+    let capacity =
+        Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), gpus: Vec::new(), custom: BTreeMap::new() };
     let limits = Limits { bytes: u64::MAX, records: u64::MAX };
     let opened = journal::open(&workspace.journal(), Options { on_progress: Box::new(|_| {}), limits }).expect("a new journal");
     for number in 0..LONG_RUNS {

@@ -19,18 +19,61 @@ pub struct Request {
     /// Memory.
     #[serde(default, skip_serializing_if = "is_no_memory")]
     pub memory: Bytes,
+    /// GPUs in thousandths: whole ones, for nobody else, or less than 1000 of one.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub gpus: Amount,
+    /// Memory of one GPU; with whole GPUs, that each must have.
+    #[serde(default, skip_serializing_if = "is_no_memory")]
+    pub vram: Bytes,
     /// Counted resources that the settings define.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub custom: BTreeMap<ResourceName, Amount>,
+    /// Of a grant: which GPUs, and how much of each. Empty in what is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<GpuShare>,
 }
+
+/// What an attempt holds of one GPU.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct GpuShare {
+    /// UUID of the GPU, as its driver tells it. Numbers change with the order in which the driver finds the cards.
+    pub gpu: String,
+    /// Thousandths of it; 1000: all of it, for nobody else. 0: only memory is counted.
+    #[serde(default)]
+    pub share: Amount,
+    /// Its memory.
+    #[serde(default)]
+    pub vram: Bytes,
+}
+
+/// A whole GPU, in thousandths.
+pub const WHOLE_GPU: u64 = 1000;
 
 fn is_no_memory(memory: &Bytes) -> bool {
     memory.0 == 0
 }
 
+fn is_nothing(amount: &Amount) -> bool {
+    amount.0 == 0
+}
+
+impl Request {
+    /// Whether it asks for a GPU or memory of one.
+    #[must_use]
+    pub fn wants_gpu(&self) -> bool {
+        self.gpus.0 > 0 || self.vram.0 > 0
+    }
+
+    /// Whether it asks for something of which others on the machine may take more than was handed out.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.memory.0 > 0 || self.wants_gpu()
+    }
+}
+
 impl Default for Request {
     fn default() -> Self {
-        Self { cpus: CpuMillis(1000), memory: Bytes(0), custom: BTreeMap::new() }
+        Self { cpus: CpuMillis(1000), memory: Bytes(0), gpus: Amount(0), vram: Bytes(0), custom: BTreeMap::new(), devices: Vec::new() }
     }
 }
 

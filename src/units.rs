@@ -165,6 +165,12 @@ impl Timestamp {
         DurationMs(u64::try_from(self.0.saturating_sub(earlier.0) / 1000).unwrap_or(0))
     }
 
+    /// The point `wait` later.
+    #[must_use]
+    pub fn plus(self, wait: DurationMs) -> Self {
+        Self(self.0.saturating_add_unsigned(wait.0.saturating_mul(1000)))
+    }
+
     /// `20251120-081152`: the head of a run id.
     #[must_use]
     pub fn compact_utc(self) -> String {

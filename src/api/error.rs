@@ -48,18 +48,16 @@ impl IntoResponse for ApiError {
 
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
+        let help = refused.help();
         match refused {
             Refused::Invalid(diagnostics) => {
                 let detail = format!("{} mistakes", diagnostics.len());
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_diagnostics(&diagnostics)
             }
-            Refused::NotFound(diagnostic) => {
-                let help = diagnostic.help.clone();
-                Self::new(StatusCode::NOT_FOUND, "not_found", diagnostic.message).with_help(help)
-            }
+            Refused::NotFound(diagnostic) => Self::new(StatusCode::NOT_FOUND, "not_found", diagnostic.message).with_help(help),
             Refused::NeverFits(lacking) => {
                 let text = Refused::NeverFits(lacking).to_string();
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "never_fits", text)
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "never_fits", text).with_help(help)
             }
             Refused::Busy(reason) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", reason),
             Refused::Disk(error) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk", Refused::Disk(error).to_string()),

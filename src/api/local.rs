@@ -16,6 +16,7 @@ use super::server::Shared;
 use crate::host::prune::Keep;
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
+use crate::host::why::WhyAsked;
 use crate::host::{Handle, render};
 use crate::ids::RunId;
 
@@ -52,6 +53,20 @@ pub(super) async fn resume(State(shared): State<Shared>, Json(request): Json<Res
     let handle = shared.handle.clone();
     let resumed = blocking(move || handle.resume(request.run_id.as_ref())).await??;
     Ok(Json(ResumeReply { resumed }).into_response())
+}
+
+/// `POST /api/local/why`
+pub(super) async fn why(State(shared): State<Shared>, Json(asked): Json<WhyAsked>) -> Result<Response, ApiError> {
+    let handle = shared.handle.clone();
+    let view = blocking(move || handle.why(asked)).await??;
+    Ok(Json(view).into_response())
+}
+
+/// `POST /api/local/resources`: looks at the machine before it answers.
+pub(super) async fn resources(State(shared): State<Shared>) -> Result<Response, ApiError> {
+    let handle = shared.handle.clone();
+    let view = blocking(move || handle.resources()).await??;
+    Ok(Json(view).into_response())
 }
 
 /// `POST /api/local/prune`: answers when the folders are gone.

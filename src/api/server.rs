@@ -105,6 +105,8 @@ fn router(shared: Shared) -> Router {
         .route("/api/local/runs", post(local::submit))
         .route("/api/local/retry", post(local::retry))
         .route("/api/local/resume", post(local::resume))
+        .route("/api/local/why", post(local::why))
+        .route("/api/local/resources", post(local::resources))
         .route("/api/local/prune", post(local::prune))
         .route("/api/local/runs/{run}/cancel", post(local::cancel))
         .route("/api/local/runs/{run}/follow", get(local::follow))

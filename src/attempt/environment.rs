@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::folder::{AttemptFolder, ParamsFile};
 use crate::ids::AttemptId;
+use crate::request::GpuShare;
 use crate::units::{Bytes, CpuMillis};
 
 /// The variable by which processes of an attempt are known again.
@@ -118,6 +119,8 @@ pub struct Marks<'a> {
     pub cpus: CpuMillis,
     /// Memory granted; 0: none declared.
     pub memory: Bytes,
+    /// GPUs granted.
+    pub gpus: &'a [GpuShare],
 }
 
 impl HostEnvironment {
@@ -163,7 +166,7 @@ impl Environment {
     /// `std::process::Command`: host, defaults, manifest, `PRISMQ_` variables.
     #[must_use]
     pub fn complete(&self, marks: Marks<'_>) -> Vec<(OsString, OsString)> {
-        let mut all = Vec::with_capacity(self.base.len() + self.own.len() + 14);
+        let mut all = Vec::with_capacity(self.base.len() + self.own.len() + 18);
         all.extend(self.base.iter().cloned());
         let mut set = |name: &str, value: OsString| all.push((name.into(), value));
         // A library that starts a thread for every processor of the machine is the usual reason why eight modules at once crawl.
@@ -184,6 +187,16 @@ impl Environment {
         set("PRISMQ_CPUS", marks.cpus.to_string().into());
         if marks.memory.0 > 0 {
             set("PRISMQ_MEMORY_BYTES", marks.memory.0.to_string().into());
+        }
+        if let Some(first) = marks.gpus.first() {
+            let uuids = marks.gpus.iter().map(|gpu| gpu.gpu.as_str()).collect::<Vec<_>>().join(",");
+            // By UUID: the number of a card is another in every library, and changes when one is added.
+            set("CUDA_DEVICE_ORDER", "PCI_BUS_ID".into());
+            set("CUDA_VISIBLE_DEVICES", uuids.clone().into());
+            set("PRISMQ_GPUS", uuids.into());
+            if first.vram.0 > 0 {
+                set("PRISMQ_VRAM_BYTES", first.vram.0.to_string().into());
+            }
         }
         set(TOKEN_VARIABLE, marks.token.into());
         all
@@ -206,8 +219,10 @@ mod tests {
         let run_folder = Path::new("/w/.prismq/runs/r");
         let folder = AttemptFolder::new(run_folder, "a[1]", id.attempt);
         let params = ParamsFile::new(run_folder, &json!({}));
+        let gpu = |uuid: &str| GpuShare { gpu: uuid.into(), share: crate::units::Amount(1000), vram: Bytes(7) };
+        let gpus = [gpu("GPU-1"), gpu("GPU-2")];
         let (cpus, memory) = (CpuMillis(2500), Bytes(1 << 30));
-        let marks = Marks { id: &id, node: "a[1]", folder: &folder, params: &params, token: "t0k", cpus, memory };
+        let marks = Marks { id: &id, node: "a[1]", folder: &folder, params: &params, token: "t0k", cpus, memory, gpus: &gpus };
         let all = environment.complete(marks);
         all.into_iter().map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap())).collect()
     }
@@ -236,7 +251,7 @@ mod tests {
     fn the_manifest_wins_over_defaults_and_never_over_our_names() {
         let environment = Environment {
             base: Arc::new(pairs(&[("PATH", "/bin"), ("OMP_NUM_THREADS", "64")])),
-            own: pairs(&[("PYTHONUNBUFFERED", "0"), ("PRISMQ_NODE", "forged")]),
+            own: pairs(&[("PYTHONUNBUFFERED", "0"), ("PRISMQ_NODE", "forged"), ("CUDA_VISIBLE_DEVICES", "0")]),
         };
         let all = complete(&environment);
         assert_eq!(all["PATH"], "/bin");
@@ -245,6 +260,8 @@ mod tests {
         assert_eq!(all["PRISMQ_NODE"], "a[1]");
         assert_eq!((all["PRISMQ_ATTEMPT"].as_str(), all["PRISMQ_CPUS"].as_str()), ("2", "2.5"));
         assert_eq!(all["PRISMQ_MEMORY_BYTES"], (1u64 << 30).to_string());
+        assert_eq!((all["CUDA_VISIBLE_DEVICES"].as_str(), all["CUDA_DEVICE_ORDER"].as_str()), ("GPU-1,GPU-2", "PCI_BUS_ID"));
+        assert_eq!((all["PRISMQ_GPUS"].as_str(), all["PRISMQ_VRAM_BYTES"].as_str()), ("GPU-1,GPU-2", "7"));
         assert_eq!(all[TOKEN_VARIABLE], "t0k");
     }
 }

@@ -11,8 +11,8 @@ use super::files::rename;
 use super::flat::{self, Object, Writer};
 use super::folder::open_private;
 use super::identity::sync_folder;
-use crate::request::{Capture, Leaks};
-use crate::units::{Bytes, DurationMs};
+use crate::request::{Capture, GpuShare, Leaks};
+use crate::units::{Amount, Bytes, DurationMs};
 
 /// Version of the attempt folder's files that this program writes. It reads this one and all earlier ones.
 pub const FOLDER_FORMAT: u32 = 1;
@@ -46,6 +46,8 @@ pub struct AttemptSpec {
     pub log_cap: Option<Bytes>,
     /// Most memory that all its processes together may use; none: no limit.
     pub memory: Option<Bytes>,
+    /// GPUs that it was granted: a host that starts from this folder alone learns it here.
+    pub gpus: Vec<GpuShare>,
     /// Between the polite stop and the kill, where the request to stop does not say.
     pub grace: DurationMs,
     /// Soft limit of open files that the module gets, since the host may have raised its own.
@@ -71,6 +73,9 @@ impl AttemptSpec {
         json.text("leaks", leaks_name(self.leaks));
         json.optional_number("log_cap", self.log_cap.map(|bytes| bytes.0));
         json.optional_number("memory", self.memory.map(|bytes| bytes.0));
+        if !self.gpus.is_empty() {
+            json.systems("gpus", &self.gpus.iter().map(gpu_text).collect::<Vec<_>>());
+        }
         json.number("grace_ms", self.grace.0);
         json.optional_number("open_files", self.open_files);
         json.finish()
@@ -95,6 +100,7 @@ impl AttemptSpec {
             leaks: named(&json, "leaks", &[Leaks::End, Leaks::Allow], leaks_name)?,
             log_cap: json.optional_number("log_cap")?.map(Bytes),
             memory: json.optional_number("memory")?.map(Bytes),
+            gpus: json.systems("gpus")?.iter().filter_map(|text| gpu_of(text.to_str()?)).collect(),
             grace: DurationMs(json.number("grace_ms")?),
             open_files: json.optional_number("open_files")?,
         })
@@ -151,6 +157,17 @@ pub(super) fn named<T: Copy>(json: &Object, key: &str, all: &[T], name: fn(T) ->
     found.ok_or_else(|| flat::invalid(&format!("`{key}` is `{text}`, which this version does not know")))
 }
 
+/// `SHARE VRAM UUID`.
+fn gpu_text(gpu: &GpuShare) -> OsString {
+    format!("{} {} {}", gpu.share.0, gpu.vram.0, gpu.gpu).into()
+}
+
+fn gpu_of(text: &str) -> Option<GpuShare> {
+    let mut words = text.splitn(3, ' ');
+    let (share, vram) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(GpuShare { gpu: words.next()?.to_owned(), share: Amount(share), vram: Bytes(vram) })
+}
+
 fn capture_name(capture: Capture) -> &'static str {
     match capture {
         Capture::Pump => "pump",
@@ -183,6 +200,7 @@ mod tests {
             leaks: Leaks::End,
             log_cap: None,
             memory: Some(Bytes(u64::MAX)),
+            gpus: vec![GpuShare { gpu: "GPU-1".to_owned(), share: Amount(1000), vram: Bytes(7) }],
             grace: DurationMs(10_000),
             open_files: Some(1024),
         }
@@ -214,6 +232,7 @@ mod tests {
             leaks: Leaks::Allow,
             log_cap: Some(Bytes(1)),
             memory: Some(Bytes(2)),
+            gpus: Vec::new(),
             grace: DurationMs(3),
             open_files: Some(4),
         };

@@ -17,8 +17,10 @@ use super::failure::Failure;
 use super::follow::Input;
 use crate::api::{Accepted, CancelRequest, ErrorReply, Health, ResumeReply, ResumeRequest};
 use crate::host::prune::{Keep, Report};
+use crate::host::resources_view::ResourcesView;
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
+use crate::host::why::{WhyAsked, WhyView};
 use crate::ids::RunId;
 
 /// A host that does not take a connection on this machine and say that it is well within this time is not there.
@@ -66,6 +68,16 @@ impl Client {
     /// Repeats a run.
     pub(super) fn retry(&self, retry: &Retry) -> Result<Accepted, Failure> {
         self.call(Method::POST, "/api/local/retry", retry)
+    }
+
+    /// Why nodes do not run.
+    pub(super) fn why(&self, asked: &WhyAsked) -> Result<WhyView, Failure> {
+        self.call(Method::POST, "/api/local/why", asked)
+    }
+
+    /// How the machine stands.
+    pub(super) fn resources(&self) -> Result<ResourcesView, Failure> {
+        self.call(Method::POST, "/api/local/resources", &())
     }
 
     /// Ends a run.

@@ -14,6 +14,8 @@ use crate::host::HostMode;
 use crate::host::index::RunRow;
 use crate::host::offline::Snapshot;
 use crate::host::update::Update;
+use crate::host::views::printable;
+use crate::host::why::WhyView;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
 
@@ -22,11 +24,16 @@ const REATTACH_LIMIT: Duration = Duration::from_secs(20);
 /// Pause between two tries.
 const REATTACH_PAUSE: Duration = Duration::from_millis(20);
 
+/// After so long without news it is said what a run waits for, if it waits.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// What wakes somebody who follows.
 #[derive(Debug)]
 pub(super) enum Input {
     /// News of the run.
     Update(Update),
+    /// Why nothing of it runs.
+    Why(WhyView),
     /// The connection to the host broke.
     Lost,
     /// A signal came.
@@ -95,9 +102,9 @@ pub(super) fn follow(
     }
     let mut interrupts = 0_u32;
     let mut moved = false;
+    let mut silent = false;
     loop {
-        // The sender in `inputs` lives as long as this loop.
-        let Ok(input) = receiver.recv() else { return Ok(Ending::Detached) };
+        let Some(input) = next(&receiver, &mut silent, || session.ask_why(run, inputs.clone())) else { return Ok(Ending::Detached) };
         match input {
             Input::Update(Update::Ended(row)) => {
                 return Ok(end(row, interrupts > 0, progress));
@@ -116,6 +123,7 @@ pub(super) fn follow(
                 return Err(left(run));
             }
             Input::Update(update) => progress.update(&update),
+            Input::Why(view) => say_why(&view, run, context),
             Input::Lost => {
                 let ended = ended_meanwhile(workspace, run);
                 return ended.map(|row| end(row, interrupts > 0, progress)).ok_or_else(|| lost(run));
@@ -138,6 +146,33 @@ pub(super) fn follow(
                 }
             }
         }
+    }
+}
+
+/// The next input. After a while of silence it is asked why, once until there are news. None only where nobody can send any more, which does
+/// not happen while a sender is kept.
+fn next(receiver: &mpsc::Receiver<Input>, silent: &mut bool, ask_why: impl FnOnce()) -> Option<Input> {
+    if !*silent {
+        match receiver.recv_timeout(SILENCE) {
+            Ok(input) => return Some(input),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                *silent = true;
+                ask_why();
+            }
+        }
+    }
+    let input = receiver.recv().ok()?;
+    // What modules write tells that they run, which is no reason to ask again.
+    *silent = matches!(input, Input::Why(_) | Input::Update(Update::Output { .. } | Update::Progress { .. }));
+    Some(input)
+}
+
+/// Says what a run waits for of which nothing runs.
+fn say_why(view: &WhyView, run: &RunId, context: &Context) {
+    if let Some(first) = view.nodes.first().filter(|_| view.running == 0) {
+        let more = if view.count > 1 { format!(" ({} nodes wait: `prismq why {run}`)", view.count) } else { String::new() };
+        context.output.note(&format!("{} waits: {}{more}", printable(&first.node), printable(&first.reasons.join("; "))));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod client;
+mod doctor;
 mod ending;
 mod exec;
 mod exit;
@@ -18,6 +19,8 @@ mod output;
 mod plan;
 mod progress;
 mod prune;
+mod queue;
+mod resources;
 mod resume;
 mod retry;
 mod run;
@@ -30,6 +33,7 @@ mod signals;
 mod summary;
 mod validate;
 mod wait;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +98,12 @@ enum Verb {
     Runs(runs::Arguments),
     /// Show a run: its nodes, why they failed or wait, their outputs
     Show(show::Arguments),
+    /// Say what keeps the nodes of a run from running
+    Why(why::Arguments),
+    /// List the nodes of all runs that wait for room, and what for
+    Queue(queue::Arguments),
+    /// Show what the machine has, what is held, used by others and free
+    Resources(resources::Arguments),
     /// Print what a run's modules wrote
     Logs(logs::Arguments),
     /// End runs
@@ -108,6 +118,8 @@ enum Verb {
     Journal(journal::Arguments),
     /// Remove finished runs, the oldest first
     Prune(prune::Arguments),
+    /// Look for what would keep modules from running here
+    Doctor(doctor::Arguments),
     /// Print a JSON Schema for editors
     Schema(schema::Arguments),
     /// Be the host of a workspace until Ctrl-C
@@ -199,6 +211,10 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Modules(arguments) => modules::run(&arguments, context),
         Verb::Runs(arguments) => runs::run(&arguments, context),
         Verb::Show(arguments) => show::run(&arguments, context),
+        Verb::Why(arguments) => why::run(&arguments, context),
+        Verb::Queue(arguments) => queue::run(&arguments, context),
+        Verb::Resources(arguments) => resources::run(&arguments, context),
+        Verb::Doctor(arguments) => doctor::run(&arguments, context),
         Verb::Logs(arguments) => logs::run(&arguments, context),
         Verb::Cancel(arguments) => cancel::run(&arguments, context),
         Verb::Retry(arguments) => retry::run(&arguments, context),
@@ -223,6 +239,10 @@ fn changes(verb: &Verb) -> bool {
         | Verb::Runs(_)
         | Verb::Show(_)
         | Verb::Logs(_)
+        | Verb::Why(_)
+        | Verb::Queue(_)
+        | Verb::Resources(_)
+        | Verb::Doctor(_)
         | Verb::Wait(_)
         | Verb::Schema(_) => false,
     }

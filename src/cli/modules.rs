@@ -185,6 +185,12 @@ fn head(module: &Module, workspace: &Workspace, output: &Output) {
     if request.memory.0 > 0 {
         needs.push_str(&format!(", {} memory", request.memory));
     }
+    if request.gpus.0 > 0 {
+        needs.push_str(&format!(", {} GPU", request.gpus));
+    }
+    if request.vram.0 > 0 {
+        needs.push_str(&format!(", {} VRAM", request.vram));
+    }
     for (name, amount) in &request.custom {
         needs.push_str(&format!(", {amount} {name}"));
     }

@@ -153,6 +153,7 @@ fn dry_run(workspace: &Workspace, submit: &Submit, arguments: &Arguments, contex
     if !arguments.json {
         context.output.line(format!("parameters: {}", pinned.params));
     }
+    prepare::admit_here(workspace, &definition).map_err(session::refused_failure)?;
     Ok(Exit::Ok)
 }
 

@@ -18,6 +18,7 @@ use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
 use crate::host::prune::{Keep, Report};
 use crate::host::submission::{Retry, Submit};
+use crate::host::why::{WhyAsked, WhyView};
 use crate::host::workspace::Workspace;
 use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};
 use crate::ids::RunId;
@@ -149,6 +150,23 @@ impl Session {
             Self::Hosting(hosting) => hosting.host.handle().cancel(run, kill).map_err(|error| command_failure(error, output)),
             Self::Attached(client) => client.cancel(run, kill),
         }
+    }
+
+    /// Has the answer to why a run's nodes do not run sent to `inputs`, if one comes: a host that hangs must not hold up who asks.
+    pub(super) fn ask_why(&self, run: &RunId, inputs: mpsc::Sender<Input>) {
+        let asked = WhyAsked { run: Some(run.clone()), node: None, ready: true };
+        let answer: Box<dyn FnOnce() -> Option<WhyView> + Send> = match self {
+            Self::Hosting(hosting) => {
+                let handle = hosting.host.handle().clone();
+                Box::new(move || handle.why(asked).ok())
+            }
+            Self::Attached(client) => {
+                let client = client.clone();
+                Box::new(move || client.why(&asked).ok())
+            }
+        };
+        // Without a thread nothing is said.
+        let _ = std::thread::Builder::new().name("why".into()).spawn(move || answer().map(|view| inputs.send(Input::Why(view))));
     }
 
     pub(super) fn resume(&self, run: Option<&RunId>, output: &Output) -> Result<Vec<RunId>, Failure> {
@@ -320,7 +338,7 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
 
 /// A refused submission.
 pub(super) fn refused_failure(refused: Refused) -> Failure {
-    let text = refused.to_string();
+    let (text, help) = (refused.to_string(), refused.help());
     match refused {
         Refused::Invalid(diagnostics) => Failure::invalid(diagnostics),
         Refused::NotFound(diagnostic) => {
@@ -328,8 +346,7 @@ pub(super) fn refused_failure(refused: Refused) -> Failure {
             failure.help = diagnostic.help;
             failure
         }
-        Refused::NeverFits(_) => Failure::new(Exit::NeverFits, text)
-            .with_help("ask for less in `resources:`, or raise `host.capacity` in prismq.yaml if the machine has more"),
+        Refused::NeverFits(_) => Failure { help, ..Failure::new(Exit::NeverFits, text) },
         Refused::Busy(_) => Failure::new(Exit::HostUnreachable, text),
         Refused::Disk(_) => Failure::ours(text),
     }

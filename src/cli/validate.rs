@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::{Context, current_folder};
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::host::catalog::{self, Catalog, FileKind};
+use crate::host::fits::Fits;
 use crate::host::render;
 use crate::host::views::Definition;
 use crate::host::workspace::Workspace;
@@ -34,12 +35,16 @@ struct Report<'a> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let first = arguments.paths.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     let workspace = workspace_of(&first, context)?;
-    let mut found = Diagnostics::new();
+    let mut findings = Findings::default();
     let paths = absolute(&arguments.paths)?;
     match Catalog::load(&workspace) {
-        Ok(catalog) => check(&catalog, &paths, &mut found)?,
-        Err(mistakes) => found.extend(mistakes),
+        Ok(catalog) => check(&catalog, &paths, &mut findings)?,
+        Err(mistakes) => findings.mistakes.extend(mistakes),
     }
+    // A mistake comes before a machine that is too small.
+    let exit = if findings.mistakes.has_errors() { Exit::Invalid } else { Exit::NeverFits };
+    let mut found = findings.mistakes;
+    found.extend(findings.never_fit);
     let found = found.sorted();
     let valid = !found.has_errors();
     if arguments.json {
@@ -54,24 +59,34 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     if !arguments.json {
         context.output.note(&format!("\n{count} error{}", if count == 1 { "" } else { "s" }));
     }
-    Ok(Exit::Invalid)
+    Ok(exit)
 }
 
-fn check(catalog: &Catalog, paths: &[PathBuf], found: &mut Diagnostics) -> Result<(), Failure> {
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    mistakes: Diagnostics,
+    /// What can never run on this machine.
+    never_fit: Diagnostics,
+}
+
+fn check(catalog: &Catalog, paths: &[PathBuf], found: &mut Findings) -> Result<(), Failure> {
+    let fits = Fits::here(catalog);
     if paths.is_empty() {
-        found.extend(catalog.diagnostics());
+        found.mistakes.extend(catalog.diagnostics());
+        catalog.registry.iter().for_each(|module| found.never_fit.extend(fits.module(module)));
         for file in catalog.pipeline_files() {
-            check_pipeline(catalog, &file, found);
+            check_pipeline(catalog, &fits, &file, found);
         }
         return Ok(());
     }
     for path in paths {
         if path.is_dir() {
             for file in catalog::files_below(path) {
-                check_file(catalog, &file, false, found);
+                check_file(catalog, &fits, &file, false, found);
             }
         } else if path.is_file() {
-            check_file(catalog, path, true, found);
+            check_file(catalog, &fits, path, true, found);
         } else {
             return Err(Failure::not_found(format!("there is no file {}", catalog.workspace.display(path))));
         }
@@ -80,25 +95,33 @@ fn check(catalog: &Catalog, paths: &[PathBuf], found: &mut Diagnostics) -> Resul
 }
 
 /// Checks one file as what it is. Files in a folder that are nothing of ours are passed over, a file that was named is not.
-fn check_file(catalog: &Catalog, file: &Path, named: bool, found: &mut Diagnostics) {
+fn check_file(catalog: &Catalog, fits: &Fits, file: &Path, named: bool, found: &mut Findings) {
     match catalog.kind_of(file) {
-        Ok(FileKind::Manifest) => found.extend(catalog.check_manifest(file)),
-        Ok(FileKind::Pipeline) => check_pipeline(catalog, file, found),
+        Ok(FileKind::Manifest) => {
+            found.mistakes.extend(catalog.check_manifest(file));
+            let name = catalog.workspace.display(file);
+            let module = catalog.registry.iter().find(|module| module.source.name == name);
+            found.never_fit.extend(module.map(|module| fits.module(module)).unwrap_or_default());
+        }
+        Ok(FileKind::Pipeline) => check_pipeline(catalog, fits, file, found),
         // The settings were read already, without mistakes.
         Ok(FileKind::Settings) => {}
         Ok(FileKind::Other) if named => {
             let message = format!("{} is no manifest, pipeline or settings file", catalog.workspace.display(file));
-            found.push(Diagnostic::error(message).with_help("a manifest has `script:` or `command:`, a pipeline has `nodes:`"));
+            found.mistakes.push(Diagnostic::error(message).with_help("a manifest has `script:` or `command:`, a pipeline has `nodes:`"));
         }
         Ok(FileKind::Other) => {}
-        Err(mistakes) => found.extend(mistakes),
+        Err(mistakes) => found.mistakes.extend(mistakes),
     }
 }
 
-fn check_pipeline(catalog: &Catalog, file: &Path, found: &mut Diagnostics) {
+fn check_pipeline(catalog: &Catalog, fits: &Fits, file: &Path, found: &mut Findings) {
     match catalog.pipeline(file) {
-        Ok((_, notes, _)) => found.extend(notes.into_iter().filter(|note| note.severity > Severity::Note)),
-        Err(mistakes) => found.extend(mistakes),
+        Ok((definition, notes, _)) => {
+            found.mistakes.extend(notes.into_iter().filter(|note| note.severity > Severity::Note));
+            found.never_fit.extend(fits.pipeline(&definition));
+        }
+        Err(mistakes) => found.mistakes.extend(mistakes),
     }
 }
 

@@ -80,7 +80,10 @@ fn wait(receiver: &mpsc::Receiver<Input>, deadline: Option<Instant>, output: &Ou
                     output.note(&text);
                 }
             }
-            Ok(Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. } | Update::Disk(_))) => {}
+            Ok(
+                Input::Update(Update::Run(_) | Update::Node(_) | Update::Output { .. } | Update::Progress { .. } | Update::Disk(_))
+                | Input::Why(_),
+            ) => {}
             Err(mpsc::RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                 return Waited::Ended(Exit::TimedOut);
             }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::attempt::{AttemptFolder, Environment, MemoryGuard, ParamsFile};
 use crate::event::{LostReason, SpawnFailure};
 use crate::ids::AttemptId;
-use crate::request::{Capture, Isolation, Leaks};
+use crate::request::{Capture, GpuShare, Isolation, Leaks};
 use crate::units::{Bytes, CpuMillis, DurationMs};
 
 pub use local::LocalEngine;
@@ -25,6 +25,7 @@ pub use local::failure::is_transient;
 pub use local::found::{Found, end, look, prevent};
 pub use local::interpreter::{Launch, Resolver, Unavailable};
 pub use local::strangers::{Reaped, reap_strangers};
+pub use local::wrapper_program;
 
 /// Everything that is needed to execute one attempt.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct Spec {
     pub cpus: CpuMillis,
     /// Memory granted; 0: none declared. A wrapped attempt is held to it.
     pub memory: Bytes,
+    /// GPUs granted; the module sees no others.
+    pub gpus: Vec<GpuShare>,
     /// Under the wrapper, or started by the host itself.
     pub isolation: Isolation,
     /// Between the polite stop and the kill. The wrapper keeps to it by itself, so that a stop survives the host.

@@ -294,8 +294,12 @@ impl Turn {
             tracing::warn!(run = %id.run, node = id.node.0, bytes = lost.bytes, reason = lost.reason, "output was lost");
         }
         let Some(module) = state.module(id.node).cloned() else { return };
+        let frees = node.state().holding().is_some_and(|(_, grant)| grant.is_measured());
         let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout };
         let facts = judge(ending, asked, &module);
         self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
+        if frees {
+            self.freed();
+        }
     }
 }

@@ -215,7 +215,7 @@ impl Catalog {
 }
 
 /// Where the value of a key of the manifest stands; its id's place where it has no such key.
-fn place_of(module: &Module, key: &str) -> Place {
+pub(super) fn place_of(module: &Module, key: &str) -> Place {
     let tree = yaml::read(module.source.clone(), Format::Yaml, &Limits::MANIFEST).ok();
     let found = tree.and_then(|tree| tree.root().get(key).map(crate::tree::NodeRef::place));
     found.unwrap_or_else(|| module.id_place.clone())

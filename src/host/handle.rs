@@ -12,10 +12,12 @@ use super::health::{Board, HealthStatus, HostHealth};
 use super::leave::{Attempts, OnExit};
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
+use super::resources_view::ResourcesView;
 use super::retry;
 use super::submission::{Retry, Submit};
 use super::turn::Message;
 use super::update::Update;
+use super::why::{WhyAsked, WhyView};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::ids::RunId;
@@ -145,6 +147,10 @@ pub(super) enum Command {
     Tidied { finished: bool },
     /// Look how the disks stand.
     LookAtDisks,
+    /// How the machine stands.
+    Resources { reply: Reply<ResourcesView> },
+    /// Why nodes do not run.
+    Why { asked: WhyAsked, reply: Reply<WhyView> },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
@@ -197,7 +203,7 @@ impl Handle {
     /// When there is no such run or node, it has not ended, or the host is leaving.
     pub fn retry(&self, request: &Retry) -> Result<Accepted, CommandError> {
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let (prepared, reuse) = retry::prepare(&self.workspace, request).map_err(CommandError::or_full)?;
+        let (prepared, reuse) = retry::prepare(&self.workspace, request, &self.capacity).map_err(CommandError::or_full)?;
         self.accept(prepared, Some(Box::new(reuse)))
     }
 
@@ -239,6 +245,22 @@ impl Handle {
     /// When there is no such run, or the host is leaving.
     pub fn follow(&self, run: &RunId, sink: FollowSink) -> Result<(), CommandError> {
         self.ask(|reply| Command::Follow { run: run.clone(), sink, reply })
+    }
+
+    /// What the machine has, what is handed out of it, and what is free now.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn resources(&self) -> Result<ResourcesView, CommandError> {
+        self.ask(|reply| Command::Resources { reply })
+    }
+
+    /// Why nodes do not run.
+    ///
+    /// # Errors
+    /// When there is no such run or node, or the host is gone.
+    pub fn why(&self, asked: WhyAsked) -> Result<WhyView, CommandError> {
+        self.ask(|reply| Command::Why { asked, reply })
     }
 
     /// How many runs go on; held ones do not.

@@ -99,6 +99,7 @@ impl Launcher {
             stdin: if order.settings.arguments == ArgumentStyle::JsonStdin { Stdin::Params } else { Stdin::Nothing },
             cpus: order.grant.cpus,
             memory: order.grant.memory,
+            gpus: order.grant.devices.clone(),
             isolation: order.settings.isolation,
             grace: order.settings.grace,
             capture: order.settings.capture,

@@ -9,8 +9,10 @@ use super::index::{Finished, RunRow, Submitted};
 use super::ownership;
 use super::prepare::RunHead;
 use super::replay::{load_pinned, replay_to_damage};
+use super::resources_view::ResourcesView;
 use super::runfile::{self, RunFile};
 use super::workspace::Workspace;
+use crate::diagnostics::Diagnostics;
 use crate::ids::{NodeIndex, RunId};
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
@@ -39,6 +41,15 @@ pub struct Snapshot {
 /// Why it cannot be read, in words.
 pub fn definition(workspace: &Workspace, run: &RunId) -> Result<std::sync::Arc<Definition>, String> {
     load_pinned(workspace, run, None).map(|(_, definition)| definition)
+}
+
+/// The machine where no host runs.
+///
+/// # Errors
+/// All mistakes of the settings.
+pub fn resources(workspace: &Workspace) -> Result<ResourcesView, Diagnostics> {
+    let settings = super::catalog::settings_of(workspace)?;
+    Ok(ResourcesView::idle(&settings, &super::disk::look(workspace, &settings)))
 }
 
 /// Why a selector names no run.

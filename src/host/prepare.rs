@@ -22,6 +22,7 @@ use crate::yaml::{self, Format, Limits};
 
 use super::catalog::{self, Catalog, EXEC_SOURCE, NoModule};
 use super::clock;
+use super::machine::Machine;
 use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
 use super::workspace::{Workspace, create_private_folder, write_synced};
 
@@ -43,6 +44,21 @@ pub enum Refused {
     /// The disk said no.
     #[error("the run could not be written down: {0}")]
     Disk(#[from] std::io::Error),
+}
+
+impl Refused {
+    /// What a person can do about it, where that is not plain.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NotFound(diagnostic) => diagnostic.help.clone(),
+            Self::NeverFits(lacking) => {
+                let help = lacking.first().and_then(|(_, unmet)| unmet.help());
+                help.map(|help| format!("ask for less in `resources:`; {help}"))
+            }
+            Self::Invalid(_) | Self::Busy(_) | Self::Disk(_) => None,
+        }
+    }
 }
 
 impl From<Diagnostics> for Refused {
@@ -163,6 +179,15 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
         retry_of: None,
     };
     Ok((pinned, definition, notes))
+}
+
+/// Whether a pipeline could run on this machine, where no host is asked: what `run --dry-run` needs besides.
+///
+/// # Errors
+/// Mistakes of the settings, or what can never fit.
+pub fn admit_here(workspace: &Workspace, definition: &Definition) -> Result<(), Refused> {
+    let settings = catalog::settings_of(workspace)?;
+    admit(definition, &Machine::detect(&settings).capacity(&settings))
 }
 
 /// What the settings do not define of what the modules of a run ask for.

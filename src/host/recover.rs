@@ -13,11 +13,11 @@ use std::time::Duration;
 use super::launch::token;
 use super::start::HostMode;
 use super::turn::Turn;
-use crate::attempt::{AttemptFolder, StopRequest};
+use crate::attempt::{AttemptFolder, AttemptSpec, StopRequest};
 use crate::engine::{self, Found, Left, StopHow, read_claims, reap_strangers};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, StartFacts, StopReason};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
-use crate::request::{Isolation, Request};
+use crate::request::{GpuShare, Isolation, Request};
 use crate::run::{NodeState, RunState, evaluate};
 use crate::scheduler::records_of;
 use crate::units::DurationMs;
@@ -227,6 +227,16 @@ impl Turn {
         trace.recorded.is_some() || self.world.run(run).is_some_and(ready)
     }
 
+    /// What an attempt holds whose record was lost with the host.
+    fn recovered_grant(&self, run: &RunId, state: &RunState, trace: &Trace) -> Request {
+        let asked = state.node_def(trace.node).settings.request.clone();
+        if !asked.wants_gpu() {
+            return asked;
+        }
+        let folder = AttemptFolder::new(&self.workspace.run(run), &state.path(trace.node), trace.attempt);
+        Request { devices: devices_of(&folder), ..asked }
+    }
+
     /// Records the start of an attempt whose record was lost with the host.
     fn record_start(&mut self, run: &RunId, trace: &Trace, isolation: Isolation) {
         let Some(state) = self.world.run(run) else { return };
@@ -238,7 +248,7 @@ impl Turn {
             Ok(params) => (Arc::new(params.value), params.defaulted),
             Err(_) => (Arc::default(), Vec::new()),
         };
-        let facts = StartFacts { grant: grant(state, trace.node), isolation, params, defaulted, script_hash: None };
+        let facts = StartFacts { grant: self.recovered_grant(run, state, trace), isolation, params, defaulted, script_hash: None };
         self.commit(run, Event::AttemptStarted { node: trace.node, attempt: trace.attempt, facts });
     }
 
@@ -337,6 +347,7 @@ fn is_asked(left: &Left) -> bool {
     StopRequest::read(folder.path()).is_ok_and(|request| request.is_some())
 }
 
-fn grant(state: &RunState, node: NodeIndex) -> Request {
-    state.node_def(node).settings.request.clone()
+/// GPUs that an attempt was started with, by its folder; none for a direct one, which does not outlive its host.
+fn devices_of(folder: &AttemptFolder) -> Vec<GpuShare> {
+    AttemptSpec::read(folder.path()).map(|spec| spec.gpus).unwrap_or_default()
 }

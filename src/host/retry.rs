@@ -16,7 +16,9 @@ use crate::diagnostics::Diagnostics;
 use crate::event::{Event, SkipReason};
 use crate::ids::{NodeIndex, RunId};
 use crate::pipeline::definition::Definition;
+use crate::resources::Capacity;
 use crate::run::{Body, NodeStatus, RunState};
+use crate::scheduler::impossible;
 
 /// What a retry takes over.
 #[derive(Debug, Clone)]
@@ -32,7 +34,7 @@ pub(super) struct Reuse {
 }
 
 /// Reads the finished run and pins its submission again.
-pub(super) fn prepare(workspace: &Workspace, request: &Retry) -> Result<(Prepared, Reuse), CommandError> {
+pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &Capacity) -> Result<(Prepared, Reuse), CommandError> {
     let unreadable = |reason: String| CommandError::Unreadable { run: request.run.clone(), reason };
     if !workspace.run(&request.run).exists() {
         return Err(CommandError::UnknownRun(request.run.clone()));
@@ -41,6 +43,7 @@ pub(super) fn prepare(workspace: &Workspace, request: &Retry) -> Result<(Prepare
     let file = file.ok_or_else(|| CommandError::StillRunning(request.run.clone()))?;
     let (mut pinned, definition) = load_pinned(workspace, &request.run, None).map_err(unreadable)?;
     let repeated = repeated(&definition, request)?;
+    admit_again(&definition, &file, &repeated, request, capacity)?;
     let reuse = Reuse {
         from: request.run.clone(),
         results: file.nodes.into_iter().filter(|row| is_good(row.status)).map(|row| (row.node, row.outputs)).collect(),
@@ -50,6 +53,24 @@ pub(super) fn prepare(workspace: &Workspace, request: &Retry) -> Result<(Prepare
     pinned.retry_of = Some(request.run.clone());
     let prepared = prepare::pin(workspace, pinned, definition, Diagnostics::new()).map_err(|error: Refused| CommandError::from(error))?;
     Ok((prepared, reuse))
+}
+
+/// Refuses what can no longer run here: the machine or the settings may have less than they had. What is taken over needs nothing.
+fn admit_again(
+    definition: &Definition,
+    file: &RunFile,
+    repeated: &BTreeSet<String>,
+    request: &Retry,
+    capacity: &Capacity,
+) -> Result<(), CommandError> {
+    let done: BTreeSet<&str> = file.nodes.iter().filter(|row| is_good(row.status)).map(|row| row.node.as_str()).collect();
+    let only = matches!(request.scope, RetryScope::Only(_));
+    let runs = |node: &str| {
+        let head = node.split(['[', '.']).next().unwrap_or(node);
+        repeated.contains(head) || !only && !done.contains(head)
+    };
+    let lacking: Vec<_> = impossible(definition, capacity).into_iter().filter(|(node, _)| runs(node)).collect();
+    if lacking.is_empty() { Ok(()) } else { Err(Refused::NeverFits(lacking).into()) }
 }
 
 fn is_good(status: NodeStatus) -> bool {

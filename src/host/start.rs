@@ -12,6 +12,8 @@ use super::filing::Filing;
 use super::handle::Handle;
 use super::health::Board;
 use super::launch::Launcher;
+use super::machine::Machine;
+use super::measure::{Gauge, Pids};
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::prune::Tidying;
 use super::replay::{Replayed, replay};
@@ -22,11 +24,9 @@ use crate::diagnostics::Diagnostics;
 use crate::engine::{Fact, LocalEngine};
 use crate::ids::RunId;
 use crate::journal::{self, OpenError};
-use crate::probe;
 use crate::resources::Capacity;
 use crate::scheduler::{Durations, Timers, World};
 use crate::settings::Settings;
-use crate::units::Bytes;
 
 /// How a host treats what an earlier one left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,10 +98,11 @@ impl Host {
         if !opened.reserve {
             tracing::warn!("there is no room for the ballast: should the disk be full, nothing more can be written down");
         }
-        let capacity = capacity(&settings);
+        let machine = Machine::detect(&settings);
+        let capacity = machine.capacity(&settings);
         let durations = replayed.durations.clone();
         let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
-        let mut turn = make_turn(workspace, &settings, capacity, durations, opened.writer, &handle)?;
+        let mut turn = make_turn(workspace, &settings, (machine, capacity), durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let disks = turn.watch.first();
         turn.disks(disks);
@@ -158,28 +159,25 @@ impl Host {
     }
 }
 
-/// What may be held at once: the settings, else what the machine has, less the reserve.
-#[must_use]
-pub(super) fn capacity(settings: &Settings) -> Capacity {
-    let found = probe::detect();
-    let cpus = settings.capacity.cpus.unwrap_or(found.cpus);
-    // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
-    let memory = settings.capacity.memory.unwrap_or(Bytes(found.memory.0.saturating_sub(settings.memory_reserve(found.memory).0)));
-    Capacity { cpus, memory, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
-}
-
 fn make_turn(
     workspace: &Workspace,
     settings: &Settings,
-    capacity: Capacity,
+    (machine, capacity): (Machine, Capacity),
     durations: Durations,
     writer: journal::Writer,
     handle: &Handle,
 ) -> io::Result<Turn> {
     let inbox = handle.inbox();
     let facts = inbox.clone();
+    let pids = Pids::default();
+    let reported = pids.clone();
     let sink = Arc::new(move |fact: Fact| {
         // That it runs was recorded before it was handed over: waking the loop for it would cost a thread switch for each node.
+        match &fact {
+            Fact::Started { id, pid } => reported.started(id, *pid),
+            Fact::Ended { id, .. } => reported.ended(id),
+            Fact::Output { .. } | Fact::Progress { .. } => {}
+        }
         if !matches!(fact, Fact::Started { .. }) {
             // A fact for a loop that has ended is for nobody.
             let _ = facts.send(Message::Fact(fact));
@@ -206,6 +204,7 @@ fn make_turn(
         parked: Vec::new(),
         pruning: std::collections::BTreeSet::new(),
         watch: Watch::new(handle, settings.clone()),
+        gauge: Gauge::new(handle, machine, pids),
         tidying: Tidying::new(settings.retention.into(), handle.clone()),
         on_exit: None,
         closed: false,

@@ -14,6 +14,8 @@ use super::health::{Board, Health, Intake};
 use super::index::Finished;
 use super::launch::Launcher;
 use super::leave::OnExit;
+use super::machine::Report;
+use super::measure::Gauge;
 use super::prepare::{Prepared, Refused, RunHead};
 use super::prune::Tidying;
 use super::retry::Reuse;
@@ -39,6 +41,8 @@ pub(super) enum Message {
     Journal(journal::Progress),
     /// How the disks stand.
     Disks(Vec<Disk>),
+    /// What the machine has free.
+    Machine(Report),
     /// A finished run's file was written, or could not be.
     Filed(RunId, Result<(), std::io::Error>),
 }
@@ -103,6 +107,7 @@ pub(super) struct Turn {
     pub(super) pruning: BTreeSet<RunId>,
     pub(super) tidying: Tidying,
     pub(super) watch: Watch,
+    pub(super) gauge: Gauge,
     /// Nothing new is started; the loop ends when this has nothing to wait for.
     pub(super) on_exit: Option<OnExit>,
     /// Nothing new is accepted either.
@@ -133,6 +138,7 @@ impl Turn {
             self.snapshot_if_due();
             self.tidy();
             self.watch_disk();
+            self.measure();
         }
         // Before the journal is closed and the workspace given free: what was just handed over stands on its own feet then.
         self.engine.release();
@@ -179,7 +185,7 @@ impl Turn {
     fn due(&self) -> Option<Mono> {
         let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
         let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
-        [timers, self.health.next(), filing, self.tidy_due(), self.disk_due()].into_iter().flatten().min()
+        [timers, self.health.next(), filing, self.tidy_due(), self.disk_due(), self.measure_due()].into_iter().flatten().min()
     }
 
     fn is_drained(&self) -> bool {
@@ -195,12 +201,14 @@ impl Turn {
             Message::Fact(fact) => self.fact(fact),
             Message::Journal(progress) => self.journal(progress),
             Message::Disks(disks) => self.disks(disks),
+            Message::Machine(report) => self.measured(report),
             Message::Filed(run, written) => self.filed(&run, written),
         }
     }
 
     /// Asks the scheduler until it has nothing more to say.
     fn settle(&mut self) {
+        self.measure_first();
         for _ in 0..DECISIONS_PER_TURN_MAX {
             // Also when a record was refused just now.
             if !self.health.records() {
@@ -279,6 +287,8 @@ impl Turn {
             | Command::Tidy { .. }
             | Command::Tidied { .. }
             | Command::LookAtDisks
+            | Command::Resources { .. }
+            | Command::Why { .. }
             | Command::Remaining { .. }
             | Command::Leave { .. } => Intake::Takes,
         };
@@ -296,6 +306,8 @@ impl Turn {
                 | Command::Tidy { .. }
                 | Command::Tidied { .. }
                 | Command::LookAtDisks
+                | Command::Resources { .. }
+                | Command::Why { .. }
                 | Command::Remaining { .. }
                 | Command::Leave { .. }),
             ) => self.carry_out(command),
@@ -329,6 +341,8 @@ impl Turn {
             Command::Tidy { reply } => self.tidy_now(reply),
             Command::Tidied { finished } => self.tidied(finished),
             Command::LookAtDisks => self.refresh_disk(),
+            Command::Resources { reply } => self.show_resources(reply),
+            Command::Why { asked, reply } => drop(reply.send(self.why(&asked))),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }

@@ -98,6 +98,10 @@ pub struct Resources {
     pub cpus: Option<CpuMillis>,
     /// Memory.
     pub memory: Option<Bytes>,
+    /// GPUs: whole ones, for nobody else meanwhile (1, 2), or a share of one (0.25).
+    pub gpus: Option<Amount>,
+    /// Memory of one GPU, which others may share; with whole `gpus`, that each of them must have.
+    pub vram: Option<Bytes>,
     /// Counted resources by name, such as `youtube-api: 1`.
     #[schemars(flatten)]
     pub custom: BTreeMap<String, Amount>,

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, nearest};
-use crate::fields::{Fields, amount_of, bytes_of, cpus_of, not_built_yet, word_of};
+use crate::fields::{Fields, amount_of, bytes_of, cpus_of, word_of};
 use crate::ids::ResourceName;
-use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, RetryPolicy, WorkDir};
+use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, RetryPolicy, WHOLE_GPU, WorkDir};
 use crate::tree::NodeRef;
 use crate::units::{Amount, DurationMs};
 
@@ -95,15 +95,27 @@ pub fn read_defaults_keys(fields: &Fields<'_>, base: &Defaults, diagnostics: &mu
 }
 
 fn read_resources(fields: &Fields<'_>, request: &mut Request, diagnostics: &mut Diagnostics) {
-    let Some(map) = fields.map("resources", "a map such as `{cpus: 2, memory: 2GiB}`", diagnostics) else { return };
+    let Some(map) = fields.map("resources", "a map such as `{cpus: 2, memory: 2GiB, vram: 6GiB}`", diagnostics) else { return };
     for (key, value) in map.entries() {
         match key.as_str().unwrap_or_default() {
             "cpus" => request.cpus = cpus_of(value, "cpus", diagnostics).unwrap_or(request.cpus),
             "memory" => request.memory = bytes_of(value, "memory", diagnostics).unwrap_or(request.memory),
-            "vram" | "gpus" => diagnostics.push(not_built_yet(key, "Resources")),
+            "gpus" => request.gpus = gpus_of(value, diagnostics).unwrap_or(request.gpus),
+            "vram" => request.vram = bytes_of(value, "vram", diagnostics).unwrap_or(request.vram),
             name => read_custom(name, key, value, request, diagnostics),
         }
     }
+}
+
+/// Whole GPUs, or a share of one.
+fn gpus_of(value: NodeRef<'_>, diagnostics: &mut Diagnostics) -> Option<Amount> {
+    let amount = amount_of(value, "gpus", diagnostics)?;
+    if amount.0 <= WHOLE_GPU || amount.0.is_multiple_of(WHOLE_GPU) {
+        return Some(amount);
+    }
+    let refusal = Diagnostic::error(format!("`gpus` must be a whole number, or less than 1, not `{amount}`")).at(value.place());
+    diagnostics.push(refusal.with_help("several GPUs are given whole; `gpus: 0.25` is a share of one, `vram: 8GiB` memory of one"));
+    None
 }
 
 /// The resource of the machine that a name stands for in other tools, or misspells. Anything else may be somebody's counted resource.

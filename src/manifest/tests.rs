@@ -163,8 +163,14 @@ fn keys_of_other_places_and_times_are_refused_by_name() {
     for (key, comes_with) in LATER_KEYS {
         refused(&format!("{key}: x"), "3:1", &[&format!("`{key}` is not built yet: it comes with {comes_with}")]);
     }
-    refused("resources: {vram: 6GiB}", "3:13", &["`vram` is not built yet: it comes with Resources"]);
-    refused("resources: {gpus: 1}", "3:13", &["Resources"]);
+    refused(
+        "resources: {gpus: 1.5}",
+        "3:19",
+        &["`gpus` must be a whole number, or less than 1, not `1.5`", "several GPUs are given whole"],
+    );
+    refused("resources: {gpus: -1}", "3:19", &["gpus"]);
+    refused("resources: {vram: 6 gigs}", "3:19", &["vram"]);
+    refused("resources: {gpu: 1}", "3:13", &["did you mean `gpus`?"]);
     refused("retry: {grow: {vram: 2}}", "3:16", &["Resources"]);
     refused("when: x", "3:1", &["stands in a node of a pipeline"]);
     refused("format: 2", "3:9", &["format: 1"]);

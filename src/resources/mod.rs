@@ -1,15 +1,17 @@
 //! What the machine has, what is held of it, and whether a request fits.
 //!
 //! Capacity comes from the settings and the probe; what is held is the sum of the grants of running attempts, kept by whoever owns
-//! them (`scheduler::World`). One predicate, [`unmet`], serves both the decision to start and the answer to "why does it wait?".
+//! them (`scheduler::World`); what the machine really has free comes in as a [`Live`]. One predicate, [`unmet`], serves both the decision
+//! to start and the answer to "why does it wait?".
 //! Pure arithmetic over L0 words: knows no runs, nodes or modules.
 
 mod disk;
+mod gpu;
+mod lack;
+mod live;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ResourceName;
@@ -17,6 +19,9 @@ use crate::request::Request;
 use crate::units::{Amount, Bytes, CpuMillis};
 
 pub use disk::{Disk, DiskLevel, worst_level};
+pub use gpu::{Gpu, GpuHeld, place};
+pub use lack::Unmet;
+pub use live::{GpuReading, Live, LiveRoom, MemoryReading, Reading, Seen, Usage};
 
 /// Attempts at once where the settings say nothing: enough to keep a workstation busy, few enough to keep it usable.
 pub const MAX_CONCURRENT_DEFAULT: u32 = 10;
@@ -28,6 +33,9 @@ pub struct Capacity {
     pub cpus: CpuMillis,
     /// Memory.
     pub memory: Bytes,
+    /// GPUs, those of the settings or all that were found.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
     /// Counted resources that the settings define.
     #[serde(default)]
     pub custom: BTreeMap<ResourceName, Amount>,
@@ -42,6 +50,9 @@ pub struct Held {
     pub cpus: CpuMillis,
     /// Memory.
     pub memory: Bytes,
+    /// GPUs by UUID; only those that somebody holds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpus: BTreeMap<String, GpuHeld>,
     /// Counted resources; none of them is 0.
     pub custom: BTreeMap<ResourceName, Amount>,
     /// Number of attempts.
@@ -53,6 +64,9 @@ impl Held {
     pub fn take(&mut self, grant: &Request) {
         self.cpus.0 = self.cpus.0.saturating_add(grant.cpus.0);
         self.memory.0 = self.memory.0.saturating_add(grant.memory.0);
+        for device in &grant.devices {
+            self.gpus.entry(device.gpu.clone()).or_default().take(device);
+        }
         for (name, amount) in &grant.custom {
             if amount.0 > 0 {
                 let held = self.custom.entry(name.clone()).or_default();
@@ -67,6 +81,14 @@ impl Held {
         debug_assert!(self.attempts > 0, "a grant is given back once");
         self.cpus.0 = self.cpus.0.saturating_sub(grant.cpus.0);
         self.memory.0 = self.memory.0.saturating_sub(grant.memory.0);
+        for device in &grant.devices {
+            if let Some(held) = self.gpus.get_mut(&device.gpu) {
+                held.give_back(device);
+                if *held == GpuHeld::default() {
+                    self.gpus.remove(&device.gpu);
+                }
+            }
+        }
         for (name, amount) in &grant.custom {
             if let Some(held) = self.custom.get_mut(name) {
                 held.0 = held.0.saturating_sub(amount.0);
@@ -78,6 +100,12 @@ impl Held {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
+    /// What is held of a GPU.
+    #[must_use]
+    pub fn gpu(&self, uuid: &str) -> GpuHeld {
+        self.gpus.get(uuid).copied().unwrap_or_default()
+    }
+
     /// Amount held of a counted resource.
     #[must_use]
     pub fn custom(&self, name: &ResourceName) -> Amount {
@@ -85,75 +113,13 @@ impl Held {
     }
 }
 
-/// One thing that a request lacks now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case", tag = "resource")]
-pub enum Unmet {
-    /// All places for attempts are taken.
-    Slots {
-        /// How many there are.
-        limit: u32,
-    },
-    /// Processors.
-    Cpus {
-        /// Asked for.
-        need: CpuMillis,
-        /// Not held now.
-        free: CpuMillis,
-        /// Held and free together.
-        capacity: CpuMillis,
-    },
-    /// Memory.
-    Memory {
-        /// Asked for.
-        need: Bytes,
-        /// Not held now.
-        free: Bytes,
-        /// Held and free together.
-        capacity: Bytes,
-    },
-    /// A counted resource.
-    Custom {
-        /// Its name.
-        #[schemars(with = "String")]
-        name: ResourceName,
-        /// Asked for.
-        need: Amount,
-        /// Not held now.
-        free: Amount,
-        /// Held and free together; 0 where the settings no longer define it.
-        capacity: Amount,
-    },
-}
-
-impl Unmet {
-    /// Whether it stays unmet even when everything is given back (the capacity shrank after the submission).
-    #[must_use]
-    pub fn is_missing(&self) -> bool {
-        match self {
-            Self::Slots { limit } => *limit == 0,
-            Self::Cpus { need, capacity, .. } => need > capacity,
-            Self::Memory { need, capacity, .. } => need > capacity,
-            Self::Custom { need, capacity, .. } => need > capacity,
-        }
-    }
-}
-
-impl fmt::Display for Unmet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Slots { limit } => write!(f, "all {limit} places for running nodes are taken"),
-            Self::Cpus { need, free, capacity } => write!(f, "needs {need} CPUs, {free} of {capacity} are free"),
-            Self::Memory { need, free, capacity } => write!(f, "needs {need} of memory, {free} of {capacity} are free"),
-            Self::Custom { name, need, free, capacity } => write!(f, "needs {need} of {name}, {free} of {capacity} are free"),
-        }
-    }
-}
-
-/// Everything that `request` lacks beside what is held. Empty: it fits.
+/// Everything that `request` lacks beside what is held and what others on the machine use. Empty: it fits.
 #[must_use]
-pub fn unmet(request: &Request, capacity: &Capacity, held: &Held) -> Vec<Unmet> {
+pub fn unmet(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -> Vec<Unmet> {
     let mut lacks = Vec::new();
+    if live.is_awaited() && request.is_measured() {
+        lacks.push(Unmet::Reading);
+    }
     if held.attempts >= capacity.max_concurrent {
         lacks.push(Unmet::Slots { limit: capacity.max_concurrent });
     }
@@ -164,6 +130,11 @@ pub fn unmet(request: &Request, capacity: &Capacity, held: &Held) -> Vec<Unmet> 
     let free = Bytes(capacity.memory.0.saturating_sub(held.memory.0));
     if request.memory > free {
         lacks.push(Unmet::Memory { need: request.memory, free, capacity: capacity.memory });
+    } else if let Some(room) = live.memory_room(held).filter(|room| request.memory > room.free) {
+        lacks.push(Unmet::MemoryInUse { need: request.memory, free: room.free, growth: room.growth, others: room.others });
+    }
+    if request.wants_gpu() {
+        lacks.extend(place(request, capacity, held, live).err());
     }
     for (name, need) in &request.custom {
         let all = capacity.custom.get(name).copied().unwrap_or_default();
@@ -177,15 +148,15 @@ pub fn unmet(request: &Request, capacity: &Capacity, held: &Held) -> Vec<Unmet> 
 
 /// Whether `request` fits beside what is held.
 #[must_use]
-pub fn fits(request: &Request, capacity: &Capacity, held: &Held) -> bool {
+pub fn fits(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -> bool {
     // An empty `Vec` does not allocate: no second predicate that could differ from the first.
-    unmet(request, capacity, held).is_empty()
+    unmet(request, capacity, held, live).is_empty()
 }
 
 /// What `request` asks for beyond the whole capacity: it would wait for ever, and is refused at submit.
 #[must_use]
 pub fn never_fits(request: &Request, capacity: &Capacity) -> Vec<Unmet> {
-    unmet(request, capacity, &Held::default())
+    unmet(request, capacity, &Held::default(), &Live::default())
 }
 
 #[cfg(test)]
@@ -194,12 +165,18 @@ mod tests {
 
     fn capacity() -> Capacity {
         let api = ResourceName::parse("api").expect("a name");
-        Capacity { cpus: CpuMillis(4000), memory: Bytes(1 << 30), custom: BTreeMap::from([(api, Amount(2000))]), max_concurrent: 3 }
+        Capacity {
+            cpus: CpuMillis(4000),
+            memory: Bytes(1 << 30),
+            gpus: Vec::new(),
+            custom: BTreeMap::from([(api, Amount(2000))]),
+            max_concurrent: 3,
+        }
     }
 
     fn request(cpus: u64, memory: u64, api: u64) -> Request {
         let name = ResourceName::parse("api").expect("a name");
-        Request { cpus: CpuMillis(cpus), memory: Bytes(memory), custom: BTreeMap::from([(name, Amount(api))]) }
+        Request { cpus: CpuMillis(cpus), memory: Bytes(memory), custom: BTreeMap::from([(name, Amount(api))]), ..Request::default() }
     }
 
     #[test]
@@ -217,9 +194,9 @@ mod tests {
     fn a_request_fits_to_the_last_thousandth() {
         let mut held = Held::default();
         held.take(&request(1500, 0, 1500));
-        assert!(fits(&request(2500, 1 << 30, 500), &capacity(), &held));
-        assert!(!fits(&request(2501, 0, 0), &capacity(), &held));
-        let lacks = unmet(&request(0, 0, 501), &capacity(), &held);
+        assert!(fits(&request(2500, 1 << 30, 500), &capacity(), &held, &Live::default()));
+        assert!(!fits(&request(2501, 0, 0), &capacity(), &held, &Live::default()));
+        let lacks = unmet(&request(0, 0, 501), &capacity(), &held, &Live::default());
         assert_eq!(lacks.len(), 1);
         assert_eq!(lacks[0].to_string(), "needs 0.501 of api, 0.5 of 2 are free");
         assert!(!lacks[0].is_missing());
@@ -241,7 +218,7 @@ mod tests {
     fn places_run_out_whatever_a_request_asks_for() {
         let mut held = Held::default();
         (0..3).for_each(|_| held.take(&request(0, 0, 0)));
-        assert_eq!(unmet(&request(0, 0, 0), &capacity(), &held), [Unmet::Slots { limit: 3 }]);
+        assert_eq!(unmet(&request(0, 0, 0), &capacity(), &held, &Live::default()), [Unmet::Slots { limit: 3 }]);
     }
 
     #[test]

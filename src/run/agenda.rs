@@ -66,6 +66,12 @@ impl RunState {
         }
     }
 
+    /// Whether any of its nodes asks for something of which others on the machine may take more than was handed out. Linear in the
+    /// number of different requests.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.plans.any_request(Request::is_measured)
+    }
+
     /// The module of a class with its `concurrency`, if it has one.
     pub(crate) fn concurrency_of(&self, class: ClassId) -> Option<&(ModuleId, u32)> {
         self.plans.class(class.base).limit.as_ref()

@@ -95,6 +95,11 @@ impl Plans {
         &self.classes[class as usize]
     }
 
+    /// Whether any class asks for something like this.
+    pub(super) fn any_request(&self, passes: impl Fn(&Request) -> bool) -> bool {
+        self.classes.iter().any(|class| passes(&class.request))
+    }
+
     /// The class of a request that grew.
     pub(super) fn class_with_memory(&mut self, class: u32, request: Request) -> u32 {
         let base = ClassBase { request: Arc::new(request), ..self.class(class).clone() };

@@ -126,6 +126,14 @@ impl N {
         self.settings.request.memory = Bytes(bytes);
         self
     }
+    pub(crate) fn vram(mut self, bytes: u64) -> Self {
+        self.settings.request.vram = Bytes(bytes);
+        self
+    }
+    pub(crate) fn gpus(mut self, thousandths: u64) -> Self {
+        self.settings.request.gpus = Amount(thousandths);
+        self
+    }
     pub(crate) fn custom(mut self, name: &str, amount: u64) -> Self {
         self.settings.request.custom = BTreeMap::from([(ResourceName::parse(name).expect("a name"), Amount(amount))]);
         self

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::ids::{NodeIndex, RunId};
+use crate::request::{Request, WHOLE_GPU};
 use crate::resources::{Disk, Unmet};
 use crate::run::{ClassId, NodeState, RunState};
 use crate::units::Timestamp;
@@ -88,6 +89,9 @@ pub struct Holder {
     pub amount: String,
     /// Since when.
     pub since: Timestamp,
+    /// When it usually would end, by what attempts of its module took before; may have passed. None where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// Why a node does not run. Empty for one that runs or is terminal, and for one that the host does not know.
@@ -163,8 +167,22 @@ fn amount_held(unmet: &Unmet, run: &RunState, node: NodeIndex) -> Option<String>
         Unmet::Slots { .. } => Some("1".to_owned()),
         Unmet::Cpus { .. } => (grant.cpus.0 > 0).then(|| grant.cpus.to_string()),
         Unmet::Memory { .. } => (grant.memory.0 > 0).then(|| grant.memory.to_string()),
+        Unmet::MemoryInUse { .. } => (grant.memory.0 > 0).then(|| grant.memory.to_string()),
+        Unmet::Gpus { .. } | Unmet::Vram { .. } | Unmet::VramInUse { .. } => gpus_held(grant),
+        Unmet::Reading => None,
         Unmet::Custom { name, .. } => grant.custom.get(name).filter(|amount| amount.0 > 0).map(ToString::to_string),
     }
+}
+
+fn gpus_held(grant: &Request) -> Option<String> {
+    let said = grant.devices.iter().map(|device| match (device.share.0, device.vram.0) {
+        (WHOLE_GPU.., _) => format!("all of {}", device.gpu),
+        (0, _) => format!("{} of {}", device.vram, device.gpu),
+        (_, 0) => format!("{} of {}", device.share, device.gpu),
+        (_, _) => format!("{} and {} of {}", device.share, device.vram, device.gpu),
+    });
+    let said: Vec<String> = said.collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 fn holders(world: &World, amount: impl Fn(&RunState, NodeIndex) -> Option<String>) -> Vec<Holder> {
@@ -181,7 +199,9 @@ fn holders(world: &World, amount: impl Fn(&RunState, NodeIndex) -> Option<String
             | NodeState::Open { .. }
             | NodeState::Done { .. } => return None,
         };
-        Some(Holder { run_id: run.id().to_string(), node: run.path(node), amount, since })
+        let usual = run.module(node).and_then(|module| world.durations().of(&module.id));
+        let until = usual.map(|usual| since.plus(usual));
+        Some(Holder { run_id: run.id().to_string(), node: run.path(node), amount, since, until })
     };
     active.filter_map(holder).take(LISTED_MAX).collect()
 }

@@ -18,6 +18,8 @@ mod explain;
 #[cfg(test)]
 mod ladder;
 #[cfg(test)]
+mod measured;
+#[cfg(test)]
 mod property;
 mod room;
 mod settle;
@@ -27,6 +29,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod usage;
 mod world;
 
 pub use admit::impossible;

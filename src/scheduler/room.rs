@@ -1,10 +1,11 @@
 //! What there is room for, with the starts chosen so far taken off. The one set of predicates for deciding and for explaining.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::request::Request;
-use crate::resources::{Held, Unmet, fits, unmet};
+use crate::resources::{Held, Unmet, fits, place, unmet};
 use crate::run::{ClassId, RunState};
 
 use super::World;
@@ -38,21 +39,30 @@ impl<'w> Room<'w> {
         self.held.attempts >= self.world.capacity().max_concurrent
     }
 
-    /// What an attempt of a class would hold.
-    pub(super) fn grant(&self, run: &'w RunState, class: ClassId) -> std::borrow::Cow<'w, Request> {
+    fn asked(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
         run.request_of(class, self.world.capacity().memory)
+    }
+
+    /// What an attempt of a class that [has](Self::has) room would hold, its GPUs chosen.
+    pub(super) fn grant(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
+        let asked = self.asked(run, class);
+        match place(&asked, self.world.capacity(), &self.held, self.world.live()) {
+            Ok(devices) if !devices.is_empty() => Cow::Owned(Request { devices, ..asked.into_owned() }),
+            Ok(_) | Err(_) => asked,
+        }
     }
 
     /// Whether an attempt of a class may start now.
     pub(super) fn has(&self, run: &'w RunState, class: ClassId) -> bool {
-        fits(&self.grant(run, class), self.world.capacity(), &self.held)
+        fits(&self.asked(run, class), self.world.capacity(), &self.held, self.world.live())
             && self.concurrency(run, class).is_none()
             && self.max_parallel(run, class).is_none()
     }
 
     /// Everything that keeps an attempt of a class from starting; nothing exactly if [`has`](Self::has) it room.
     pub(super) fn lacks(&self, run: &'w RunState, class: ClassId) -> Vec<Lack> {
-        let resources = unmet(&self.grant(run, class), self.world.capacity(), &self.held).into_iter().map(Lack::Resource);
+        let lacks = unmet(&self.asked(run, class), self.world.capacity(), &self.held, self.world.live());
+        let resources = lacks.into_iter().map(Lack::Resource);
         resources.chain(self.concurrency(run, class)).chain(self.max_parallel(run, class)).collect()
     }
 

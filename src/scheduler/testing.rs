@@ -35,7 +35,13 @@ pub(super) struct Sim {
 
 pub(super) fn capacity(cpus: u64, max_concurrent: u32) -> Capacity {
     let api = ResourceName::parse("api").expect("a name");
-    Capacity { cpus: CpuMillis(cpus * 1000), memory: Bytes(1 << 30), custom: BTreeMap::from([(api, Amount(2000))]), max_concurrent }
+    Capacity {
+        cpus: CpuMillis(cpus * 1000),
+        memory: Bytes(1 << 30),
+        gpus: Vec::new(),
+        custom: BTreeMap::from([(api, Amount(2000))]),
+        max_concurrent,
+    }
 }
 
 impl Sim {

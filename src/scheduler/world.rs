@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Stamp};
-use crate::ids::{ModuleId, NodeIndex, RunId, Seq};
+use crate::ids::{AttemptId, ModuleId, NodeIndex, RunId, Seq};
 use crate::request::Request;
-use crate::resources::{Capacity, Disk, DiskLevel, Held};
+use crate::resources::{Capacity, Disk, DiskLevel, Held, Live, Reading, Usage};
 use crate::run::{IllegalEvent, RunState};
 
+use super::usage::Peaks;
 use super::{Durations, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
@@ -21,6 +22,8 @@ pub struct World {
     accepting: bool,
     ending: Option<StopHow>,
     disks: Vec<Disk>,
+    live: Live,
+    peaks: Peaks,
     /// The sums below follow from the runs.
     held: Held,
     running: BTreeMap<ModuleId, u32>,
@@ -29,6 +32,8 @@ pub struct World {
     undecided: BTreeSet<RunId>,
     /// Runs with ready nodes that may start.
     startable: BTreeSet<RunId>,
+    /// Runs with nodes that ask for something that is measured.
+    measured: BTreeSet<RunId>,
 }
 
 impl World {
@@ -43,11 +48,14 @@ impl World {
             accepting: true,
             ending: None,
             disks: Vec::new(),
+            live: Live::default(),
+            peaks: Peaks::default(),
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
             undecided: BTreeSet::new(),
             startable: BTreeSet::new(),
+            measured: BTreeSet::new(),
         }
     }
 
@@ -57,6 +65,7 @@ impl World {
         if !self.durations.is_empty() {
             run.prioritise(&|module| self.durations.weight(module));
         }
+        put(&mut self.measured, run.id(), run.is_measured());
         self.add_sums(&run);
         self.index(&run);
         self.runs.insert(run.id().clone(), run);
@@ -74,6 +83,7 @@ impl World {
         self.intended -= run.intended();
         self.undecided.remove(id);
         self.startable.remove(id);
+        self.measured.remove(id);
         Some(run)
     }
 
@@ -132,6 +142,10 @@ impl World {
             return;
         }
         self.held.give_back(grant);
+        self.peaks.forget(run, node);
+        if self.live != Live::default() {
+            self.live.set_seen(self.peaks.seen(&self.held, self.live.reading()));
+        }
         if let Some(count) = self.running.get_mut(&module.id) {
             *count -= 1;
             if *count == 0 {
@@ -203,6 +217,38 @@ impl World {
         self.disks.iter().filter(|disk| disk.level() == DiskLevel::Short)
     }
 
+    /// What was read of the machine, and what running attempts use of what they hold. It is as new as it gets.
+    pub fn set_reading(&mut self, reading: Reading, used: impl IntoIterator<Item = (AttemptId, Usage)>) {
+        for (id, usage) in used {
+            let holds = |run: &RunState| holding_attempt(run, &id).cloned();
+            if let Some(grant) = self.runs.get(&id.run).and_then(holds) {
+                self.peaks.note(id, usage, grant);
+            }
+        }
+        self.peaks.read(&self.held, &reading);
+        let seen = self.peaks.seen(&self.held, &reading);
+        self.live = Live::new(reading, seen);
+    }
+
+    /// The reading is old, or one comes soon: until then nothing starts that asks for memory.
+    pub fn await_reading(&mut self) {
+        self.live.set_awaited(true);
+    }
+
+    /// The machine when somebody last looked.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Whether a ready node asks for something of which others on the machine may take more than was handed out.
+    #[must_use]
+    pub fn wants_reading(&self) -> bool {
+        let most = self.capacity.memory;
+        let startable = self.measured.iter().filter(|id| self.startable.contains(*id)).filter_map(|id| self.runs.get(id));
+        startable.into_iter().any(|run| run.ready().any(|(class, _)| run.request_of(class, most).is_measured()))
+    }
+
     /// Whether any node is ready to start.
     #[must_use]
     pub fn wants_start(&self) -> bool {
@@ -271,6 +317,10 @@ impl World {
 
 fn holding(run: &RunState, node: Option<NodeIndex>) -> Option<Arc<Request>> {
     run.get(node?)?.state().holding().map(|(_, grant)| grant.clone())
+}
+
+fn holding_attempt<'r>(run: &'r RunState, id: &AttemptId) -> Option<&'r Arc<Request>> {
+    run.get(id.node)?.state().holding().filter(|(attempt, _)| *attempt == id.attempt).map(|(_, grant)| grant)
 }
 
 fn put(set: &mut BTreeSet<RunId>, id: &RunId, there: bool) {

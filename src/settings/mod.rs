@@ -3,6 +3,7 @@
 //! Built from a tree like a manifest, every mistake collected; a workspace without the file has [`Settings::default`]. Knows what the
 //! numbers mean and not what the machine has: `auto` stays `auto` here and is filled in by whoever asks the machine. Used by `host`.
 
+mod gpus;
 mod pattern;
 mod retention;
 pub mod schema;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostics::{Diagnostic, Diagnostics};
-use crate::fields::{Fields, amount_of, bytes_of, cpus_of, not_built_yet};
+use crate::fields::{Fields, amount_of, bytes_of, cpus_of};
 use crate::ids::ResourceName;
 use crate::manifest::{
     DEFAULTS_SHARED_KEYS, Defaults, LATER_KEYS, NODE_SETTINGS_KEYS, lexically_joined, meant_resource, read_defaults_keys, read_format,
@@ -21,6 +22,7 @@ use crate::request::PythonChoice;
 use crate::tree::{NodeRef, Tree};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
+pub use gpus::{GPU_KEYS, GpuSetting};
 pub use pattern::Pattern;
 pub use retention::{RETENTION_KEYS, Retention};
 
@@ -38,6 +40,9 @@ pub const RESERVE_MEMORY_LEAST: Bytes = Bytes(1 << 30);
 
 /// Share of the memory kept, one part in so many (5 %), where that is more than [`RESERVE_MEMORY_LEAST`].
 const RESERVE_MEMORY_SHARE: u64 = 20;
+
+/// VRAM kept back of each GPU where nothing is said: what a desktop with a browser usually takes.
+pub const RESERVE_VRAM_DEFAULT: Bytes = Bytes(1 << 30);
 
 /// How long a killed process may take to go where nothing is said. The kill takes milliseconds; what is still there after a minute hangs
 /// in a driver or waits for a disk that does not answer.
@@ -76,6 +81,8 @@ pub struct Capacity {
     pub cpus: Option<CpuMillis>,
     /// Memory; none: what is detected.
     pub memory: Option<Bytes>,
+    /// GPUs that may be handed out; none: all that are detected.
+    pub gpus: Option<Vec<GpuSetting>>,
     /// Counted resources, which exist by being named here.
     pub custom: BTreeMap<ResourceName, Amount>,
 }
@@ -91,6 +98,8 @@ pub struct Settings {
     pub capacity: Capacity,
     /// Memory kept back; none: see [`Settings::memory_reserve`].
     pub reserve_memory: Option<Bytes>,
+    /// Memory kept back of each GPU.
+    pub reserve_vram: Bytes,
     /// Disk kept free; none: see [`Settings::disk_reserve`].
     pub reserve_disk: Option<Bytes>,
     /// Where the folders of runs lie, absolute; none: in the state folder.
@@ -117,6 +126,7 @@ impl Default for Settings {
             max_queued: MAX_QUEUED_DEFAULT,
             capacity: Capacity::default(),
             reserve_memory: None,
+            reserve_vram: RESERVE_VRAM_DEFAULT,
             reserve_disk: None,
             runs_dir: None,
             shared_state: false,
@@ -186,9 +196,10 @@ impl Settings {
             }
         }
         if let Some(node) = host.raw("reserve")
-            && let Some(reserve) = Fields::open(node, "`reserve`", &["memory", "disk"], &[("vram", "Resources")], diagnostics)
+            && let Some(reserve) = Fields::open(node, "`reserve`", &["memory", "vram", "disk"], &[], diagnostics)
         {
             self.reserve_memory = reserve.bytes("memory", diagnostics);
+            self.reserve_vram = reserve.bytes("vram", diagnostics).unwrap_or(self.reserve_vram);
             self.reserve_disk = reserve.bytes("disk", diagnostics);
         }
         if let (Some(path), Some(node)) = (host.filled_text("runs_dir", diagnostics), host.raw("runs_dir")) {
@@ -220,7 +231,11 @@ impl Capacity {
             "memory" if is_auto => self.memory = None,
             "cpus" => self.cpus = cpus_of(value, "cpus", diagnostics),
             "memory" => self.memory = bytes_of(value, "memory", diagnostics),
-            "vram" | "gpus" => diagnostics.push(not_built_yet(key, "Resources")),
+            "gpus" => self.gpus = if is_auto { None } else { gpus::read(value, diagnostics) },
+            "vram" => {
+                let refusal = Diagnostic::error("`vram` is no capacity of its own: it belongs to a GPU").at(key.place());
+                diagnostics.push(refusal.with_help("write `gpus: [{uuid: GPU-..., vram: 24GiB}]`, or leave it to what is detected"));
+            }
             name => self.read_custom(name, key, value, diagnostics),
         }
     }
@@ -287,8 +302,8 @@ format: 1
 host:
   max_concurrent: 4
   max_queued: 50
-  capacity: {cpus: 6, memory: auto, youtube-api: 4}
-  reserve: {memory: 2GiB, disk: 5GiB}
+  capacity: {cpus: 6, memory: auto, gpus: [{uuid: GPU-1, vram: 24GiB, name: Big}, {uuid: GPU-2}], youtube-api: 4}
+  reserve: {memory: 2GiB, vram: 512MiB, disk: 5GiB}
   runs_dir: ../shared/runs
   shared_state: true
   unkillable_after: 90s
@@ -301,6 +316,9 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         let folder = Path::new(FOLDER);
         assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
+        let gpu = |uuid: &str, name: Option<&str>, vram| GpuSetting { uuid: uuid.into(), name: name.map(Into::into), vram };
+        let gpus = vec![gpu("GPU-1", Some("Big"), Some(Bytes(24 << 30))), gpu("GPU-2", None, None)];
+        assert_eq!((&settings.capacity.gpus, settings.reserve_vram), (&Some(gpus), Bytes(512 << 20)));
         assert_eq!(settings.unkillable_after, DurationMs(90_000));
         assert_eq!(settings.roots, [lexically_joined(folder, Path::new("../tools")), folder.join("modules")]);
         assert_eq!(settings.runs_dir, Some(lexically_joined(folder, Path::new("../shared/runs"))));
@@ -332,15 +350,16 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
     #[test]
     fn mistakes_come_at_once_and_later_keys_by_name() {
         let found = settings(
-            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1}, reserve: {vram: 1GiB}}\nretention: {keep_days: 0, keep_size: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], priority: 1, foreach: x}\n",
+            "host: {max_concurent: 3, capacity: {cpu: 2, api: auto, gpus: 1, vram: 1}, reserve: {vram: x}}\nretention: {keep_days: 0, keep_size: null}\nengines: {}\nroots: ['~/x']\npipelines: ['../*.yaml']\ndefaults: {dependencies: [a], priority: 1, foreach: x}\n",
         )
         .expect_err("mistakes");
         for part in [
             "1:8: unknown field `max_concurent`",
             "1:37: unknown resource `cpu` (help: did you mean `cpus`?)",
             "1:45: `api` cannot be detected",
-            "1:56: `gpus` is not built yet: it comes with Resources",
-            "1:76: `vram` is not built yet",
+            "1:62: `gpus` must be a list such as",
+            "1:65: `vram` is no capacity of its own",
+            "1:91: `vram`",
             "2:24: `keep_days` must be a whole number from 1 to 36500, not `0`",
             "3:1: `engines` is not built yet: it comes with Slurm",
             "4:9: `~` is not expanded",
@@ -351,7 +370,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         ] {
             assert!(found.iter().any(|line| line.starts_with(&format!("prismq.yaml:{part}"))), "{part} is missing in {found:#?}");
         }
-        assert_eq!(found.len(), 12, "{found:#?}");
+        assert_eq!(found.len(), 13, "{found:#?}");
         assert!(settings("[a]").is_err());
     }
 }

@@ -72,9 +72,24 @@ pub struct CapacityFile {
     /// Memory; `auto`: all that the machine has.
     #[schemars(extend("default" = "auto"))]
     pub memory: Option<Detected<Bytes>>,
+    /// GPUs that may be handed out; `auto`: all that are detected. An empty list: none.
+    #[schemars(extend("default" = "auto"))]
+    pub gpus: Option<Detected<Vec<GpuFile>>>,
     /// Counted resources by name.
     #[schemars(flatten)]
     pub custom: BTreeMap<String, Amount>,
+}
+
+/// A GPU that may be handed out.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct GpuFile {
+    /// Its UUID, as `prismq resources` or `nvidia-smi -L` show it.
+    pub uuid: String,
+    /// Its memory. Needed for one that cannot be detected; of others it is the most that is handed out.
+    pub vram: Option<Bytes>,
+    /// Its name, for people.
+    pub name: Option<String>,
 }
 
 /// What is kept back.
@@ -83,6 +98,9 @@ pub struct CapacityFile {
 pub struct ReserveFile {
     /// Memory; 1GiB or 5 % of the machine's, whichever is more, where it is left out.
     pub memory: Option<Bytes>,
+    /// VRAM of each GPU; 1GiB where it is left out.
+    #[schemars(extend("default" = "1GiB"))]
+    pub vram: Option<Bytes>,
     /// Space on the disks of the state and of the runs; where it is left out, 1GiB or 2 % of the disk, whichever is less. Below it nothing
     /// new starts.
     pub disk: Option<Bytes>,
@@ -170,7 +188,7 @@ pub fn settings_schema() -> Value {
 mod tests {
     use super::*;
     use crate::manifest::NODE_SETTINGS_KEYS;
-    use crate::settings::{DEFAULTS_KEYS, HOST_KEYS, RETENTION_KEYS, SETTINGS_KEYS};
+    use crate::settings::{DEFAULTS_KEYS, GPU_KEYS, HOST_KEYS, RETENTION_KEYS, SETTINGS_KEYS};
 
     #[test]
     fn the_schema_has_the_keys_of_the_reader() {
@@ -189,7 +207,8 @@ mod tests {
         assert_eq!(keys("/properties"), sorted(SETTINGS_KEYS.to_vec()));
         assert_eq!(keys("/$defs/HostFile/properties"), sorted(HOST_KEYS.to_vec()));
         assert_eq!(keys("/$defs/DefaultsFile/properties"), sorted(NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).copied().collect()));
-        assert_eq!(keys("/$defs/ReserveFile/properties"), "disk memory");
+        assert_eq!(keys("/$defs/ReserveFile/properties"), "disk memory vram");
+        assert_eq!(keys("/$defs/GpuFile/properties"), sorted(GPU_KEYS.to_vec()));
         assert_eq!(keys("/$defs/RetentionFile/properties"), sorted(RETENTION_KEYS.to_vec()));
     }
 
@@ -197,7 +216,7 @@ mod tests {
     fn the_example_of_the_design_is_valid() {
         let validator = jsonschema::validator_for(&settings_schema()).expect("a schema");
         let example = serde_json::json!({
-            "host": {"max_concurrent": 10, "capacity": {"cpus": "auto", "memory": "8GiB", "youtube-api": 4}, "reserve": {"memory": "1GiB", "disk": "10GiB"}, "runs_dir": ".prismq/runs"},
+            "host": {"max_concurrent": 10, "capacity": {"cpus": "auto", "memory": "8GiB", "gpus": [{"uuid": "GPU-1", "vram": "24GiB"}], "youtube-api": 4}, "reserve": {"memory": "1GiB", "vram": "1GiB", "disk": "10GiB"}, "runs_dir": ".prismq/runs"},
             "roots": [], "pipelines": ["pipelines/**/*.yaml"], "defaults": {"timeout": "1h"}, "retention": {"keep_days": null, "keep_size": "100GiB"}
         });
         let errors: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();

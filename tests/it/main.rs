@@ -11,6 +11,8 @@ mod engine;
 mod exec;
 #[cfg(unix)]
 mod free_disk;
+#[cfg(target_os = "linux")]
+mod gpus;
 mod hosts;
 mod kills;
 mod ladder;
@@ -19,6 +21,7 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
+mod resources;
 mod run;
 mod serve;
 mod stop;

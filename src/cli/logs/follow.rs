@@ -85,7 +85,7 @@ pub(super) fn follow(
                 }
             }
             Ok(Input::Update(Update::Output { node, .. })) => follower.print(&node)?,
-            Ok(Input::Update(Update::Run(_) | Update::Progress { .. } | Update::Host(_) | Update::Disk(_))) => {}
+            Ok(Input::Update(Update::Run(_) | Update::Progress { .. } | Update::Host(_) | Update::Disk(_)) | Input::Why(_)) => {}
             Ok(Input::Signal(_)) => return Ok(Exit::Interrupted),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => follower.print_all()?,
         }

@@ -19,12 +19,21 @@ mod supervise;
 mod system;
 mod wrapped;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Engine, Left, Sink, Spec, StopHow};
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptId;
 use crate::request::Isolation;
+
+/// The program that wraps attempts, and whether it is the small one made for that.
+///
+/// # Errors
+/// Says what is missing where.
+pub fn wrapper_program() -> Result<(PathBuf, bool), String> {
+    wrapped::program::find().map(|found| (found.path, found.verb.is_none()))
+}
 
 /// Starts programs on this machine.
 ///

@@ -39,7 +39,13 @@ fn told(folder: &Path, workspace: &Workspace, missing: bool) -> Replayed {
 }
 
 fn world() -> World {
-    let capacity = Capacity { cpus: CpuMillis(1000), memory: Bytes(0), custom: std::collections::BTreeMap::new(), max_concurrent: 1 };
+    let capacity = Capacity {
+        cpus: CpuMillis(1000),
+        memory: Bytes(0),
+        gpus: Vec::new(),
+        custom: std::collections::BTreeMap::new(),
+        max_concurrent: 1,
+    };
     World::new(capacity, Durations::default())
 }
 

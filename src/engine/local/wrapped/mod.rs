@@ -14,7 +14,7 @@ mod book;
 pub(super) mod ending;
 mod outcome;
 mod preparer;
-mod program;
+pub(super) mod program;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod system;

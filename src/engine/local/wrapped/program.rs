@@ -13,10 +13,10 @@ const HOST: &str = "prismq";
 
 /// How a wrapper is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Program {
-    pub(super) path: PathBuf,
+pub(in super::super) struct Program {
+    pub(in super::super) path: PathBuf,
     /// First argument, where it is not the small program.
-    pub(super) verb: Option<&'static str>,
+    pub(in super::super) verb: Option<&'static str>,
 }
 
 /// The wrapper that belongs to this process: the small program beside it, else this program itself. Found once, at the start: an upgrade
@@ -24,7 +24,7 @@ pub(super) struct Program {
 ///
 /// # Errors
 /// Says what is missing where.
-pub(super) fn find() -> Result<Program, String> {
+pub(in super::super) fn find() -> Result<Program, String> {
     let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     beside(&own).ok_or_else(|| {
         let folder = own.parent().unwrap_or(Path::new("")).display();

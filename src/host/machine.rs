@@ -1,0 +1,230 @@
+//! The machine as the host sees it: what may be handed out by settings and probe, what is really free, and what attempts use of it.
+//!
+//! Knows the probe and nothing of runs: attempts come in as [`Subject`]s. Used by `start`, by the thread in `measure`, and by `offline`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+
+use crate::attempt::StartRecord;
+use crate::ids::AttemptId;
+use crate::probe::{self, GpuDevice, GpuDriver, GpuUse, NoDriver, Processes};
+use crate::resources::{Capacity, Gpu, GpuReading, MemoryReading, Reading, Usage};
+use crate::settings::Settings;
+use crate::units::{Bytes, CpuMillis};
+
+/// What was found at the start of a host.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// Processors and memory.
+    pub(super) machine: probe::Detected,
+    /// GPUs, or why there are none.
+    pub(super) gpus: Result<Vec<GpuDevice>, String>,
+    /// UUIDs of devices that ought to answer.
+    expected: Vec<String>,
+}
+
+/// The machine, and the drivers to look again.
+pub(super) struct Machine {
+    found: Found,
+    driver: Box<dyn GpuDriver>,
+}
+
+/// An attempt whose use is to be measured.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    /// Which.
+    pub(super) id: AttemptId,
+    /// Its folder, where the wrapper wrote down who it is.
+    pub(super) folder: PathBuf,
+    /// Its process, of one without a wrapper.
+    pub(super) pid: Option<u32>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Report {
+    pub(super) reading: Reading,
+    pub(super) used: Vec<(AttemptId, Usage)>,
+}
+
+impl Machine {
+    /// Looks at this machine. Where the settings hand out no GPUs nobody is asked for them.
+    pub(super) fn detect(settings: &Settings) -> Self {
+        let none = settings.capacity.gpus.as_ref().is_some_and(Vec::is_empty);
+        let driver = if none { Box::new(NoDriver("`host.capacity.gpus` in prismq.yaml is empty".to_owned())) } else { probe::nvidia() };
+        Self::with(settings, probe::detect(), driver)
+    }
+
+    fn with(settings: &Settings, machine: probe::Detected, mut driver: Box<dyn GpuDriver>) -> Self {
+        let gpus = driver.devices();
+        let expected = gpus.as_ref().map(|devices| expected(settings, devices)).unwrap_or_default();
+        Self { found: Found { machine, gpus, expected }, driver }
+    }
+
+    /// What was found.
+    pub(super) fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// What may be held at once: the settings, else what the machine has, less the reserve.
+    pub(super) fn capacity(&self, settings: &Settings) -> Capacity {
+        let found = self.found.machine;
+        let cpus: CpuMillis = settings.capacity.cpus.unwrap_or(found.cpus);
+        // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
+        let reserved = Bytes(found.memory.0.saturating_sub(settings.memory_reserve(found.memory).0));
+        let memory = settings.capacity.memory.unwrap_or(reserved);
+        let gpus = gpus(settings, self.found.gpus.as_deref().unwrap_or_default());
+        Capacity { cpus, memory, gpus, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
+    }
+
+    /// Looks what is free, and what these attempts use. May take long where a driver hangs.
+    pub(super) fn look(&mut self, subjects: &[Subject]) -> Report {
+        let memory = probe::memory().map(|memory| MemoryReading { total: memory.total, free: memory.free });
+        let uses = if self.found.expected.is_empty() { Vec::new() } else { self.driver.look() };
+        let processes = if subjects.is_empty() && uses.is_empty() { Processes::default() } else { Processes::look() };
+        let gpus = self.found.expected.iter().map(|uuid| {
+            let found = uses.iter().find(|gpu| gpu.uuid == *uuid);
+            (uuid.clone(), found.map_or(GpuReading::Lost, |gpu| reading_of(gpu, &processes)))
+        });
+        let reading = Reading { memory, gpus: gpus.collect() };
+        let used = subjects.iter().filter_map(|subject| Some((subject.id.clone(), usage(subject, &processes, &uses)?)));
+        Report { reading, used: used.collect() }
+    }
+
+    /// What is said of a machine that was asked and does not answer: its GPUs are out of reach, and of its memory nothing is known.
+    pub(super) fn silent(found: &Found) -> Reading {
+        let gpus = found.expected.iter().map(|uuid| (uuid.clone(), GpuReading::Lost));
+        Reading { memory: None, gpus: gpus.collect() }
+    }
+}
+
+/// Devices that were found, and those of the settings that this driver would show if they were there.
+fn expected(settings: &Settings, found: &[GpuDevice]) -> Vec<String> {
+    let mut uuids: Vec<String> = found.iter().map(|device| device.uuid.clone()).collect();
+    let listed = settings.capacity.gpus.iter().flatten().map(|gpu| &gpu.uuid);
+    let nvidia = |uuid: &&String| uuid.starts_with("GPU-") || uuid.starts_with("MIG-");
+    uuids.extend(listed.filter(nvidia).filter(|uuid| found.iter().all(|device| device.uuid != **uuid)).cloned());
+    uuids
+}
+
+/// Numbers of processes are of use only where they are those that this process sees: a container has its own.
+fn reading_of(gpu: &GpuUse, processes: &Processes) -> GpuReading {
+    let by_process = gpu.processes.iter().any(|(pid, memory)| memory.is_some() && processes.has(*pid));
+    GpuReading::Seen { used: gpu.used, free: gpu.free, by_process }
+}
+
+fn usage(subject: &Subject, processes: &Processes, uses: &[GpuUse]) -> Option<Usage> {
+    // What is left behind by a module belongs to its wrapper.
+    let wrapper = || StartRecord::read(&subject.folder).ok().flatten().map(|record| record.wrapper.pid);
+    let own: HashSet<u32> = processes.below(subject.pid.or_else(wrapper)?);
+    let vram = uses.iter().map(|gpu| {
+        let ours = gpu.processes.iter().filter(|(pid, _)| own.contains(pid)).filter_map(|(_, memory)| *memory);
+        (gpu.uuid.clone(), Bytes(ours.fold(0, |sum, memory| sum.saturating_add(memory.0))))
+    });
+    let vram: BTreeMap<String, Bytes> = vram.filter(|(_, used)| used.0 > 0).collect();
+    Some(Usage { memory: processes.memory_of(&own), vram })
+}
+
+/// GPUs that may be handed out: those of the settings, else all that were found.
+fn gpus(settings: &Settings, found: &[GpuDevice]) -> Vec<Gpu> {
+    let reserve = settings.reserve_vram;
+    let detected = |device: &GpuDevice| Gpu { uuid: device.uuid.clone(), name: device.name.clone(), total: device.total, reserve };
+    let Some(listed) = &settings.capacity.gpus else { return found.iter().map(detected).collect() };
+    let listed = listed.iter().filter_map(|setting| {
+        let device = found.iter().find(|device| device.uuid == setting.uuid);
+        let total = match (device, setting.vram) {
+            (Some(device), Some(most)) => device.total.min(most),
+            (Some(device), None) => device.total,
+            (None, configured) => configured?,
+        };
+        let name = setting.name.clone().or_else(|| device.map(|device| device.name.clone())).unwrap_or_else(|| setting.uuid.clone());
+        Some(Gpu { uuid: setting.uuid.clone(), name, total, reserve })
+    });
+    listed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AttemptNumber, NodeIndex, RunId};
+    use crate::settings::GpuSetting;
+
+    const GIB: u64 = 1 << 30;
+
+    /// A driver that shows what a test tells it.
+    struct Fake {
+        devices: Vec<GpuDevice>,
+        uses: Vec<GpuUse>,
+    }
+
+    impl GpuDriver for Fake {
+        fn devices(&mut self) -> Result<Vec<GpuDevice>, String> {
+            Ok(self.devices.clone())
+        }
+
+        fn look(&mut self) -> Vec<GpuUse> {
+            self.uses.clone()
+        }
+    }
+
+    fn device(uuid: &str, gib: u64) -> GpuDevice {
+        GpuDevice { uuid: uuid.into(), name: format!("Card {uuid}"), total: Bytes(gib * GIB) }
+    }
+
+    fn machine(settings: &Settings, uses: Vec<GpuUse>) -> Machine {
+        let driver = Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses };
+        let found = probe::Detected { cpus: CpuMillis(4000), memory: Bytes(16 * GIB) };
+        Machine::with(settings, found, Box::new(driver))
+    }
+
+    fn listed(uuid: &str, vram: Option<u64>) -> GpuSetting {
+        GpuSetting { uuid: uuid.into(), name: None, vram: vram.map(|gib| Bytes(gib * GIB)) }
+    }
+
+    fn with_gpus(gpus: Vec<GpuSetting>) -> Settings {
+        let mut settings = Settings::default();
+        settings.capacity.gpus = Some(gpus);
+        settings
+    }
+
+    #[test]
+    fn all_that_is_found_is_handed_out_less_the_reserves() {
+        let capacity = machine(&Settings::default(), Vec::new()).capacity(&Settings::default());
+        let shown: Vec<_> = capacity.gpus.iter().map(|gpu| (gpu.uuid.as_str(), gpu.usable().0 / GIB)).collect();
+        assert_eq!((shown, capacity.memory), (vec![("GPU-a", 23), ("GPU-b", 7)], Bytes(15 * GIB)));
+    }
+
+    #[test]
+    fn the_settings_choose_limit_and_add() {
+        let settings = with_gpus(vec![listed("GPU-b", None), listed("GPU-a", Some(10)), listed("other", Some(4)), listed("unknown", None)]);
+        let capacity = machine(&settings, Vec::new()).capacity(&settings);
+        let shown: Vec<_> = capacity.gpus.iter().map(|gpu| (gpu.name.as_str(), gpu.total.0 / GIB)).collect();
+        assert_eq!(shown, [("Card GPU-b", 8), ("Card GPU-a", 10), ("other", 4)]);
+        assert_eq!(machine(&with_gpus(Vec::new()), Vec::new()).capacity(&with_gpus(Vec::new())).gpus, []);
+    }
+
+    #[test]
+    fn f62_a_card_that_does_not_answer_is_lost_and_one_that_nobody_can_measure_is_not() {
+        let settings = with_gpus(vec![listed("GPU-gone", Some(24)), listed("other", Some(4))]);
+        let used = GpuUse { uuid: "GPU-a".into(), used: Bytes(5), free: Bytes(7), processes: Vec::new() };
+        let reading = machine(&settings, vec![used]).look(&[]).reading;
+        let seen = GpuReading::Seen { used: Bytes(5), free: Bytes(7), by_process: false };
+        let wanted = [("GPU-a", seen), ("GPU-b", GpuReading::Lost), ("GPU-gone", GpuReading::Lost)];
+        assert_eq!(reading.gpus, wanted.map(|(uuid, reading)| (uuid.to_owned(), reading)).into());
+        assert!(reading.memory.is_some_and(|memory| memory.free <= memory.total));
+    }
+
+    #[test]
+    fn the_use_of_an_attempt_is_that_of_its_processes() {
+        let own = std::process::id();
+        let processes = vec![(own, Some(Bytes(3))), (u32::MAX, Some(Bytes(100)))];
+        let used = GpuUse { uuid: "GPU-a".into(), used: Bytes(103), free: Bytes(7), processes };
+        let id = AttemptId { run: RunId::parse("20251120-081152-zzzzz").expect("an id"), node: NodeIndex(0), attempt: AttemptNumber(1) };
+        let subject = |pid| Subject { id: id.clone(), folder: "/nowhere".into(), pid };
+        let report = machine(&Settings::default(), vec![used]).look(&[subject(Some(own)), subject(None)]);
+        assert_eq!(report.used.len(), 1, "of one whose process is not known nothing is said");
+        assert_eq!(report.used[0].1.vram, BTreeMap::from([("GPU-a".to_owned(), Bytes(3))]));
+        assert!(report.used[0].1.memory.0 > 0);
+        assert!(matches!(report.reading.gpus["GPU-a"], GpuReading::Seen { by_process: true, .. }));
+    }
+}

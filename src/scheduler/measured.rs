@@ -1,0 +1,164 @@
+//! Admission against what the machine really has free: the traps of everybody who tried, each as a test.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::explain;
+use super::testing::{Sim, capacity};
+use crate::ids::{AttemptId, AttemptNumber};
+use crate::resources::{Gpu, GpuReading, MemoryReading, Reading, Usage};
+use crate::run::testing::{n, pipe, run_id};
+use crate::units::Bytes;
+
+const GIB: u64 = 1 << 30;
+
+/// A machine with 16 GiB of memory and a GPU of 24 GiB, of which one is reserved each.
+fn sim(nodes: Vec<crate::run::testing::N>) -> Sim {
+    let mut capacity = capacity(16, 16);
+    capacity.memory = Bytes(15 * GIB);
+    capacity.gpus = vec![Gpu { uuid: "GPU-0".into(), name: "Card".into(), total: Bytes(24 * GIB), reserve: Bytes(GIB) }];
+    let mut sim = Sim::new(capacity);
+    sim.submit(1, &pipe(nodes));
+    sim
+}
+
+/// The machine with so much free of both.
+fn reading(memory: u64, vram: u64, by_process: bool) -> Reading {
+    let gpu = GpuReading::Seen { used: Bytes(24 * GIB - vram), free: Bytes(vram), by_process };
+    let memory = MemoryReading { total: Bytes(16 * GIB), free: Bytes(memory) };
+    Reading { memory: Some(memory), gpus: BTreeMap::from([("GPU-0".to_owned(), gpu)]) }
+}
+
+fn used(sim: &Sim, path: &str, memory: u64, vram: u64) -> (AttemptId, Usage) {
+    let node = sim.run().find(path).expect("a node");
+    let id = AttemptId { run: run_id(1), node, attempt: AttemptNumber(1) };
+    (id, Usage { memory: Bytes(memory), vram: BTreeMap::from([("GPU-0".to_owned(), Bytes(vram))]) })
+}
+
+impl Sim {
+    fn reads(&mut self, reading: Reading, used: Vec<(AttemptId, Usage)>) {
+        self.world.set_reading(reading, used);
+        self.turn();
+    }
+
+    fn whys(&self, path: &str) -> String {
+        let found = explain(&self.world, &run_id(1), self.run().find(path).expect("a node"));
+        let super::Blocker::Resource { unmet, .. } = &found[0] else { panic!("{found:?}") };
+        unmet.to_string()
+    }
+}
+
+#[test]
+fn trap_1_what_others_use_counts_and_nothing_is_killed() {
+    let mut sim = sim(vec![n("a").memory(4 * GIB), n("b").memory(4 * GIB), n("free")]);
+    // A browser and a build take 11 GiB.
+    sim.reads(reading(5 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a", "free"], "who asks for no memory never waits for it");
+    assert_eq!(sim.whys("b"), "needs 4 GiB of memory, 1 GiB are free: other programs use 11 GiB, running nodes may still take 4 GiB");
+    // Even more: what runs goes on.
+    let seen = used(&sim, "a", 4 * GIB, 0);
+    sim.reads(reading(0, 24 * GIB, true), vec![seen]);
+    assert_eq!(sim.running(), ["a", "free"]);
+    // The person closes the browser.
+    sim.reads(reading(9 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a", "b", "free"]);
+}
+
+#[test]
+fn trap_2_two_loads_that_start_in_the_gap_between_check_and_growth() {
+    let mut sim = sim(vec![n("a").vram(12 * GIB), n("b").vram(11 * GIB)]);
+    // By what was handed out both fit into 23 GiB. A game holds 3 GiB: by what is free each fits, and both do not.
+    sim.reads(reading(16 * GIB, 21 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a"]);
+    // It loads: what is free shrinks, and what it may still take shrinks with it.
+    for loaded in [0, 4, 8, 12] {
+        let seen = used(&sim, "a", 0, loaded * GIB);
+        sim.reads(reading(16 * GIB, (21 - loaded) * GIB, true), vec![seen]);
+        assert_eq!(sim.running(), ["a"], "with {loaded} GiB loaded");
+        assert!(sim.whys("b").contains("9 GiB are free on Card: other programs use 3 GiB"), "{}", sim.whys("b"));
+    }
+    // The game ends.
+    let seen = used(&sim, "a", 0, 12 * GIB);
+    sim.reads(reading(16 * GIB, 12 * GIB, true), vec![seen]);
+    assert_eq!(sim.running(), ["a", "b"]);
+}
+
+#[test]
+fn trap_3_a_reading_that_wavers_stops_nothing() {
+    // All that may be handed out, beside a desktop that uses the whole reserve.
+    let mut sim = sim(vec![n("a").vram(23 * GIB), n("b").memory(15 * GIB)]);
+    sim.reads(reading(15 * GIB, 23 * GIB - 1, true), vec![]);
+    assert_eq!(sim.running(), ["b"], "a byte is missing");
+    sim.reads(reading(15 * GIB, 23 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a", "b"], "the next reading is another one, and what counts");
+}
+
+#[test]
+fn a_peak_counts_until_the_end() {
+    let mut sim = sim(vec![n("a").memory(8 * GIB), n("b").memory(7 * GIB)]);
+    sim.reads(reading(14 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a"], "2 GiB are used by others");
+    let seen = used(&sim, "a", 8 * GIB, 0);
+    sim.reads(reading(6 * GIB, 24 * GIB, true), vec![seen]);
+    assert_eq!(sim.running(), ["a"]);
+    sim.ok("a", json!({}));
+    assert_eq!(sim.running(), [""; 0], "what it used is not seen to be free yet");
+    sim.reads(reading(14 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["b"]);
+    assert_eq!(sim.world.live().seen().memory, Bytes(0));
+}
+
+/// A driver that does not tell what each process uses (a display is attached, on Windows).
+#[test]
+fn where_nobody_tells_whose_vram_it_is_the_difference_to_idle_is_ours() {
+    let mut sim = sim(vec![n("a").vram(10 * GIB), n("b").vram(10 * GIB), n("c").vram(10 * GIB)]);
+    sim.reads(reading(16 * GIB, 22 * GIB, false), vec![]);
+    assert_eq!(sim.running(), ["a", "b"]);
+    sim.reads(reading(16 * GIB, 7 * GIB, false), vec![]);
+    assert_eq!(sim.world.live().seen().vram["GPU-0"], Bytes(15 * GIB));
+    sim.reads(reading(16 * GIB, GIB, false), vec![]);
+    assert_eq!(sim.world.live().seen().vram["GPU-0"], Bytes(20 * GIB), "never more than they asked for");
+}
+
+#[test]
+fn an_old_reading_is_not_decided_by() {
+    let mut sim = sim(vec![n("a").memory(GIB), n("b").vram(GIB), n("c")]);
+    assert!(sim.world.wants_reading());
+    sim.world.await_reading();
+    sim.turn();
+    assert_eq!(sim.running(), ["c"]);
+    assert_eq!(sim.whys("a"), "the machine is being looked at");
+    sim.reads(reading(16 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a", "b", "c"]);
+    assert!(!sim.world.wants_reading(), "nothing waits");
+}
+
+#[test]
+fn f62_a_gpu_that_is_lost_lets_its_nodes_wait_and_comes_back() {
+    let mut sim = sim(vec![n("a").vram(GIB), n("b")]);
+    let lost = Reading { memory: None, gpus: BTreeMap::from([("GPU-0".to_owned(), GpuReading::Lost)]) };
+    sim.reads(lost, vec![]);
+    assert_eq!(sim.running(), ["b"]);
+    let found = explain(&sim.world, &run_id(1), sim.run().find("a").expect("a node"));
+    assert!(matches!(&found[..], [super::Blocker::Resource { missing: true, .. }]), "{found:?}");
+    assert_eq!(sim.whys("a"), "needs 1 GiB of VRAM, and there is no GPU (a GPU does not answer)");
+    sim.reads(reading(16 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a", "b"]);
+}
+
+#[test]
+fn f63_the_grant_names_the_gpu_and_comes_back_whole() {
+    let mut sim = sim(vec![n("a").vram(12 * GIB), n("b").gpus(1000), n("c").gpus(500), n("d").gpus(500)]);
+    sim.turn();
+    assert_eq!(sim.running(), ["a", "c", "d"]);
+    let given: Vec<_> = sim.starts.iter().map(|order| (order.path.as_str(), &order.grant.devices)).collect();
+    assert!(given.iter().all(|(_, devices)| devices.len() == 1 && devices[0].gpu == "GPU-0"), "{given:?}");
+    assert_eq!(sim.whys("b"), "needs a GPU, 0 of 1 are free");
+    for path in ["a", "c", "d"] {
+        sim.ok(path, json!({}));
+    }
+    assert_eq!(sim.running(), ["b"]);
+    sim.ok("b", json!({}));
+    assert_eq!(*sim.world.held(), crate::resources::Held::default());
+}
