@@ -277,6 +277,7 @@ impl Turn {
             | Command::Tidy { .. }
             | Command::Tidied { .. }
             | Command::LookAtDisks
+            | Command::Durations { .. }
             | Command::Remaining { .. }
             | Command::Leave { .. } => Intake::Takes,
         };
@@ -294,6 +295,7 @@ impl Turn {
                 | Command::Tidy { .. }
                 | Command::Tidied { .. }
                 | Command::LookAtDisks
+                | Command::Durations { .. }
                 | Command::Remaining { .. }
                 | Command::Leave { .. }),
             ) => self.carry_out(command),
@@ -327,6 +329,7 @@ impl Turn {
             Command::Tidy { reply } => self.tidy_now(reply),
             Command::Tidied { finished } => self.tidied(finished),
             Command::LookAtDisks => self.refresh_disk(),
+            Command::Durations { reply } => drop(reply.send(Ok(self.world.durations().clone()))),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -382,7 +385,11 @@ impl Turn {
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
-        self.world.insert(RunState::new(run.clone(), prepared.definition, prepared.params, workspace));
+        let mut state = RunState::new(run.clone(), prepared.definition, prepared.params, workspace);
+        if prepared.order.is_some() {
+            state.set_order(prepared.order);
+        }
+        self.world.insert(state);
         self.heads.insert(run.clone(), prepared.head);
         let Some(seq) = self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) else {
             self.forget(&run);

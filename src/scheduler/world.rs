@@ -55,7 +55,7 @@ impl World {
     pub fn insert(&mut self, mut run: RunState) {
         self.remove(&run.id().clone());
         if !self.durations.is_empty() {
-            run.prioritise(&|module| self.durations.weight(module));
+            run.prioritise(&|module, settings| self.durations.weight(module, settings));
         }
         self.add_sums(&run);
         self.index(&run);
