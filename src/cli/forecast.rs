@@ -116,6 +116,13 @@ impl<'a> ForecastView<'a> {
     }
 }
 
+/// A path by the ids of the pipeline's own nodes: an instance stands for its node, a sub-pipeline for what is inside it.
+pub(super) fn own_nodes(path: &[String]) -> Vec<&str> {
+    let mut ids: Vec<&str> = path.iter().map(|node| node.split(['.', '[']).next().unwrap_or_default()).collect();
+    ids.dedup();
+    ids
+}
+
 #[expect(clippy::cast_precision_loss, reason = "for people and programs that draw; exact up to 2^53")]
 fn thousandths(value: u64) -> f64 {
     value as f64 / 1000.0
@@ -290,5 +297,6 @@ mod tests {
     fn names_do_not_leave_the_drawing() {
         assert_eq!(escaped("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
         assert_eq!(fitting("abcdefgh", 30.0), "abc");
+        assert_eq!(own_nodes(&["a".into(), "clips[0].x".into(), "clips[0].y".into(), "m[2]".into()]), ["a", "clips", "m"]);
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn print(definition: &Definition, forecast: Option<&Forecast>, contex
     let levels = analysis::levels(&definition.graph);
     let waves = levels.iter().copied().max().map_or(0, |deepest| deepest + 1);
     let path: Vec<&str> = match forecast {
-        Some(found) => found.critical_path.iter().map(String::as_str).collect(),
+        Some(found) => forecast::own_nodes(&found.critical_path),
         None => {
             let (path, _) = analysis::critical_path(definition, &|_: &NodeDef| DurationMs(1));
             path.into_iter().map(|node| id(definition, node)).collect()

@@ -67,7 +67,7 @@ enum Order {
 #[derive(Serialize)]
 struct View<'a> {
     name: &'a str,
-    critical_path: &'a [String],
+    critical_path: Vec<&'a str>,
     #[serde(flatten)]
     forecast: ForecastView<'a>,
 }
@@ -88,8 +88,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     };
     let found = crate::host::forecast::forecast(&definition, arguments.machine.capacity(&workspace)?, &learned(&workspace), &ask);
     if arguments.json {
-        let forecast = ForecastView::of(&found);
-        context.output.json(&View { name: &definition.name, critical_path: &found.critical_path, forecast });
+        let view = ForecastView::of(&found);
+        context.output.json(&View { name: &definition.name, critical_path: forecast::own_nodes(&found.critical_path), forecast: view });
     } else {
         context.output.line(context.output.styled(&definition.name, Style::Bold));
         forecast::summary(&found, context);
