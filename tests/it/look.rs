@@ -140,7 +140,7 @@ fn a_plan_shows_waves_and_the_longest_path() {
     let plan = space.prismq(&["plan", "q.yaml", "--cpus", "2", "--json", "--svg", "q.svg"]).ends(0).json();
     assert_eq!(plan["totals"]["nodes"].as_u64(), Some(6), "{}", plan["totals"]);
     assert_eq!(plan["critical_path"], json!(["a", "b", "m"]));
-    assert_eq!((plan["makespan_seconds"].as_f64(), plan["lower_bound_seconds"].as_f64()), (Some(13.0), Some(13.0)));
+    assert_eq!((plan["makespan_seconds"].as_f64(), plan["lower_bound_seconds"].as_f64()), (Some(13.0), Some(11.0)));
     assert_eq!((&plan["peak"]["cpus"], plan["schedule"].as_array().map(Vec::len)), (&json!(2.0), Some(6)));
     assert!(std::fs::read_to_string(space.at("q.svg")).expect("a drawing").contains("<title>m[2]: "));
     space.write("big.yaml", "nodes:\n  a: {module: say, resources: {cpus: 3}}\n");
