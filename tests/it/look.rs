@@ -162,7 +162,7 @@ fn a_measured_workflow_becomes_a_pipeline_that_runs() {
     let tasks = r#"[{"id": "a b", "parents": [], "children": ["c"]}, {"id": "c", "parents": ["a b"], "children": []}]"#;
     let times = r#"[{"id": "a b", "runtimeInSeconds": 2, "coreCount": 4}, {"id": "c", "runtimeInSeconds": 1.5}]"#;
     let text = format!(r#"{{"name": "w", "workflow": {{"specification": {{"tasks": {tasks}}}, "execution": {{"tasks": {times}}}}}}}"#);
-    space.write("w.json", &text);
+    space.write("w.json", text);
     space.prismq(&["import", "wfformat", "w.json", "--output", "p.json", "--scale", "0.01"]).ends(0).says("2 nodes, 1 edges");
     let plan = space.prismq(&["plan", "p.json", "--cpus", "2", "--json"]).ends(0).json();
     assert_eq!((plan["makespan_seconds"].as_f64(), plan["nodes"][0]["node"].as_str()), (Some(0.035), Some("a_b")));
