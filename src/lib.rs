@@ -11,7 +11,7 @@
 //! | layer | modules | knows |
 //! |---|---|---|
 //! | words | [`units`] [`ids`] [`diagnostics`] [`tree`] [`json`] [`request`] [`event`] | values and their notation |
-//! | decisions | [`fields`] [`params`] [`resources`] [`pipeline::expr`] [`manifest`] [`settings`] [`pipeline`] [`schemas`] [`run`] [`scheduler`] | words. Pure: no clock, no files, no processes, no threads, no randomness; time and ids come in as arguments |
+//! | decisions | [`fields`] [`params`] [`resources`] [`pipeline::expr`] [`manifest`] [`settings`] [`pipeline`] [`schemas`] [`run`] [`scheduler`] [`simulate`] [`import`] | words. Pure: no clock, no files, no processes, no threads, no randomness; time and ids come in as arguments |
 //! | input and output | `win32` [`probe`] [`yaml`] [`source`] [`journal`] [`logs`] [`attempt`] [`engine`] [`wrapper`] | words, never a decision and hardly each other |
 //! | host | [`host`] | all of the above: the only place where they meet |
 //! | surfaces | [`api`] [`cli`] | the host's handle and views |
@@ -82,6 +82,7 @@ pub mod units;
 
 // Decisions. `clippy.toml` keeps clocks, files, processes, threads and randomness out of them.
 pub mod fields;
+pub mod import;
 pub mod manifest;
 pub mod params;
 pub mod pipeline;
@@ -90,6 +91,7 @@ pub mod run;
 pub mod scheduler;
 pub mod schemas;
 pub mod settings;
+pub mod simulate;
 
 // Input and output.
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "makes and reads the folders of attempts")]

@@ -289,6 +289,9 @@ pub struct NodeSettings {
     /// Most bytes of output of an attempt that are kept; none: all.
     #[serde(default)]
     pub log_cap: Option<Bytes>,
+    /// How long an attempt is expected to take, by its author. It orders and predicts; it limits nothing.
+    #[serde(default)]
+    pub duration: Option<DurationMs>,
 }
 
 /// Grace where nothing else is said: long enough for a Python program to write a checkpoint.
@@ -308,6 +311,7 @@ impl Default for NodeSettings {
             capture: Capture::default(),
             leaks: Leaks::default(),
             log_cap: None,
+            duration: None,
         }
     }
 }

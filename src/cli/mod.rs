@@ -11,7 +11,9 @@ mod exec;
 mod exit;
 mod failure;
 mod follow;
+mod forecast;
 mod graph;
+mod import;
 mod journal;
 mod logs;
 mod modules;
@@ -30,6 +32,7 @@ mod serve;
 mod session;
 mod show;
 mod signals;
+mod simulate;
 mod summary;
 mod validate;
 mod wait;
@@ -88,8 +91,12 @@ enum Verb {
     Exec(exec::Arguments),
     /// Check manifests, pipelines and settings; says nothing when all is well
     Validate(validate::Arguments),
-    /// Show what a pipeline would do: order, waves, critical path
+    /// Show what a pipeline would do: order, times, critical path, what it needs
     Plan(plan::Arguments),
+    /// Play a pipeline through the scheduler with given durations, without running anything
+    Simulate(simulate::Arguments),
+    /// Take over a pipeline of another tool
+    Import(import::Arguments),
     /// Print the graph of a pipeline or of a run
     Graph(graph::Arguments),
     /// List the modules, with broken manifests, or show one
@@ -207,6 +214,8 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Exec(arguments) => exec::run(&arguments, context),
         Verb::Validate(arguments) => validate::run(&arguments, context),
         Verb::Plan(arguments) => plan::run(&arguments, context),
+        Verb::Simulate(arguments) => simulate::run(&arguments, context),
+        Verb::Import(arguments) => import::run(&arguments, context),
         Verb::Graph(arguments) => graph::run(&arguments, context),
         Verb::Modules(arguments) => modules::run(&arguments, context),
         Verb::Runs(arguments) => runs::run(&arguments, context),
@@ -230,10 +239,18 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
 /// Whether a verb may change the state of a workspace.
 fn changes(verb: &Verb) -> bool {
     match verb {
-        Verb::Run(_) | Verb::Exec(_) | Verb::Cancel(_) | Verb::Retry(_) | Verb::Resume(_) | Verb::Prune(_) | Verb::Serve(_) => true,
+        Verb::Run(_)
+        | Verb::Exec(_)
+        | Verb::Import(_)
+        | Verb::Cancel(_)
+        | Verb::Retry(_)
+        | Verb::Resume(_)
+        | Verb::Prune(_)
+        | Verb::Serve(_) => true,
         Verb::Journal(arguments) => arguments.changes(),
         Verb::Validate(_)
         | Verb::Plan(_)
+        | Verb::Simulate(_)
         | Verb::Graph(_)
         | Verb::Modules(_)
         | Verb::Runs(_)

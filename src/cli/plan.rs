@@ -7,8 +7,10 @@ use serde::Serialize;
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::forecast::{self, ForecastView, Machine};
 use super::output::Style;
 use super::validate::{definition_of, workspace_of};
+use crate::host::forecast::{Ask, Forecast, learned};
 use crate::host::views::analysis::{self, Sizes};
 use crate::host::views::{Definition, Expansion, NodeDef, Work};
 use crate::units::DurationMs;
@@ -18,6 +20,13 @@ use crate::units::DurationMs;
 pub(super) struct Arguments {
     /// The pipeline file (.yaml, .yml, .json)
     pipeline: PathBuf,
+
+    #[command(flatten)]
+    machine: Machine,
+
+    /// Also draw the timeline into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
     /// List every node, however many
     #[arg(long)]
@@ -34,10 +43,15 @@ pub(super) const LISTED_MAX: usize = 100;
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = workspace_of(&arguments.pipeline, context)?;
     let definition = definition_of(&workspace, &arguments.pipeline, context)?;
-    print(&definition, context, arguments.json, if arguments.all { usize::MAX } else { LISTED_MAX });
+    let capacity = arguments.machine.capacity(&workspace)?;
+    let found = crate::host::forecast::forecast(&definition, capacity, &learned(&workspace), &Ask::default());
+    if let Some(file) = &arguments.svg {
+        forecast::draw(&found, &definition.name, file)?;
+    }
+    print(&definition, Some(&found), context, arguments.json, if arguments.all { usize::MAX } else { LISTED_MAX });
     // The graph of a million nodes is given back by the end of the process, and faster.
     std::mem::forget(definition);
-    Ok(Exit::Ok)
+    Ok(if found.never_fits.is_empty() { Exit::Ok } else { Exit::NeverFits })
 }
 
 #[derive(Serialize)]
@@ -46,6 +60,8 @@ struct PlanView<'a> {
     totals: analysis::Totals,
     waves: u32,
     critical_path: Vec<&'a str>,
+    #[serde(flatten)]
+    forecast: Option<ForecastView<'a>>,
     nodes: Vec<NodeView<'a>>,
 }
 
@@ -62,19 +78,24 @@ struct NodeView<'a> {
     expansion: Option<String>,
 }
 
-/// Prints a plan. Durations are not known: every node counts as one.
-pub(super) fn print(definition: &Definition, context: &Context, json: bool, limit: usize) {
-    let one = |_: &NodeDef| DurationMs(1);
+/// Prints a plan, with times where somebody looked ahead; without, every node counts as one.
+pub(super) fn print(definition: &Definition, forecast: Option<&Forecast>, context: &Context, json: bool, limit: usize) {
     let levels = analysis::levels(&definition.graph);
     let waves = levels.iter().copied().max().map_or(0, |deepest| deepest + 1);
-    let (path, _) = analysis::critical_path(definition, &one);
+    let path: Vec<&str> = match forecast {
+        Some(found) => forecast::own_nodes(&found.critical_path),
+        None => {
+            let (path, _) = analysis::critical_path(definition, &|_: &NodeDef| DurationMs(1));
+            path.into_iter().map(|node| id(definition, node)).collect()
+        }
+    };
     let totals = Sizes::default().of(definition).unwrap_or_default();
     let mut order = definition.graph.order.clone();
     order.sort_by_key(|node| levels.get(*node as usize).copied().unwrap_or(0));
     if json {
         let nodes = order.iter().map(|node| view(definition, *node, &levels)).collect();
-        let critical_path = path.iter().map(|node| id(definition, *node)).collect();
-        return context.output.json(&PlanView { name: &definition.name, totals, waves, critical_path, nodes });
+        let forecast = forecast.map(ForecastView::of);
+        return context.output.json(&PlanView { name: &definition.name, totals, waves, critical_path: path, forecast, nodes });
     }
     let output = &context.output;
     let at_least = if totals.open { " or more" } else { "" };
@@ -84,7 +105,10 @@ pub(super) fn print(definition: &Definition, context: &Context, json: bool, limi
         totals.nodes,
         totals.edges
     ));
-    output.line(format!("critical path: {}", shortened(definition, &path)));
+    output.line(format!("critical path: {}", shortened(&path)));
+    if let Some(found) = forecast {
+        forecast::summary(found, context);
+    }
     let mut wave = None;
     for node in order.iter().take(limit) {
         let level = levels.get(*node as usize).copied();
@@ -96,6 +120,9 @@ pub(super) fn print(definition: &Definition, context: &Context, json: bool, limi
     }
     if order.len() > limit {
         output.line(format!("... and {} more (--all lists them)", order.len() - limit));
+    }
+    if let Some(found) = forecast {
+        forecast::timeline(found, context, limit);
     }
 }
 
@@ -147,14 +174,11 @@ fn view<'a>(definition: &'a Definition, node: u32, levels: &[u32]) -> NodeView<'
 }
 
 /// Names of a path, the middle left out where it is long.
-fn shortened(definition: &Definition, path: &[u32]) -> String {
+fn shortened(path: &[&str]) -> String {
     const SHOWN_MAX: usize = 12;
-    let name = |node: &u32| id(definition, *node).to_owned();
     if path.len() <= SHOWN_MAX {
-        return path.iter().map(name).collect::<Vec<_>>().join(" -> ");
+        return path.join(" -> ");
     }
     let (head, tail) = (&path[..SHOWN_MAX / 2], &path[path.len() - SHOWN_MAX / 2..]);
-    let head: Vec<String> = head.iter().map(name).collect();
-    let tail: Vec<String> = tail.iter().map(name).collect();
     format!("{} -> ... ({} nodes) ... -> {}", head.join(" -> "), path.len(), tail.join(" -> "))
 }

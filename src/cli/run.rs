@@ -149,7 +149,7 @@ fn dry_run(workspace: &Workspace, submit: &Submit, arguments: &Arguments, contex
     if !notes.is_empty() {
         context.output.note(&crate::host::render::diagnostics(&notes, context.output.color_err()));
     }
-    plan::print(&definition, context, arguments.json, plan::LISTED_MAX);
+    plan::print(&definition, None, context, arguments.json, plan::LISTED_MAX);
     if !arguments.json {
         context.output.line(format!("parameters: {}", pinned.params));
     }

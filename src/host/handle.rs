@@ -23,6 +23,7 @@ use crate::diagnostics::Diagnostics;
 use crate::ids::RunId;
 use crate::journal::{FailureKind, JournalFailure};
 use crate::resources::Capacity;
+use crate::scheduler::Durations;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +152,8 @@ pub(super) enum Command {
     Resources { reply: Reply<ResourcesView> },
     /// Why nodes do not run.
     Why { asked: WhyAsked, reply: Reply<WhyView> },
+    /// What was learned of durations.
+    Durations { reply: Reply<Durations> },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
@@ -192,8 +195,10 @@ impl Handle {
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
         // Before anything is written for it.
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let prepared =
+        let mut prepared =
             prepare::prepare(&self.workspace, submit, &self.capacity).map_err(|refused| CommandError::from(refused).or_full())?;
+        let durations = self.ask(|reply| Command::Durations { reply })?;
+        prepared.order = super::forecast::order(&prepared.definition, &self.capacity, &durations);
         self.accept(prepared, None)
     }
 

@@ -85,6 +85,8 @@ pub struct Prepared {
     pub head: RunHead,
     /// BLAKE3 of the pinned file.
     pub pinned_hash: String,
+    /// The order in which its nodes start; none: the longest way to the end first.
+    pub order: Option<Arc<[u64]>>,
     /// Warnings for the submitter.
     pub notes: Diagnostics,
 }
@@ -240,7 +242,7 @@ pub(super) fn pin(workspace: &Workspace, pinned: Pinned, definition: Arc<Definit
         let _ = std::fs::remove_dir_all(&folder);
     })?;
     let pinned_hash = blake3::hash(&text).to_hex().to_string();
-    Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, notes })
+    Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, order: None, notes })
 }
 
 /// A run id whose folder did not exist; the folder then does.

@@ -289,6 +289,7 @@ impl Turn {
             | Command::LookAtDisks
             | Command::Resources { .. }
             | Command::Why { .. }
+            | Command::Durations { .. }
             | Command::Remaining { .. }
             | Command::Leave { .. } => Intake::Takes,
         };
@@ -308,6 +309,7 @@ impl Turn {
                 | Command::LookAtDisks
                 | Command::Resources { .. }
                 | Command::Why { .. }
+                | Command::Durations { .. }
                 | Command::Remaining { .. }
                 | Command::Leave { .. }),
             ) => self.carry_out(command),
@@ -343,6 +345,7 @@ impl Turn {
             Command::LookAtDisks => self.refresh_disk(),
             Command::Resources { reply } => self.show_resources(reply),
             Command::Why { asked, reply } => drop(reply.send(self.why(&asked))),
+            Command::Durations { reply } => drop(reply.send(Ok(self.world.durations().clone()))),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }
@@ -398,7 +401,11 @@ impl Turn {
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
-        self.world.insert(RunState::new(run.clone(), prepared.definition, prepared.params, workspace));
+        let mut state = RunState::new(run.clone(), prepared.definition, prepared.params, workspace);
+        if prepared.order.is_some() {
+            state.set_order(prepared.order);
+        }
+        self.world.insert(state);
         self.heads.insert(run.clone(), prepared.head);
         let Some(seq) = self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) else {
             self.forget(&run);

@@ -8,6 +8,7 @@ pub use crate::logs::{Cursor, Line, LogReader, Needle, Query, Stream, printable}
 pub use crate::manifest::{Module, Program};
 pub use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
 pub use crate::pipeline::{analysis, export};
-pub use crate::resources::{Disk, DiskLevel, worst_level};
+pub use crate::resources::{Capacity, Disk, DiskLevel, Held, worst_level};
 pub use crate::run::NodeStatus;
 pub use crate::run::view::NodeRow;
+pub use crate::simulate::Span;

@@ -80,6 +80,8 @@ pub struct ManifestFile {
     pub leaks: Option<Leaks>,
     /// Most bytes of output of an attempt that are kept, beginning and end; `null` for all.
     pub log_cap: Option<LogCap>,
+    /// How long an attempt is expected to take; `null` for what was learned. It orders and predicts, and limits nothing.
+    pub duration: Option<Timeout>,
     /// What happens if the script changes during a run: `record` marks the run, `strict` fails the node.
     #[schemars(extend("default" = "record"))]
     pub pin: Option<PinWord>,
@@ -185,9 +187,9 @@ by_hand!(
 );
 
 by_hand!(
-    /// A length of time, or no limit.
+    /// A length of time, or none.
     Timeout, "Timeout", {
-        "description": "A length of time such as 30m, or null for no limit.",
+        "description": "A length of time such as 30m, or null for none.",
         "oneOf": [{"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d) ?)+$"}, {"type": "null"}]
     }
 );

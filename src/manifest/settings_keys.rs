@@ -12,8 +12,20 @@ use crate::units::{Amount, DurationMs};
 use super::{Defaults, Pin, Requires, environment, output_keys, program};
 
 /// Keys that [`read_settings_keys`] reads.
-pub const NODE_SETTINGS_KEYS: [&str; 11] =
-    ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments", "capture", "leaks", "log_cap"];
+pub const NODE_SETTINGS_KEYS: [&str; 12] = [
+    "resources",
+    "timeout",
+    "grace",
+    "retry",
+    "environment",
+    "workdir",
+    "isolation",
+    "arguments",
+    "capture",
+    "leaks",
+    "log_cap",
+    "duration",
+];
 
 /// Keys that [`read_defaults_keys`] reads besides.
 pub const DEFAULTS_SHARED_KEYS: [&str; 6] = ["concurrency", "requires", "python", "pass_env", "pin", "enabled"];
@@ -24,7 +36,6 @@ pub const LATER_KEYS: &[(&str, &str)] = &[
     ("affinity", "Resources"),
     ("any_of", "Resources"),
     ("reuse", "Resources"),
-    ("duration", "Resources"),
     ("secrets", "Host"),
     ("schedule", "Patterns"),
     ("on_change", "Patterns"),
@@ -73,6 +84,7 @@ pub fn read_settings_keys(fields: &Fields<'_>, base: &NodeSettings, diagnostics:
     settings.isolation = fields.word("isolation", &ISOLATIONS, diagnostics).unwrap_or(settings.isolation);
     settings.arguments = fields.word("arguments", &ARGUMENTS, diagnostics).unwrap_or(settings.arguments);
     output_keys::read(fields, &mut settings, diagnostics);
+    read_expected(fields, &mut settings.duration, diagnostics);
     settings
 }
 
@@ -163,6 +175,15 @@ fn read_timeout(fields: &Fields<'_>, timeout: &mut Option<DurationMs>, diagnosti
             Some(limit) => *timeout = Some(limit),
             None => {}
         },
+    }
+}
+
+fn read_expected(fields: &Fields<'_>, expected: &mut Option<DurationMs>, diagnostics: &mut Diagnostics) {
+    match fields.raw("duration") {
+        None => {}
+        // `duration: null` leaves it to what was learned.
+        Some(node) if node.kind() == crate::tree::Kind::Null => *expected = None,
+        Some(_) => *expected = fields.duration("duration", diagnostics).or(*expected),
     }
 }
 

@@ -77,6 +77,8 @@ pub struct NodeFile {
     pub leaks: Option<Leaks>,
     /// Most bytes of output of an attempt that are kept; `null` for all.
     pub log_cap: Option<LogCap>,
+    /// How long an attempt is expected to take; `null` for what was learned.
+    pub duration: Option<Timeout>,
 }
 
 /// Parameters by name, or one expression that gives them all.

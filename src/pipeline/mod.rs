@@ -20,4 +20,4 @@ mod schema_path;
 pub mod single;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

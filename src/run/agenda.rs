@@ -2,7 +2,7 @@
 
 use crate::ids::{ModuleId, NodeIndex};
 use crate::request::Request;
-use crate::units::Bytes;
+use crate::units::{Bytes, CpuMillis};
 
 use super::derived::{ClassId, OrderKey};
 use super::state::RunState;
@@ -33,9 +33,21 @@ impl RunState {
         self.derived.intended
     }
 
-    /// Ready leaves by class, each class in order.
-    pub(crate) fn ready(&self) -> impl ExactSizeIterator<Item = (ClassId, &std::collections::BTreeSet<OrderKey>)> {
-        self.derived.ready.iter().map(|(class, set)| (*class, set))
+    /// The first ready leaf of each class, in order.
+    pub(crate) fn ready_heads(&self) -> impl Iterator<Item = (OrderKey, ClassId)> {
+        self.derived.heads.iter().copied()
+    }
+
+    /// The ready leaves of a class after one of them, in order.
+    pub(crate) fn ready_after(&self, class: ClassId, key: OrderKey) -> impl Iterator<Item = OrderKey> {
+        let after = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
+        self.derived.ready.get(&class).into_iter().flat_map(move |set| set.range(after).copied())
+    }
+
+    /// The least of processors and of memory that any ready leaf asks for: with less free than either, none of them starts.
+    pub(crate) fn least_asked(&self) -> (CpuMillis, Bytes) {
+        let least = |asked: &std::collections::BTreeMap<u64, u32>| asked.first_key_value().map_or(0, |(amount, _)| *amount);
+        (CpuMillis(least(&self.derived.asked_cpus)), Bytes(least(&self.derived.asked_memory)))
     }
 
     /// Whether it is held and nobody asked for its end: nothing is decided or started then.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::pipeline::definition::{Control, Definition, Expansion, NODES_MAX, Work};
+use crate::request::NodeSettings;
 
 use super::containers::{Group, Scope, Tally};
 use super::derived::Derived;
@@ -24,12 +25,13 @@ impl RunState {
             params: params.clone(),
             workspace: workspace.into(),
             facts: RunFacts::default(),
-            plans: Plans::new(&definition, &|_| 1),
+            plans: Plans::new(&definition, &|_, settings| settings.duration.map_or(1, |expected| expected.0)),
             nodes: Vec::new(),
             groups: Vec::new(),
             scopes: Vec::new(),
             expanded: Vec::new(),
             scripts: BTreeMap::new(),
+            order: None,
             derived: Derived::default(),
         };
         run.enter_pipeline(None, 0);
@@ -39,13 +41,33 @@ impl RunState {
     }
 
     /// Orders ready nodes by the expected duration of what comes after them, in any unit that is the same for all modules.
-    pub fn prioritise(&mut self, weight: &dyn Fn(&ModuleId) -> u64) {
+    pub fn prioritise(&mut self, weight: &dyn Fn(&ModuleId, &NodeSettings) -> u64) {
         let definition = self.definition().clone();
         self.plans = Plans::new(&definition, weight);
         for scope in 0..self.scopes.len() {
             self.scopes[scope].tail = self.tail_of(self.scopes[scope].owner);
         }
         self.rebuild();
+    }
+
+    /// Orders ready nodes by these priorities, the highest first; one for each node that there is now. Nodes that are added later have that
+    /// of the node that they came from. The order decides what starts first and nothing else: no record depends on it.
+    pub fn set_order(&mut self, order: Option<Arc<[u64]>>) {
+        self.order = order;
+        self.rebuild();
+    }
+
+    /// Whether an order was set.
+    #[must_use]
+    pub fn has_order(&self) -> bool {
+        self.order.is_some()
+    }
+
+    /// How long an attempt of a node is expected to take, in the unit of [`prioritise`](Self::prioritise); of a sub-pipeline its longest way.
+    #[must_use]
+    pub fn weight(&self, node: NodeIndex) -> u64 {
+        let at = self.node(node);
+        self.plans.get(self.scopes[at.scope as usize].plan).weights[at.position as usize]
     }
 
     /// Nodes that a `foreach` node with `items` items adds. Saturates.

@@ -35,6 +35,12 @@ pub(super) struct Derived {
     /// Running and stopping nodes.
     pub(super) active: BTreeSet<NodeIndex>,
     pub(super) ready: BTreeMap<ClassId, BTreeSet<OrderKey>>,
+    /// The first node of each of these sets, so that nobody has to look at all sets to find the first node.
+    pub(super) heads: BTreeSet<(OrderKey, ClassId)>,
+    /// How many of these sets ask for how many thousandths of a processor, and for how much memory: the least tells whether looking further
+    /// is of any use.
+    pub(super) asked_cpus: BTreeMap<u64, u32>,
+    pub(super) asked_memory: BTreeMap<u64, u32>,
     pub(super) interrupted: BTreeSet<NodeIndex>,
     /// Nodes whose attempt was killed and does not go.
     pub(super) stuck: BTreeSet<NodeIndex>,
@@ -68,12 +74,8 @@ impl RunState {
         self.count(node, false);
         if let NodeState::Ready { .. } = self.node(node).state
             && let Some((class, key)) = self.place(node)
-            && let Some(set) = self.derived.ready.get_mut(&class)
         {
-            set.remove(&key);
-            if set.is_empty() {
-                self.derived.ready.remove(&class);
-            }
+            self.change_ready(class, |set| _ = set.remove(&key));
         }
     }
 
@@ -83,7 +85,32 @@ impl RunState {
         if let NodeState::Ready { .. } = self.node(node).state
             && let Some((class, key)) = self.place(node)
         {
-            self.derived.ready.entry(class).or_default().insert(key);
+            self.change_ready(class, |set| _ = set.insert(key));
+        }
+    }
+
+    /// Changes the ready nodes of a class and what follows from its first one.
+    fn change_ready(&mut self, class: ClassId, change: impl FnOnce(&mut BTreeSet<OrderKey>)) {
+        let set = self.derived.ready.entry(class).or_default();
+        let before = set.first().copied();
+        change(set);
+        let after = set.first().copied();
+        if after.is_none() {
+            self.derived.ready.remove(&class);
+        }
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.derived.heads.remove(&(before, class));
+        }
+        if let Some(after) = after {
+            self.derived.heads.insert((after, class));
+        }
+        if before.is_some() != after.is_some() {
+            let (cpus, memory) = self.plans.class(class.base).least();
+            count_asked(&mut self.derived.asked_cpus, cpus, after.is_some());
+            count_asked(&mut self.derived.asked_memory, memory, after.is_some());
         }
     }
 
@@ -154,9 +181,25 @@ impl RunState {
 
     /// Place of a node among the ready ones.
     pub(super) fn order_of(&self, node: NodeIndex) -> OrderKey {
+        if let Some(priority) = self.chosen_priority(node) {
+            return (Reverse(priority), node);
+        }
         let at = &self.nodes[node.at()];
         let scope = &self.scopes[at.scope as usize];
         (Reverse(self.plans.get(scope.plan).levels[at.position as usize].saturating_add(scope.tail)), node)
+    }
+
+    /// The priority that was set for a node, or for the one around it that was there at that time.
+    fn chosen_priority(&self, node: NodeIndex) -> Option<u64> {
+        let order = self.order.as_ref()?;
+        let mut at = Some(node);
+        while let Some(node) = at {
+            if let Some(priority) = order.get(node.at()) {
+                return Some(*priority);
+            }
+            at = self.parent(node);
+        }
+        None
     }
 
     /// Keeps a node's place in `unsettled` right after something around it changed.
@@ -236,5 +279,13 @@ impl RunState {
             self.refresh(node);
             self.refresh_ahead(node);
         }
+    }
+}
+
+fn count_asked(counts: &mut BTreeMap<u64, u32>, amount: u64, plus: bool) {
+    let count = counts.entry(amount).or_default();
+    *count = if plus { *count + 1 } else { count.saturating_sub(1) };
+    if *count == 0 {
+        counts.remove(&amount);
     }
 }

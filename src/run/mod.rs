@@ -35,6 +35,7 @@ pub mod view;
 
 pub use apply::IllegalEvent;
 pub use derived::ClassId;
+pub(crate) use derived::OrderKey;
 pub use frozen::{Frozen, ThawError};
 pub use record::{AttemptEnd, AttemptRecord, Record, RunFacts};
 pub use state::{Body, Node, NodeState, NodeStatus, Outcome, RunState};

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::ids::ModuleId;
 use crate::manifest::Module;
 use crate::pipeline::definition::{Definition, Expansion, Work};
-use crate::request::Request;
+use crate::request::{NodeSettings, Request};
 
 /// `Plan::inner` and `Plan::classes` where there is none.
 const NONE: u32 = u32::MAX;
 
-/// How long an attempt of a module is expected to take, in any unit that is the same for all.
-pub(crate) type Weight<'a> = &'a dyn Fn(&ModuleId) -> u64;
+/// How long an attempt of a module with these settings is expected to take, in any unit that is the same for all.
+pub(crate) type Weight<'a> = &'a dyn Fn(&ModuleId, &NodeSettings) -> u64;
 
 /// A pipeline with what was derived from it. All vectors run along its nodes.
 #[derive(Debug, Clone)]
@@ -61,6 +61,13 @@ pub(super) struct ClassBase {
     pub(super) declared: u64,
     /// The module and its `concurrency`, if it has one.
     pub(super) limit: Option<(ModuleId, u32)>,
+}
+
+impl ClassBase {
+    /// The least that an attempt may end up asking for: thousandths of a processor, and memory.
+    pub(super) fn least(&self) -> (u64, u64) {
+        (self.request.cpus.0, self.declared.min(self.request.memory.0))
+    }
 }
 
 /// All plans and classes of a run; the run's own pipeline is the first.
@@ -157,11 +164,11 @@ struct Interner {
     list: Vec<ClassBase>,
     index: BTreeMap<ClassBase, u32>,
     /// The last answer: neighbours in a file mostly share module and settings.
-    last: Option<(*const Module, *const crate::request::NodeSettings, u32)>,
+    last: Option<(*const Module, *const NodeSettings, u32)>,
 }
 
 impl Interner {
-    fn class(&mut self, module: &Arc<Module>, settings: &Arc<crate::request::NodeSettings>) -> u32 {
+    fn class(&mut self, module: &Arc<Module>, settings: &Arc<NodeSettings>) -> u32 {
         let key = (Arc::as_ptr(module), Arc::as_ptr(settings));
         if let Some((module, settings, class)) = self.last
             && (module, settings) == key
@@ -198,7 +205,7 @@ fn derive<'p>(
     let mut size: u64 = 0;
     for (node, inner) in definition.nodes.iter().zip(&inner) {
         let (class, weight, instance) = match &node.work {
-            Work::Module(module) => (interner.class(module, &node.settings), weight(&module.id).max(1), 1),
+            Work::Module(module) => (interner.class(module, &node.settings), weight(&module.id, &node.settings), 1),
             Work::Pipeline(_) => (NONE, plan(*inner).length(), plan(*inner).size.saturating_add(1)),
         };
         classes.push(class);

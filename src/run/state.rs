@@ -332,6 +332,8 @@ pub struct RunState {
     pub(super) expanded: Vec<NodeIndex>,
     /// Hash under which each script was first used.
     pub(super) scripts: std::collections::BTreeMap<crate::ids::ModuleId, Arc<str>>,
+    /// A priority for each node that there was when it was chosen; none: the longest way to the end first.
+    pub(super) order: Option<Arc<[u64]>>,
     pub(super) derived: Derived,
 }
 

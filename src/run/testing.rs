@@ -138,6 +138,10 @@ impl N {
         self.settings.request.custom = BTreeMap::from([(ResourceName::parse(name).expect("a name"), Amount(amount))]);
         self
     }
+    pub(crate) fn duration(mut self, ms: u64) -> Self {
+        self.settings.duration = Some(DurationMs(ms));
+        self
+    }
     pub(crate) fn timeout(mut self, ms: u64) -> Self {
         self.settings.timeout = Some(DurationMs(ms));
         self

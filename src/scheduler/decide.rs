@@ -23,6 +23,7 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
     if let Some(how) = world.ending() {
         endings(world, how, timers, &mut effects);
     }
+    let before = effects.len();
     for run in world.undecided() {
         let kill = run.facts().cancel == Some(true) || world.ending() == Some(StopHow::Kill);
         stops(run, kill, timers, &mut effects);
@@ -30,6 +31,10 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
         if effects.len() >= EFFECTS_MAX {
             return effects;
         }
+    }
+    if effects.len() > before {
+        // What follows from these records may be more urgent than what is ready now.
+        return effects;
     }
     if world.accepting() && world.short_disks().next().is_none() {
         starts::starts(world, &mut effects);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ModuleId;
+use crate::request::NodeSettings;
 use crate::units::DurationMs;
 
 /// Means by module. Part of the snapshot.
@@ -54,15 +55,21 @@ impl Durations {
         self.modules.get(module).map(|mean| DurationMs(mean.total_ms / mean.count.max(1)))
     }
 
-    /// What an attempt of a module weighs against others: its mean, or that of all modules where nothing is known of it, or 1 where
-    /// nothing is known at all.
+    /// How long an attempt of a node is expected to take: what its author says, else what was learned of its module.
     #[must_use]
-    pub fn weight(&self, module: &ModuleId) -> u64 {
+    pub fn expected(&self, module: &ModuleId, settings: &NodeSettings) -> Option<DurationMs> {
+        settings.duration.or_else(|| self.of(module))
+    }
+
+    /// What an attempt of a node weighs against others: what is expected of it, or the mean of all modules where nothing is known of it,
+    /// or 1 where nothing is known at all.
+    #[must_use]
+    pub fn weight(&self, module: &ModuleId, settings: &NodeSettings) -> u64 {
         let overall = || {
             let sum: u64 = self.modules.keys().filter_map(|module| self.of(module)).fold(0, |sum, mean| sum.saturating_add(mean.0));
             DurationMs(sum / (self.modules.len() as u64).max(1))
         };
-        self.of(module).unwrap_or_else(overall).0.max(1)
+        settings.duration.unwrap_or_else(|| DurationMs(self.of(module).unwrap_or_else(overall).0.max(1))).0
     }
 
     /// Whether nothing was learned yet.

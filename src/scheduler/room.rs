@@ -39,6 +39,13 @@ impl<'w> Room<'w> {
         self.held.attempts >= self.world.capacity().max_concurrent
     }
 
+    /// Whether nothing of a run can start, as far as one look at what is free tells.
+    pub(super) fn is_full_for(&self, run: &RunState) -> bool {
+        let (cpus, memory) = run.least_asked();
+        let (all, held) = (self.world.capacity(), &self.held);
+        self.is_full() || cpus.0 > all.cpus.0.saturating_sub(held.cpus.0) || memory.0 > all.memory.0.saturating_sub(held.memory.0)
+    }
+
     fn asked(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
         run.request_of(class, self.world.capacity().memory)
     }

@@ -5,12 +5,13 @@
 //! urgent node in its place may run for hours.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, btree_set};
+use std::collections::{BTreeSet, BinaryHeap};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::event::Event;
 use crate::ids::{AttemptId, NodeIndex, RunId};
-use crate::run::{ClassId, RunState, evaluate};
+use crate::run::{ClassId, OrderKey, RunState, evaluate};
 
 use super::World;
 use super::decide::record;
@@ -67,7 +68,9 @@ impl<'w> Intents<'w> {
 
 fn start_run<'w>(world: &'w World, run: &'w RunState, room: &mut Room<'w>, intents: &mut Intents<'w>, effects: &mut Vec<Effect>) {
     let mut queue = Queue::new(run);
-    while let Some((class, node)) = queue.next(|class| room.has(run, class)) {
+    while !room.is_full_for(run)
+        && let Some((class, node)) = queue.next(|class| room.has(run, class))
+    {
         match run.intent(node) {
             Some(seq) if seq <= world.synced() => match order(run, node, class, room) {
                 Ok(order) => {
@@ -80,9 +83,6 @@ fn start_run<'w>(world: &'w World, run: &'w RunState, room: &mut Room<'w>, inten
                 room.take(run, class);
                 intents.propose(run, node, effects);
             }
-        }
-        if room.is_full() {
-            return;
         }
     }
 }
@@ -122,62 +122,42 @@ fn ahead_of_room<'w>(run: &'w RunState, intents: &mut Intents<'w>, effects: &mut
     }
 }
 
-/// The ready nodes of a run in order, merged from its classes.
+/// The ready nodes of a run in order, merged from its classes. Only as many classes are looked at as are needed for the nodes that are asked
+/// for: there may be as many classes as nodes.
 struct Queue<'w> {
     run: &'w RunState,
-    heads: BinaryHeap<Reverse<Head<'w>>>,
-}
-
-struct Head<'w> {
-    key: (Reverse<u64>, NodeIndex),
-    class: ClassId,
-    rest: btree_set::Iter<'w, (Reverse<u64>, NodeIndex)>,
+    /// First nodes of the classes that were not looked at yet.
+    firsts: Peekable<Box<dyn Iterator<Item = (OrderKey, ClassId)> + 'w>>,
+    /// Next nodes of those that were.
+    nexts: BinaryHeap<Reverse<(OrderKey, ClassId)>>,
 }
 
 impl<'w> Queue<'w> {
     fn new(run: &'w RunState) -> Self {
-        let heads = run.ready().filter_map(|(class, set)| {
-            let mut rest = set.iter();
-            rest.next().map(|key| Reverse(Head { key: *key, class, rest }))
-        });
-        Self { run, heads: heads.collect() }
+        let firsts: Box<dyn Iterator<Item = (OrderKey, ClassId)> + 'w> = Box::new(run.ready_heads());
+        Self { run, firsts: firsts.peekable(), nexts: BinaryHeap::new() }
     }
 
     /// The next node of a class that `has_room`; a class without room is left out from then on. Nodes whose pipeline is being stopped
     /// are passed over.
     fn next(&mut self, has_room: impl Fn(ClassId) -> bool) -> Option<(ClassId, NodeIndex)> {
-        while let Some(Reverse(head)) = self.heads.pop() {
-            let Head { key: (_, node), class, mut rest } = head;
+        loop {
+            let next = self.nexts.peek().map(|Reverse(next)| *next);
+            let (key, class) = match (self.firsts.peek().copied(), next) {
+                (Some(first), Some(next)) if next < first => self.nexts.pop().map(|Reverse(next)| next),
+                (None, Some(_)) => self.nexts.pop().map(|Reverse(next)| next),
+                (Some(_), _) => self.firsts.next(),
+                (None, None) => None,
+            }?;
             if !has_room(class) {
                 continue;
             }
-            if let Some(key) = rest.next() {
-                self.heads.push(Reverse(Head { key: *key, class, rest }));
+            if let Some(after) = self.run.ready_after(class, key).next() {
+                self.nexts.push(Reverse((after, class)));
             }
-            if !self.run.is_swept(node) {
-                return Some((class, node));
+            if !self.run.is_swept(key.1) {
+                return Some((class, key.1));
             }
         }
-        None
-    }
-}
-
-impl PartialEq for Head<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for Head<'_> {}
-
-impl PartialOrd for Head<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Head<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
     }
 }

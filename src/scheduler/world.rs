@@ -63,7 +63,7 @@ impl World {
     pub fn insert(&mut self, mut run: RunState) {
         self.remove(&run.id().clone());
         if !self.durations.is_empty() {
-            run.prioritise(&|module| self.durations.weight(module));
+            run.prioritise(&|module, settings| self.durations.weight(module, settings));
         }
         put(&mut self.measured, run.id(), run.is_measured());
         self.add_sums(&run);
@@ -246,7 +246,7 @@ impl World {
     pub fn wants_reading(&self) -> bool {
         let most = self.capacity.memory;
         let startable = self.measured.iter().filter(|id| self.startable.contains(*id)).filter_map(|id| self.runs.get(id));
-        startable.into_iter().any(|run| run.ready().any(|(class, _)| run.request_of(class, most).is_measured()))
+        startable.into_iter().any(|run| run.ready_heads().any(|(_, class)| run.request_of(class, most).is_measured()))
     }
 
     /// Whether any node is ready to start.

@@ -212,8 +212,8 @@ impl Settings {
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).chain(&["dependencies"]).copied().collect();
         let Some(fields) = Fields::open(node, "`defaults`", &known, LATER_KEYS, diagnostics) else { return };
-        if fields.has("dependencies") {
-            let refusal = Diagnostic::error("`dependencies` has no default").at(fields.key_place("dependencies"));
+        for key in ["dependencies", "duration"].into_iter().filter(|key| fields.has(key)) {
+            let refusal = Diagnostic::error(format!("`{key}` has no default")).at(fields.key_place(key));
             diagnostics.push(refusal.with_help("each module names its own in its manifest"));
         }
         self.defaults = read_defaults_keys(&fields, &self.defaults, diagnostics);

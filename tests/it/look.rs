@@ -134,11 +134,44 @@ fn graphs_of_files_and_runs() {
 #[test]
 fn a_plan_shows_waves_and_the_longest_path() {
     let (space, _) = with_runs();
-    space.write("q.yaml", "nodes:\n  a: {module: say}\n  b: {module: say, needs: [a]}\n  c: {module: say}\n  m: {module: say, matrix: {x: [1, 2, 3]}, needs: [b]}\n");
-    insta::assert_snapshot!("plan", space.prismq(&["plan", "q.yaml"]).ends(0).stdout);
-    let plan = space.prismq(&["plan", "q.yaml", "--json"]).ends(0).json();
+    let file = "nodes:\n  a: {module: say, duration: 2s}\n  b: {module: say, needs: [a], duration: 3s}\n  c: {module: say, duration: 1s}\n  m: {module: say, matrix: {x: [1, 2, 3]}, needs: [b], duration: 4s}\n";
+    space.write("q.yaml", file);
+    insta::assert_snapshot!("plan", space.prismq(&["plan", "q.yaml", "--cpus", "2"]).ends(0).stdout);
+    let plan = space.prismq(&["plan", "q.yaml", "--cpus", "2", "--json", "--svg", "q.svg"]).ends(0).json();
     assert_eq!(plan["totals"]["nodes"].as_u64(), Some(6), "{}", plan["totals"]);
     assert_eq!(plan["critical_path"], json!(["a", "b", "m"]));
+    assert_eq!((plan["makespan_seconds"].as_f64(), plan["lower_bound_seconds"].as_f64()), (Some(13.0), Some(11.0)));
+    assert_eq!((&plan["peak"]["cpus"], plan["schedule"].as_array().map(Vec::len)), (&json!(2.0), Some(6)));
+    assert!(std::fs::read_to_string(space.at("q.svg")).expect("a drawing").contains("<title>m[2]: "));
+    space.write("big.yaml", "nodes:\n  a: {module: say, resources: {cpus: 3}}\n");
+    let never = space.prismq(&["plan", "big.yaml", "--cpus", "2", "--json"]).ends(8).json();
+    assert_eq!(never["never_fits"][0]["node"], "a");
+    let slow = space.prismq(&["simulate", "q.yaml", "--cpus", "2", "--duration", "1m", "--json"]).ends(0).json();
+    assert_eq!(slow["makespan_seconds"].as_f64(), Some(240.0));
+    space.write("durations.yaml", "a: soon\nb: 3\n");
+    space
+        .prismq(&["simulate", "q.yaml", "--durations", "durations.yaml"])
+        .ends(3)
+        .complains("durations.yaml:1:4")
+        .complains("durations.yaml:2:4");
+}
+
+#[test]
+fn a_measured_workflow_becomes_a_pipeline_that_runs() {
+    let space = TestSpace::new();
+    let tasks = r#"[{"id": "a b", "parents": [], "children": ["c"]}, {"id": "c", "parents": ["a b"], "children": []}]"#;
+    let times = r#"[{"id": "a b", "runtimeInSeconds": 2, "coreCount": 4}, {"id": "c", "runtimeInSeconds": 1.5}]"#;
+    let text = format!(r#"{{"name": "w", "workflow": {{"specification": {{"tasks": {tasks}}}, "execution": {{"tasks": {times}}}}}}}"#);
+    space.write("w.json", text);
+    space.prismq(&["import", "wfformat", "w.json", "--output", "p.json", "--scale", "0.01"]).ends(0).says("2 nodes, 1 edges");
+    let plan = space.prismq(&["plan", "p.json", "--cpus", "2", "--json"]).ends(0).json();
+    assert_eq!((plan["makespan_seconds"].as_f64(), plan["nodes"][0]["node"].as_str()), (Some(0.035), Some("a_b")));
+    space.prismq(&["run", "p.json"]).ends(0);
+    space.prismq(&["import", "wfformat", "w.json", "--output", "cores", "--with-cores"]).ends(0);
+    space.prismq(&["plan", "cores/w.json", "--cpus", "2"]).ends(8);
+    space.write("bad.json", r#"{"workflow": {"tasks": [{"id": "a", "runtime": -1}]}}"#);
+    space.prismq(&["import", "wfformat", "bad.json"]).ends(3).complains("bad.json:1:48");
+    space.prismq(&["import", "wfformat", "none.json"]).ends(4);
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::Decisions, "schemas", words_and!("manifest", "settings", "pipeline")),
     row(Layer::Decisions, "run", words_and!("params", "resources", "pipeline::expr", "manifest", "pipeline")),
     row(Layer::Decisions, "scheduler", words_and!("resources", "manifest", "pipeline", "run")),
+    row(Layer::Decisions, "simulate", words_and!("params", "resources", "pipeline::expr", "manifest", "pipeline", "run", "scheduler")),
+    row(Layer::Decisions, "import", words_and!("fields", "pipeline")),
     // Input and output: words only, and not each other, but for the engine, which drives attempts and writes their logs.
     // `win32` is what Windows alone needs of its own calls.
     row(Layer::InputOutput, "win32", &[]),
@@ -91,6 +93,8 @@ pub(crate) const TABLE: &[Row] = &[
             "schemas",
             "run",
             "scheduler",
+            "simulate",
+            "import",
             "probe",
             "yaml",
             "source",

@@ -1,0 +1,236 @@
+//! What a pipeline would do on this machine: played through the real scheduler before anything runs.
+//!
+//! Durations are what authors say (`duration:`), else what was learned, else a second each. Above [`NODES_MAX`] nodes only the longest path
+//! and the areas are told: playing a million nodes takes longer than anybody waits for a forecast.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::workspace::Workspace;
+use crate::ids::{ModuleId, RunId};
+use crate::manifest::Module;
+use crate::pipeline::analysis::Sizes;
+use crate::pipeline::definition::{Definition, NodeDef};
+use crate::request::NodeSettings;
+use crate::resources::{Capacity, Held};
+use crate::run::RunState;
+use crate::scheduler::{Durations, impossible};
+pub use crate::simulate::Policy;
+use crate::simulate::{self, Dice, Ending, Model, NODES_MAX, Player, Simulation, Span};
+use crate::units::{DurationMs, Timestamp};
+
+/// What a node counts for of which nobody knows how long it takes.
+const UNKNOWN: DurationMs = DurationMs(1_000);
+
+/// Seed of the search for an order: the same pipeline gets the same order everywhere.
+pub(super) const SEED: u64 = 1;
+
+/// How to look ahead.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// The order to go by; none: the best that is found.
+    pub policy: Option<Policy>,
+    /// Durations of the nodes, by their ids in the file, instead of what is known.
+    pub durations: BTreeMap<String, DurationMs>,
+    /// Duration of all other nodes, instead of what is known.
+    pub duration: Option<DurationMs>,
+    /// Real durations differ from the expected ones by up to so many thousandths.
+    pub spread: u64,
+    /// By how much in this play.
+    pub seed: u64,
+}
+
+/// A pipeline, played.
+#[derive(Debug)]
+pub struct Forecast {
+    /// What there is.
+    pub capacity: Capacity,
+    /// When it ends; `None` where it was not played (it is too large, or something never has room).
+    pub makespan: Option<DurationMs>,
+    /// When it would end by the longest way first, on what is expected.
+    pub critical_path_first: Option<DurationMs>,
+    /// The longest path in time.
+    pub path: DurationMs,
+    /// Ids of the nodes on it.
+    pub critical_path: Vec<String>,
+    /// No schedule ends before.
+    pub bound: DurationMs,
+    /// What that bound comes from.
+    pub bound_by: BoundBy,
+    /// The order that it went by.
+    pub policy: Policy,
+    /// Orders that were compared.
+    pub tried: u32,
+    /// Attempts in the order of their starts.
+    pub spans: Vec<Span>,
+    /// The most of each resource at once.
+    pub peak: Held,
+    /// Nodes that never have room, with what they lack.
+    pub never_fits: Vec<(String, String)>,
+    /// Nodes whose duration nobody knows.
+    pub unknown: u64,
+}
+
+/// What a lower bound comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum BoundBy {
+    /// The longest path.
+    Path,
+    /// All that is needed of a limit over what there is of it.
+    Area {
+        /// The limit.
+        limit: String,
+    },
+    /// What is needed of a limit within an interval of time.
+    Interval {
+        /// The limit.
+        limit: String,
+    },
+}
+
+/// What the machine and the settings of a workspace give.
+///
+/// # Errors
+/// All mistakes in the settings.
+pub fn capacity_of(workspace: &Workspace) -> Result<Capacity, crate::diagnostics::Diagnostics> {
+    super::catalog::settings_of(workspace).map(|settings| super::machine::Machine::detect(&settings).capacity(&settings))
+}
+
+/// What the workspace learned of durations; nothing where its journal cannot be read.
+#[must_use]
+pub fn learned(workspace: &Workspace) -> Durations {
+    if !workspace.journal().is_dir() {
+        return Durations::default();
+    }
+    let history = crate::journal::open_read_only(&workspace.journal());
+    history.map(|history| super::replay::replay_to_damage(workspace, &history, |_| false).0.durations).unwrap_or_default()
+}
+
+/// Looks ahead.
+#[must_use]
+pub fn forecast(definition: &Definition, capacity: Capacity, durations: &Durations, ask: &Ask) -> Forecast {
+    let never_fits: Vec<(String, String)> =
+        impossible(definition, &capacity).into_iter().map(|(node, unmet)| (node, unmet.to_string())).collect();
+    let known = |node: &NodeDef, module: &Module| ask.of(node).is_some() || durations.expected(&module.id, &node.settings).is_some();
+    let unknown = simulate::unknown_durations(definition, &known);
+    let nodes = Sizes::default().of(definition).map_or(u64::MAX, |totals| totals.nodes);
+    if nodes > NODES_MAX as u64 {
+        let (bounds, path) = simulate::coarse(definition, &capacity, &|node, module| {
+            ask.of(node).or_else(|| durations.expected(&module.id, &node.settings)).unwrap_or(UNKNOWN).0
+        });
+        let path = path.into_iter().map(|at| definition.nodes[at as usize].id.to_string()).collect();
+        return outlined(capacity, &bounds, path, never_fits, unknown, ask);
+    }
+    let run = expected_run(definition, durations, ask);
+    let model = Model::of(&run, &capacity);
+    let path = model.longest_path().into_iter().map(|node| run.path(node)).collect();
+    let mut forecast = outlined(capacity, &simulate::bounds(&model), path, never_fits, unknown, ask);
+    play(&mut forecast, run, &model, ask);
+    forecast
+}
+
+/// The order in which the ready nodes of a new run start, where one is found that is better than the longest way first. Looked for on the
+/// thread of whoever submits, within a fixed number of work units. A retry has results already, and a run of which nobody knows how
+/// long anything takes has nothing to compare: they go by the longest way.
+pub(super) fn order(definition: &Arc<Definition>, capacity: &Capacity, durations: &Durations) -> Option<Arc<[u64]>> {
+    let nodes = Sizes::default().of(definition).map_or(u64::MAX, |totals| totals.nodes);
+    let known = |node: &NodeDef, module: &Module| durations.expected(&module.id, &node.settings).is_some();
+    let is_small = nodes > 1 && nodes <= NODES_MAX as u64;
+    if !is_small || simulate::unknown_durations(definition, &known) >= nodes {
+        return None;
+    }
+    let at = Timestamp::from_micros(0);
+    let mut run = RunState::new(RunId::new(at, 0), definition.clone(), Arc::new(Value::Null), String::new());
+    run.prioritise(&|module, settings| durations.weight(module, settings));
+    simulate::choose(&Model::of(&run, capacity), simulate::UNITS, SEED).order
+}
+
+/// What is known without playing.
+fn outlined(
+    capacity: Capacity,
+    bounds: &simulate::Bounds,
+    critical_path: Vec<String>,
+    never_fits: Vec<(String, String)>,
+    unknown: u64,
+    ask: &Ask,
+) -> Forecast {
+    let (bound, bound_by) = bound_by(bounds);
+    Forecast {
+        makespan: None,
+        critical_path_first: None,
+        path: DurationMs(bounds.path),
+        critical_path,
+        bound: DurationMs(bound),
+        bound_by,
+        policy: ask.policy.unwrap_or(Policy::CriticalPath),
+        tried: 0,
+        spans: Vec::new(),
+        peak: Held::default(),
+        never_fits,
+        unknown,
+        capacity,
+    }
+}
+
+impl Ask {
+    /// What is asked for of a node's duration.
+    fn of(&self, node: &NodeDef) -> Option<DurationMs> {
+        self.durations.get(node.id.as_str()).copied().or(self.duration)
+    }
+}
+
+/// The run as it would be submitted, ordered by what is expected.
+fn expected_run(definition: &Definition, durations: &Durations, ask: &Ask) -> RunState {
+    let assumed = simulate::assumed(definition, &|node| ask.of(node));
+    let at = Timestamp::from_micros(1_700_000_000_000_000);
+    let mut run = RunState::new(RunId::new(at, 0), assumed, Arc::new(Value::Object(serde_json::Map::new())), String::new());
+    run.prioritise(&|module: &ModuleId, settings: &NodeSettings| durations.expected(module, settings).unwrap_or(UNKNOWN).0);
+    run
+}
+
+fn bound_by(bounds: &simulate::Bounds) -> (u64, BoundBy) {
+    let (area, limit) = &bounds.area;
+    let best = bounds.best();
+    if best == bounds.path {
+        return (best, BoundBy::Path);
+    }
+    match &bounds.interval {
+        Some((interval, limit)) if *interval > *area => (best, BoundBy::Interval { limit: limit.clone() }),
+        Some(_) | None => (best, BoundBy::Area { limit: limit.clone() }),
+    }
+}
+
+fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
+    let order = match ask.policy {
+        None => {
+            let choice = simulate::choose(model, simulate::UNITS, SEED);
+            (forecast.policy, forecast.tried) = (choice.policy, choice.tried);
+            forecast.critical_path_first = choice.critical_path.map(DurationMs);
+            choice.order
+        }
+        Some(policy) => {
+            forecast.tried = 1;
+            forecast.critical_path_first = Player::new(model).makespan(&model.tails(), u64::MAX).map(DurationMs);
+            Some(simulate::priorities(model, policy)[..run.len()].into())
+        }
+    };
+    run.set_order(order);
+    let id = run.id().clone();
+    let expected: Vec<u64> = run.nodes().map(|(node, _)| run.weight(node)).collect();
+    let mut dice = Dice::new(ask.seed);
+    let behaviour = Box::new(move |order: &crate::scheduler::StartOrder| {
+        let takes = expected.get(order.id.node.at()).copied().unwrap_or(0);
+        Ending::after(DurationMs(if ask.spread > 0 { dice.spread(takes, ask.spread) } else { takes }))
+    });
+    let mut simulation = Simulation::new(forecast.capacity.clone(), Durations::default(), behaviour);
+    simulation.submit_at(DurationMs(0), run);
+    if simulation.play().is_ok() {
+        forecast.makespan = simulation.ended().get(&id).map(|(_, at)| *at);
+    }
+    forecast.spans = simulation.spans().to_vec();
+    forecast.peak = simulation.peak().clone();
+}
