@@ -109,17 +109,7 @@ impl Turn {
     ) -> Option<Box<serde_json::value::RawValue>> {
         let (state, head) = (self.world.run(run)?, self.heads.get(run)?);
         let row = serde_json::value::to_raw_value(&runfile::row(state, head).ended(status, now.wall)).ok()?;
-        let mut learned = Durations::default();
-        for (index, node) in state.nodes() {
-            let took = node.record().and_then(|record| record.attempts().last()).and_then(|last| last.end.as_ref());
-            if let (Some(module), Some(end)) = (state.module(index), took)
-                && end.failure.is_none()
-                && end.stopped.is_none()
-            {
-                learned.learn(&module.id, end.duration);
-            }
-        }
-        let learned = serde_json::value::to_raw_value(&learned).ok()?;
+        let learned = serde_json::value::to_raw_value(&Durations::of_run(state)).ok()?;
         record::end_data(status, outputs, &row, &learned)
     }
 

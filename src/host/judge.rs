@@ -55,6 +55,7 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         signal,
         outputs,
         duration_ms: DurationMs(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
+        cpu_ms: ending.cpu.map(|cpu| DurationMs(u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX))),
         peak_memory: ending.peak_memory,
         memory: ending.memory.map(|(limit, guard)| MemoryLimit { limit, guard }),
         signals: signals(ending.stop_sent, ending.escalated),
@@ -97,6 +98,7 @@ mod tests {
         Ending {
             exit,
             duration: Duration::from_millis(7),
+            cpu: None,
             peak_memory: None,
             memory: None,
             oom: false,

@@ -25,6 +25,7 @@ pub mod hostlog;
 pub mod index;
 mod judge;
 mod launch;
+mod learned;
 mod leave;
 mod limits;
 pub mod offline;

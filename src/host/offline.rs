@@ -5,19 +5,22 @@
 
 pub mod journal;
 
+use super::clock;
 use super::index::{Finished, RunRow, Submitted};
+use super::learned::Learned;
 use super::ownership;
 use super::prepare::RunHead;
 use super::replay::{load_pinned, replay_to_damage};
 use super::runfile::{self, RunFile};
 use super::workspace::Workspace;
-use crate::ids::{NodeIndex, RunId};
+use crate::ids::{ModuleId, NodeIndex, RunId};
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
 use crate::resources::{Disk, DiskLevel};
 use crate::run::view::NodeRow;
 use crate::run::{NodeStatus, RunState};
-use crate::units::Timestamp;
+use crate::scheduler::{Durations, time_left};
+use crate::units::{DurationMs, Timestamp};
 use std::collections::BTreeMap;
 
 /// What the journal says at this moment.
@@ -27,6 +30,7 @@ pub struct Snapshot {
     live: BTreeMap<RunId, (RunState, RunHead)>,
     unreadable: BTreeMap<RunId, String>,
     pruned: BTreeMap<RunId, Timestamp>,
+    durations: Durations,
     /// Whether a host owns the workspace.
     pub hosted: bool,
     /// Why the journal could not be read to its end, if it is damaged.
@@ -86,6 +90,7 @@ impl Snapshot {
             live: replayed.runs.into_iter().chain(replayed.unfiled).collect(),
             unreadable: replayed.unreadable,
             pruned: replayed.pruned,
+            durations: replayed.durations,
             hosted,
             damage: damage.map(|damage| damage.to_string()),
         })
@@ -118,6 +123,22 @@ impl Snapshot {
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<RunId, String> {
         &self.unreadable
+    }
+
+    /// What was learned of a module, if anything; what live runs teach is in it.
+    #[must_use]
+    pub fn learned(&self, module: &ModuleId) -> Option<Learned> {
+        let mut durations = self.durations.clone();
+        self.live.values().for_each(|(state, _)| durations.merge(&Durations::of_run(state)));
+        durations.used(module).map(Learned::of)
+    }
+
+    /// How long a run still takes, by what is known of its modules.
+    fn time_left(&self, state: &RunState) -> Option<DurationMs> {
+        let mut state = state.clone();
+        state.prioritise(&|module| self.durations.weight(module));
+        let settings = super::catalog::settings_of(&self.workspace).unwrap_or_default();
+        time_left(&state, &self.durations, &super::start::capacity(&settings), clock::wall())
     }
 
     /// Rows of the finished runs, and of the others what each repeats.
@@ -182,6 +203,7 @@ impl Snapshot {
                 let mut file = RunFile::of(state, head);
                 file.run = self.live_row(state, head);
                 self.name_the_disk(&mut file);
+                file.time_left_ms = if file.run.held { None } else { self.time_left(state) };
                 Ok(Some(file))
             }
             None => Ok(RunFile::read(&self.workspace, run)?.or_else(|| self.unfiled(run))),

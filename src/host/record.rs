@@ -315,6 +315,7 @@ mod tests {
                     signal: None,
                     outputs: None,
                     duration_ms: DurationMs(12),
+                    cpu_ms: None,
                     peak_memory: None,
                     memory: None,
                     signals: vec![StopSignal::Term, StopSignal::Kill],

@@ -12,6 +12,7 @@ use super::workspace::{Workspace, write_synced};
 use crate::ids::{NodeIndex, RunId};
 use crate::run::RunState;
 use crate::run::view::NodeRow;
+use crate::units::DurationMs;
 
 /// Version of the form of `run.json`.
 pub const RUN_FORMAT: u32 = 1;
@@ -28,6 +29,9 @@ pub struct RunFile {
     /// What it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Arc<Value>>,
+    /// How long it still takes, of a run that goes on and whose modules are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_left_ms: Option<DurationMs>,
     /// Its nodes, in the order of the state's arrays: definition order, instances after.
     pub nodes: Vec<NodeRow>,
 }
@@ -42,6 +46,7 @@ impl RunFile {
             run: row(state, head),
             parameters: state.params().clone(),
             outputs: state.facts().outputs.clone(),
+            time_left_ms: None,
             nodes,
         }
     }

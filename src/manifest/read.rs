@@ -208,6 +208,12 @@ fn read_dependencies(fields: &Fields<'_>, own: Option<&ModuleId>, diagnostics: &
 }
 
 impl Module {
+    /// Whether it stands for a script without a manifest: what one such script does says nothing of the next.
+    #[must_use]
+    pub fn is_made_up(&self) -> bool {
+        self.source.name == super::EXEC_SOURCE
+    }
+
     /// The program's name for messages: the script's file name or the command's program.
     #[must_use]
     pub fn program_name(&self) -> String {

@@ -77,6 +77,11 @@ impl RunState {
         Some((group.node, group.max_parallel?, group.tally.active))
     }
 
+    /// Weight of the longest way from a node to the end of the run, the node included.
+    pub(crate) fn way_to_end(&self, node: NodeIndex) -> u64 {
+        self.order_of(node).0.0
+    }
+
     /// Class of a ready leaf.
     pub(crate) fn class_of(&self, node: NodeIndex) -> Option<ClassId> {
         let key = self.order_of(node);

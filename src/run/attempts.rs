@@ -213,6 +213,7 @@ impl RunState {
                 code: facts.code,
                 signal: facts.signal,
                 duration: facts.duration_ms,
+                cpu: facts.cpu_ms,
                 peak_memory: facts.peak_memory,
                 memory: facts.memory,
                 signals: facts.signals.clone(),

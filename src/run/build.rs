@@ -10,7 +10,7 @@ use crate::pipeline::definition::{Control, Definition, Expansion, NODES_MAX, Wor
 
 use super::containers::{Group, Scope, Tally};
 use super::derived::Derived;
-use super::plan::Plans;
+use super::plan::{Expected, Plans};
 use super::record::RunFacts;
 use super::state::{Body, NO_ORDINAL, Node, NodeState, RunState, index};
 
@@ -46,6 +46,13 @@ impl RunState {
             self.scopes[scope].tail = self.tail_of(self.scopes[scope].owner);
         }
         self.rebuild();
+    }
+
+    /// Lets nodes that declare no memory ask for what their module is known to need.
+    pub fn expect_memory(&mut self, expected: Expected<'_>) {
+        if self.plans.expect_memory(expected) {
+            self.rebuild();
+        }
     }
 
     /// Nodes that a `foreach` node with `items` items adds. Saturates.

@@ -99,6 +99,9 @@ pub struct AttemptEnd {
     pub signal: Option<i32>,
     /// Run time.
     pub duration: DurationMs,
+    /// Time of its processes on processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<DurationMs>,
     /// Most memory that it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,

@@ -126,6 +126,9 @@ pub struct NodeRow {
     /// The script is not the one that the run used first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mixed_code: bool,
+    /// Time of its last attempt on processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<DurationMs>,
     /// Most memory that its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
@@ -276,6 +279,7 @@ impl RunState {
             isolation: last.map(|last| last.isolation),
             script_hash: script_hash.map(ToOwned::to_owned),
             mixed_code: script_hash.is_some() && script_hash != first_hash,
+            cpu_ms: end.and_then(|end| end.cpu),
             peak_memory: end.and_then(|end| end.peak_memory),
             memory: end.and_then(|end| end.memory),
             signals: end.map(|end| end.signals.clone()).unwrap_or_default(),

@@ -17,9 +17,11 @@ mod effect;
 mod explain;
 #[cfg(test)]
 mod ladder;
+mod left;
 #[cfg(test)]
 mod property;
 mod room;
+mod samples;
 mod settle;
 mod starts;
 #[cfg(test)]
@@ -34,5 +36,7 @@ pub use decide::{decide, records_of};
 pub use durations::Durations;
 pub use effect::{Effect, StartOrder, StopHow};
 pub use explain::{Blocker, Holder, LISTED_MAX, explain};
+pub use left::time_left;
+pub use samples::{ENOUGH, Sample, Samples, Spread, Usage, advised};
 pub use timers::Timers;
 pub use world::World;

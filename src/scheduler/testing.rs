@@ -216,6 +216,7 @@ pub(super) fn end_facts() -> EndFacts {
         signal: None,
         outputs: None,
         duration_ms: DurationMs(10),
+        cpu_ms: None,
         peak_memory: None,
         memory: None,
         signals: Vec::new(),

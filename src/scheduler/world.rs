@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::resources::{Capacity, Disk, DiskLevel, Held};
 use crate::run::{IllegalEvent, RunState};
 
-use super::{Durations, StopHow};
+use super::{Durations, Sample, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
 #[derive(Debug, Clone)]
@@ -51,11 +51,13 @@ impl World {
         }
     }
 
-    /// Adds a run, new or read from the journal; one of the same id is replaced. Its nodes are ordered by what was learned of durations.
+    /// Adds a run, new or read from the journal; one of the same id is replaced. Its nodes are ordered by what was
+    /// learned of durations, and those that declare no memory ask for what was learned of that.
     pub fn insert(&mut self, mut run: RunState) {
         self.remove(&run.id().clone());
         if !self.durations.is_empty() {
             run.prioritise(&|module| self.durations.weight(module));
+            run.expect_memory(&|module, bucket| self.durations.memory_request(&module.id, bucket));
         }
         self.add_sums(&run);
         self.index(&run);
@@ -100,7 +102,7 @@ impl World {
         let intended = run.intended();
         let applied = run.apply(event, stamp);
         if applied.is_ok() {
-            self.follow(&run, event, before);
+            self.follow(&run, event, stamp, before);
             self.intended = self.intended - intended + run.intended();
             self.index(&run);
         }
@@ -108,7 +110,7 @@ impl World {
         applied
     }
 
-    fn follow(&mut self, run: &RunState, event: &Event, before: Option<Arc<Request>>) {
+    fn follow(&mut self, run: &RunState, event: &Event, stamp: Stamp, before: Option<Arc<Request>>) {
         let Some(node) = event.node() else { return };
         let after = holding(run, Some(node));
         if before.is_some() != after.is_some() {
@@ -121,6 +123,10 @@ impl World {
             && let Some(module) = run.module(node)
         {
             self.durations.learn(&module.id, facts.duration_ms);
+            if let Some(record) = run.node(node).record().filter(|_| !module.is_made_up()) {
+                let sample = Sample::new(stamp.at, facts.duration_ms, facts.cpu_ms, facts.peak_memory);
+                self.durations.learn_use(&module.id, &module.params.bucket(record.params()), sample);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod free_disk;
 mod hosts;
 mod kills;
 mod ladder;
+mod learn;
 mod logs;
 mod look;
 mod module;
