@@ -124,12 +124,15 @@ pub enum FailureCause {
         /// The limit.
         limit_ms: DurationMs,
     },
-    /// It was killed for using more memory than it had.
+    /// It was killed for using more memory than it had, or it said itself that a graphics card had no more.
     Oom {
         /// The limit, where one was set.
         limit: Option<Bytes>,
         /// The most it used.
         peak: Option<Bytes>,
+        /// The line of standard error that says so, where it was the memory of a graphics card.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<String>,
     },
     /// It could not be started.
     Spawn(SpawnFailure),
@@ -217,6 +220,7 @@ impl std::fmt::Display for FailureCause {
             Self::Exit { code } => write!(f, "exit code {}", exit_code_text(*code)),
             Self::Signal { signal } => write!(f, "ended by signal {signal}"),
             Self::Timeout { limit_ms } => write!(f, "timeout after {limit_ms}"),
+            Self::Oom { said: Some(said), .. } => write!(f, "out of memory on a graphics card: {said}"),
             Self::Oom { limit: Some(limit), .. } => write!(f, "out of memory (limit {limit})"),
             Self::Oom { limit: None, .. } => f.write_str("out of memory"),
             Self::Spawn(failure) if failure.transient => write!(f, "resource_busy: {}", failure.message),

@@ -42,7 +42,7 @@ pub enum RetryOn {
     Exit,
     /// It ran longer than its `timeout`.
     Timeout,
-    /// It was killed for using more memory than it had.
+    /// It was killed for using more memory than it had, or said that a graphics card had no more.
     Oom,
     /// Nobody knows how it ended: the host or the machine died. Must be named, since the work may have been done.
     Lost,
@@ -55,6 +55,9 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Causes that are tried again.
     pub on: BTreeSet<RetryOn>,
+    /// Exit codes that are tried again, whatever the causes are.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exit_codes: BTreeSet<i64>,
     /// Wait before the second attempt.
     pub backoff: DurationMs,
     /// Each further wait is this many thousandths of the one before (2000 doubles it).
@@ -70,6 +73,7 @@ impl Default for RetryPolicy {
         Self {
             attempts: 1,
             on: BTreeSet::from([RetryOn::Exit, RetryOn::Timeout, RetryOn::Oom]),
+            exit_codes: BTreeSet::new(),
             backoff: DurationMs(2_000),
             factor_millis: 2_000,
             max_backoff: DurationMs(60_000),

@@ -2,12 +2,13 @@
 
 use super::fanout::Fanout;
 use super::judge::{Asked, judge};
+use super::oom;
 use super::record;
 use super::runfile;
 use super::turn::{After, Turn};
 use super::update::{NodeChange, Update};
 use crate::attempt::AttemptFolder;
-use crate::engine::{Ending, Fact};
+use crate::engine::{Ending, Exit, Fact};
 use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::journal::{AppendError, Entry, Urgency};
@@ -270,8 +271,24 @@ impl Turn {
             tracing::warn!(run = %id.run, node = id.node.0, bytes = lost.bytes, reason = lost.reason, "output was lost");
         }
         let Some(module) = state.module(id.node).cloned() else { return };
-        let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout };
+        // The code of a script without a manifest is its caller's to read.
+        let said = if failed_by_itself(&ending) && !module.is_made_up() {
+            let path = state.path(id.node);
+            oom::said_in(&AttemptFolder::new(&self.workspace.run(&id.run), &path, id.attempt))
+        } else {
+            None
+        };
+        let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout, said };
         let facts = judge(ending, asked, &module);
         self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
+    }
+}
+
+/// Whether an attempt failed without a reason that the system gives.
+fn failed_by_itself(ending: &Ending) -> bool {
+    match ending.exit {
+        Exit::Exited(code) => code != 0 && !ending.oom,
+        Exit::Signaled(_) => !ending.oom && ending.stop_sent.is_none(),
+        Exit::SpawnFailed(_) | Exit::Prevented | Exit::Lost(_) => false,
     }
 }

@@ -29,6 +29,7 @@ mod learned;
 mod leave;
 mod limits;
 pub mod offline;
+mod oom;
 pub mod ownership;
 pub mod prepare;
 pub mod prune;

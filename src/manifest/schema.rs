@@ -110,9 +110,9 @@ pub struct Retry {
     /// Attempts in all, the first included.
     #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     pub attempts: Option<u32>,
-    /// Causes that are repeated. `lost` must be named: the work may have been done.
+    /// Causes that are repeated, and exit codes. `lost` must be named: the work may have been done.
     #[schemars(extend("default" = ["exit", "timeout", "oom"]))]
-    pub on: Option<Vec<RetryOn>>,
+    pub on: Option<Vec<RetryCause>>,
     /// Wait before the second attempt.
     #[schemars(extend("default" = "2s"))]
     pub backoff: Option<DurationMs>,
@@ -124,6 +124,16 @@ pub struct Retry {
     pub max_backoff: Option<DurationMs>,
     /// How the needs grow after an attempt that had too little.
     pub grow: Option<Grow>,
+}
+
+/// A cause, or an exit code.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum RetryCause {
+    /// A cause.
+    Cause(RetryOn),
+    /// An exit code: only attempts that end with it are repeated.
+    Code(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
 }
 
 /// Growth of needs from attempt to attempt.

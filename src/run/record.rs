@@ -72,6 +72,9 @@ pub struct AttemptRecord {
     pub started: Timestamp,
     /// How it runs.
     pub isolation: Isolation,
+    /// The memory that it was granted, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
     /// Hash of its script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script_hash: Option<Arc<str>>,

@@ -126,6 +126,12 @@ pub struct NodeRow {
     /// The script is not the one that the run used first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mixed_code: bool,
+    /// Memory that its last attempt was granted: declared, raised after it ran out of it, or learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_memory: Option<Bytes>,
+    /// Attempts that ran out of memory, each of which let the next one have more (`grow`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub raised: u32,
     /// Time of its last attempt on processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<DurationMs>,
@@ -279,6 +285,8 @@ impl RunState {
             isolation: last.map(|last| last.isolation),
             script_hash: script_hash.map(ToOwned::to_owned),
             mixed_code: script_hash.is_some() && script_hash != first_hash,
+            granted_memory: last.and_then(|last| last.memory),
+            raised: if def.settings.retry.grow_memory_millis > 1000 { record.map_or(0, |record| record.grown) } else { 0 },
             cpu_ms: end.and_then(|end| end.cpu),
             peak_memory: end.and_then(|end| end.peak_memory),
             memory: end.and_then(|end| end.memory),

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod again;
+mod causes;
 mod crash;
 mod damage;
 mod disk;
