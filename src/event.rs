@@ -5,6 +5,7 @@
 //! (which proposes them) and `host` (which makes them durable).
 
 mod attempt;
+mod reuse;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::request::RetryOn;
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 pub use attempt::{EndFacts, StartFacts, StopSignal};
+pub use reuse::{NotReused, ReuseCheck, ReuseKey, ReusePart};
 
 /// Where and when an event stands in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -351,6 +353,13 @@ pub enum Event {
         /// Its outputs.
         outputs: Option<Arc<Value>>,
     },
+    /// An earlier result was looked for (`reuse: inputs`), and none was taken: the node runs.
+    NodeChecked {
+        /// The node.
+        node: NodeIndex,
+        /// Why not, and under what its own result can be found.
+        check: Box<ReuseCheck>,
+    },
     /// The attempt may start: durable before it does. Writing it ahead of need costs nothing.
     AttemptIntended {
         /// The node.
@@ -410,6 +419,7 @@ impl Event {
             | Self::NodeFailed { node, .. }
             | Self::NodeCancelled { node }
             | Self::NodeReused { node, .. }
+            | Self::NodeChecked { node, .. }
             | Self::AttemptIntended { node, .. }
             | Self::AttemptStarted { node, .. }
             | Self::AttemptStopping { node, .. }

@@ -104,6 +104,17 @@ pub enum Capture {
     Raw,
 }
 
+/// Whether an earlier result may stand for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// It always runs.
+    #[default]
+    Never,
+    /// It does not run where manifest, script, parameters and the files that they name are those of an attempt that completed.
+    Inputs,
+}
+
 /// What happens to processes that a module leaves behind at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -250,6 +261,9 @@ pub struct NodeSettings {
     /// Most bytes of output of an attempt that are kept; none: all.
     #[serde(default)]
     pub log_cap: Option<Bytes>,
+    /// Whether an earlier result is taken.
+    #[serde(default)]
+    pub reuse: Reuse,
 }
 
 /// Grace where nothing else is said: long enough for a Python program to write a checkpoint.
@@ -269,6 +283,7 @@ impl Default for NodeSettings {
             capture: Capture::default(),
             leaks: Leaks::default(),
             log_cap: None,
+            reuse: Reuse::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Style;
 use super::validate::{definition_of, workspace_of};
 use crate::host::views::analysis::{self, Sizes};
-use crate::host::views::{Definition, Expansion, NodeDef, Work};
+use crate::host::views::{Definition, Expansion, Forecast, NodeDef, Work, forecast};
 use crate::units::DurationMs;
 
 /// Arguments of `plan`.
@@ -34,7 +34,8 @@ pub(super) const LISTED_MAX: usize = 100;
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = workspace_of(&arguments.pipeline, context)?;
     let definition = definition_of(&workspace, &arguments.pipeline, context)?;
-    print(&definition, context, arguments.json, if arguments.all { usize::MAX } else { LISTED_MAX });
+    let found: Vec<(u32, Forecast)> = forecast(&workspace, &definition, serde_json::Map::new());
+    print(&definition, &found, context, arguments.json, if arguments.all { usize::MAX } else { LISTED_MAX });
     // The graph of a million nodes is given back by the end of the process, and faster.
     std::mem::forget(definition);
     Ok(Exit::Ok)
@@ -60,10 +61,12 @@ struct NodeView<'a> {
     needs: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expansion: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reuse: Option<String>,
 }
 
 /// Prints a plan. Durations are not known: every node counts as one.
-pub(super) fn print(definition: &Definition, context: &Context, json: bool, limit: usize) {
+pub(super) fn print(definition: &Definition, reuse: &[(u32, Forecast)], context: &Context, json: bool, limit: usize) {
     let one = |_: &NodeDef| DurationMs(1);
     let levels = analysis::levels(&definition.graph);
     let waves = levels.iter().copied().max().map_or(0, |deepest| deepest + 1);
@@ -72,7 +75,7 @@ pub(super) fn print(definition: &Definition, context: &Context, json: bool, limi
     let mut order = definition.graph.order.clone();
     order.sort_by_key(|node| levels.get(*node as usize).copied().unwrap_or(0));
     if json {
-        let nodes = order.iter().map(|node| view(definition, *node, &levels)).collect();
+        let nodes = order.iter().map(|node| NodeView { reuse: reuse_text(reuse, *node), ..view(definition, *node, &levels) }).collect();
         let critical_path = path.iter().map(|node| id(definition, *node)).collect();
         return context.output.json(&PlanView { name: &definition.name, totals, waves, critical_path, nodes });
     }
@@ -93,6 +96,9 @@ pub(super) fn print(definition: &Definition, context: &Context, json: bool, limi
             output.line(output.styled(&format!("wave {}", level.unwrap_or(0) + 1), Style::Dim));
         }
         output.line(node_line(definition, *node));
+        if let Some(text) = reuse_text(reuse, *node) {
+            output.line(output.styled(&format!("      {text}"), Style::Dim));
+        }
     }
     if order.len() > limit {
         output.line(format!("... and {} more (--all lists them)", order.len() - limit));
@@ -143,7 +149,17 @@ fn view<'a>(definition: &'a Definition, node: u32, levels: &[u32]) -> NodeView<'
         pipeline,
         needs: definition.graph.dependencies.of(node).iter().map(|before| id(definition, *before)).collect(),
         expansion: expansion(def),
+        reuse: None,
     }
+}
+
+/// Whether an earlier result would be taken for a node that says `reuse: inputs`, in words.
+fn reuse_text(reuse: &[(u32, Forecast)], node: u32) -> Option<String> {
+    reuse.iter().find(|(at, _)| *at == node).map(|(_, forecast)| match forecast {
+        Forecast::Reused { from } => format!("would be reused from run {from}"),
+        Forecast::NotReused { why } => format!("would run: {why}"),
+        Forecast::Later => "may be reused: decided when it is ready".to_owned(),
+    })
 }
 
 /// Names of a path, the middle left out where it is long.

@@ -136,6 +136,7 @@ impl Turn {
             | Event::NodeFailed { node, .. }
             | Event::NodeCancelled { node }
             | Event::NodeReused { node, .. }
+            | Event::NodeChecked { node, .. }
             | Event::AttemptStarted { node, .. }
             | Event::AttemptStopping { node, .. }
             | Event::AttemptStuck { node, .. }
@@ -179,6 +180,7 @@ impl Turn {
                 }
             }
             Effect::Start(order) => self.start(*order),
+            Effect::CheckReuse(order) => self.look_for_result(*order),
             Effect::Stop { id, how } => {
                 if let Some(state) = self.world.run(&id.run) {
                     self.timers.stopped(&id, how, state.node_def(id.node).settings.grace, self.clock.now().mono);

@@ -38,6 +38,7 @@ mod recover;
 pub mod render;
 mod replay;
 mod retry;
+pub mod reuse;
 pub mod runfile;
 mod start;
 pub mod submission;

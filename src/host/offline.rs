@@ -141,9 +141,13 @@ impl Snapshot {
         time_left(&state, &self.durations, &super::start::capacity(&settings), clock::wall())
     }
 
-    /// Rows of the finished runs, and of the others what each repeats.
-    pub(super) fn prunable(&self) -> (&Finished, impl Iterator<Item = (&RunId, &RunId)>) {
-        (&self.finished, self.live.iter().filter_map(|(run, (_, head))| Some((run, head.retry_of.as_ref()?))))
+    /// Rows of the finished runs, and of the others each run whose results it has, or may have.
+    pub(super) fn prunable(&self) -> (&Finished, Vec<(RunId, RunId)>) {
+        let takes = self.live.iter().flat_map(|(run, (state, head))| {
+            let earlier = head.retry_of.clone().into_iter().chain(state.results_of());
+            earlier.map(move |earlier| (run.clone(), earlier))
+        });
+        (&self.finished, takes.collect())
     }
 
     /// What fits a selector among the runs that were pruned lately.

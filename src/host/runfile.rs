@@ -97,6 +97,7 @@ pub fn row(state: &RunState, head: &RunHead) -> RunRow {
         exit_code: single.and_then(|node| state.node(node).record()).and_then(|record| record.exit_code()),
         error_message: view.failed_node.as_deref().map(|path| failure_text(state, path)),
         retry_of: head.retry_of.clone(),
+        results_of: state.results_of().into_iter().collect(),
         mixed_code: view.mixed_code,
         nodes: view.counts.iter().map(|(status, count)| (status.as_str().to_owned(), u64::from(*count))).collect(),
     }

@@ -39,6 +39,8 @@ pub(super) enum Message {
     Journal(journal::Progress),
     /// How the disks stand.
     Disks(Vec<Disk>),
+    /// An earlier result of a node was looked for.
+    Checked(super::reuse::Answer),
     /// A finished run's file was written, or could not be.
     Filed(RunId, Result<(), std::io::Error>),
 }
@@ -89,6 +91,7 @@ pub(super) struct Turn {
     pub(super) launcher: Launcher,
     pub(super) fanout: Fanout,
     pub(super) filing: Filing,
+    pub(super) reuser: super::reuse::Reuser,
     pub(super) after: BTreeMap<Seq, Vec<After>>,
     /// Runs that have ended and whose file is being written.
     pub(super) filing_runs: BTreeMap<RunId, Unfiled>,
@@ -193,6 +196,7 @@ impl Turn {
             Message::Fact(fact) => self.fact(fact),
             Message::Journal(progress) => self.journal(progress),
             Message::Disks(disks) => self.disks(disks),
+            Message::Checked(answer) => self.checked(answer),
             Message::Filed(run, written) => self.filed(&run, written),
         }
     }
@@ -394,7 +398,7 @@ impl Turn {
         }
     }
 
-    fn is_finished(&self, run: &RunId) -> bool {
+    pub(super) fn is_finished(&self, run: &RunId) -> bool {
         self.filing_runs.contains_key(run) || self.finished.get(run).is_some()
     }
 

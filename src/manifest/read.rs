@@ -13,7 +13,7 @@ use crate::tree::Tree;
 use super::{Defaults, LATER_KEYS, Module, Program, program, read_defaults_keys};
 
 /// All keys of a manifest.
-pub const MANIFEST_KEYS: [&str; 30] = [
+pub const MANIFEST_KEYS: [&str; 31] = [
     "format",
     "id",
     "name",
@@ -41,6 +41,7 @@ pub const MANIFEST_KEYS: [&str; 30] = [
     "capture",
     "leaks",
     "log_cap",
+    "reuse",
     "pin",
     "requires",
     "enabled",

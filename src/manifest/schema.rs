@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::ids::ModuleId;
-use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, Runtime, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, Reuse, Runtime, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// A module: what to run, which parameters it takes, what it needs.
@@ -72,6 +72,9 @@ pub struct ManifestFile {
     /// Whether an attempt outlives the host.
     #[schemars(extend("default" = "wrapped"))]
     pub isolation: Option<Isolation>,
+    /// Whether it is left out where an earlier attempt had the same manifest, script, parameters and input files.
+    #[schemars(extend("default" = "never"))]
+    pub reuse: Option<Reuse>,
     /// Who writes the log files: the wrapper, with the time and order of what it reads, or the module itself, which is faster.
     #[schemars(extend("default" = "pump"))]
     pub capture: Option<Capture>,

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use crate::diagnostics::{Diagnostic, Diagnostics, nearest};
 use crate::fields::{Fields, amount_of, bytes_of, cpus_of, not_built_yet, word_of};
 use crate::ids::ResourceName;
-use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, RetryPolicy, WorkDir};
+use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, RetryPolicy, Reuse, WorkDir};
 use crate::tree::{Kind, NodeRef};
 use crate::units::{Amount, DurationMs};
 
 use super::{Defaults, Pin, Requires, environment, output_keys, program};
 
 /// Keys that [`read_settings_keys`] reads.
-pub const NODE_SETTINGS_KEYS: [&str; 11] =
-    ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments", "capture", "leaks", "log_cap"];
+pub const NODE_SETTINGS_KEYS: [&str; 12] =
+    ["resources", "timeout", "grace", "retry", "environment", "workdir", "isolation", "arguments", "capture", "leaks", "log_cap", "reuse"];
 
 /// Keys that [`read_defaults_keys`] reads besides.
 pub const DEFAULTS_SHARED_KEYS: [&str; 6] = ["concurrency", "requires", "python", "pass_env", "pin", "enabled"];
@@ -23,7 +23,6 @@ pub const LATER_KEYS: &[(&str, &str)] = &[
     ("priority", "Resources"),
     ("affinity", "Resources"),
     ("any_of", "Resources"),
-    ("reuse", "Resources"),
     ("duration", "Resources"),
     ("secrets", "Host"),
     ("schedule", "Patterns"),
@@ -60,6 +59,7 @@ const ARGUMENTS: [(&str, ArgumentStyle); 5] = [
 ];
 const CAUSES: [(&str, RetryOn); 4] =
     [("exit", RetryOn::Exit), ("timeout", RetryOn::Timeout), ("oom", RetryOn::Oom), ("lost", RetryOn::Lost)];
+const REUSES: [(&str, Reuse); 2] = [("never", Reuse::Never), ("inputs", Reuse::Inputs)];
 const PINS: [(&str, Pin); 2] = [("record", Pin::Record), ("strict", Pin::Strict)];
 
 /// Reads [`NODE_SETTINGS_KEYS`] of a map over `base`: what is not said stays as it is there. `resources`, `retry` and `environment` are
@@ -75,6 +75,7 @@ pub fn read_settings_keys(fields: &Fields<'_>, base: &NodeSettings, diagnostics:
     settings.workdir = fields.word("workdir", &WORKDIRS, diagnostics).unwrap_or(settings.workdir);
     settings.isolation = fields.word("isolation", &ISOLATIONS, diagnostics).unwrap_or(settings.isolation);
     settings.arguments = fields.word("arguments", &ARGUMENTS, diagnostics).unwrap_or(settings.arguments);
+    settings.reuse = fields.word("reuse", &REUSES, diagnostics).unwrap_or(settings.reuse);
     output_keys::read(fields, &mut settings, diagnostics);
     settings
 }

@@ -76,6 +76,7 @@ isolation: direct
 capture: pump
 leaks: end
 log_cap: 1GiB
+reuse: inputs
 pin: strict
 requires: {commands: [ffmpeg], python: ">=3.10,<3.14"}
 enabled: false
@@ -99,6 +100,7 @@ fn every_key_of_a_manifest_is_read() {
     assert_eq!((settings.timeout, settings.grace), (Some(DurationMs(1_800_000)), DurationMs(20_000)));
     assert_eq!((settings.workdir, settings.isolation, settings.arguments), (WorkDir::Fresh, Isolation::Direct, ArgumentStyle::FlagsSpaced));
     assert_eq!((settings.capture, settings.leaks, settings.log_cap), (Capture::Pump, Leaks::End, Some(Bytes(1 << 30))));
+    assert_eq!(settings.reuse, crate::request::Reuse::Inputs);
     let retry = &settings.retry;
     assert_eq!((retry.attempts, retry.backoff, retry.factor_millis, retry.grow_memory_millis), (3, DurationMs(1_000), 1_500, 1_500));
     assert_eq!(retry.exit_codes.iter().copied().collect::<Vec<_>>(), [75]);

@@ -21,11 +21,10 @@ use super::links;
 /// Keys of a node that are its own.
 pub(super) const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
 /// Keys that later parts of prismq bring.
-const LATER: [(&str, &str); 7] = [
+const LATER: [(&str, &str); 6] = [
     ("priority", "Resources"),
     ("affinity", "Resources"),
     ("any_of", "Resources"),
-    ("reuse", "Resources"),
     ("duration", "Resources"),
     ("secrets", "Host"),
     ("engine", "Slurm"),

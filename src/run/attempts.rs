@@ -55,7 +55,7 @@ impl RunState {
         facts: &StartFacts,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        if !matches!(self.node(node).state, NodeState::Ready { .. }) || self.node(node).body != Body::Leaf {
+        if !matches!(self.node(node).state, NodeState::Ready { .. }) || self.node(node).body != Body::Leaf || self.awaits_check(node) {
             return self.refuse(node);
         }
         self.check_next(node, attempt)?;

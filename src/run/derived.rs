@@ -35,6 +35,8 @@ pub(super) struct Derived {
     /// Running and stopping nodes.
     pub(super) active: BTreeSet<NodeIndex>,
     pub(super) ready: BTreeMap<ClassId, BTreeSet<OrderKey>>,
+    /// Ready leaves of which nobody knows yet whether an earlier result is taken. They are in no class: nothing of them is to start.
+    pub(super) unchecked: BTreeSet<NodeIndex>,
     pub(super) interrupted: BTreeSet<NodeIndex>,
     /// Nodes whose attempt was killed and does not go.
     pub(super) stuck: BTreeSet<NodeIndex>,
@@ -66,6 +68,10 @@ impl RunState {
     /// Takes back what the node contributes.
     pub(super) fn leave(&mut self, node: NodeIndex) {
         self.count(node, false);
+        if self.awaits_check(node) {
+            self.derived.unchecked.remove(&node);
+            return;
+        }
         if let NodeState::Ready { .. } = self.node(node).state
             && let Some((class, key)) = self.place(node)
             && let Some(set) = self.derived.ready.get_mut(&class)
@@ -80,6 +86,10 @@ impl RunState {
     /// Adds what the node contributes.
     pub(super) fn enter(&mut self, node: NodeIndex) {
         self.count(node, true);
+        if self.awaits_check(node) {
+            self.derived.unchecked.insert(node);
+            return;
+        }
         if let NodeState::Ready { .. } = self.node(node).state
             && let Some((class, key)) = self.place(node)
         {

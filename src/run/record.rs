@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FailureCause, RunStatus, StopReason, StopSignal};
+use crate::event::{FailureCause, ReuseCheck, RunStatus, StopReason, StopSignal};
 use crate::ids::{AttemptNumber, Seq};
 use crate::request::{Isolation, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
@@ -30,6 +30,9 @@ pub struct Record {
     pub(super) params: Arc<Value>,
     /// JSON Pointers of those that came from defaults.
     pub(super) defaulted: Vec<String>,
+    /// An earlier result was looked for and none was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reuse: Option<Arc<ReuseCheck>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -54,6 +57,12 @@ impl Record {
     #[must_use]
     pub fn defaulted(&self) -> &[String] {
         &self.defaulted
+    }
+
+    /// What came of the search for an earlier result, where none was taken.
+    #[must_use]
+    pub fn reuse(&self) -> Option<&Arc<ReuseCheck>> {
+        self.reuse.as_ref()
     }
 
     /// Exit code of the last attempt that had one.

@@ -25,6 +25,8 @@ pub struct World {
     held: Held,
     running: BTreeMap<ModuleId, u32>,
     intended: u32,
+    /// Nodes for which the host looks for an earlier result.
+    checking: BTreeSet<(RunId, NodeIndex)>,
     /// Runs with something to decide.
     undecided: BTreeSet<RunId>,
     /// Runs with ready nodes that may start.
@@ -46,6 +48,7 @@ impl World {
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
+            checking: BTreeSet::new(),
             undecided: BTreeSet::new(),
             startable: BTreeSet::new(),
         }
@@ -74,6 +77,7 @@ impl World {
             }
         }
         self.intended -= run.intended();
+        self.checking.retain(|(of, _)| of != id);
         self.undecided.remove(id);
         self.startable.remove(id);
         Some(run)
@@ -102,6 +106,9 @@ impl World {
         let intended = run.intended();
         let applied = run.apply(event, stamp);
         if applied.is_ok() {
+            if let Some(node) = event.node().filter(|_| !self.checking.is_empty()) {
+                self.checking.remove(&(id.clone(), node));
+            }
             self.follow(&run, event, stamp, before);
             self.intended = self.intended - intended + run.intended();
             self.index(&run);
@@ -158,6 +165,22 @@ impl World {
     fn index(&mut self, run: &RunState) {
         put(&mut self.undecided, run.id(), run.wants_decision());
         put(&mut self.startable, run.id(), run.wants_start());
+    }
+
+    /// The host looks for an earlier result of a node. What becomes of it is an event about that node.
+    pub fn set_checking(&mut self, run: &RunId, node: NodeIndex) {
+        self.checking.insert((run.clone(), node));
+    }
+
+    /// The host could not answer: it is asked again.
+    pub fn forget_checking(&mut self, run: &RunId, node: NodeIndex) {
+        self.checking.remove(&(run.clone(), node));
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn is_checking(&self, run: &RunId, node: NodeIndex) -> bool {
+        !self.checking.is_empty() && self.checking.contains(&(run.clone(), node))
     }
 
     /// Everything up to this position of the journal is durable. Never moves back.

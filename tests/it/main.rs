@@ -21,6 +21,7 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
+mod reuse;
 mod run;
 mod serve;
 mod stop;
