@@ -124,6 +124,7 @@ fn row(number: u64) -> RunRow {
         exit_code: Some(0),
         error_message: None,
         retry_of: None,
+        results_of: Vec::new(),
         mixed_code: false,
         nodes: BTreeMap::from([("completed".to_owned(), 1)]),
     }

@@ -5,6 +5,7 @@
 //! (which proposes them) and `host` (which makes them durable).
 
 mod attempt;
+mod reuse;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::request::RetryOn;
 use crate::units::{Bytes, DurationMs, Timestamp};
 
 pub use attempt::{EndFacts, StartFacts, StopSignal};
+pub use reuse::{NotReused, ReuseCheck, ReuseKey, ReusePart};
 
 /// Where and when an event stands in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,12 +126,15 @@ pub enum FailureCause {
         /// The limit.
         limit_ms: DurationMs,
     },
-    /// It was killed for using more memory than it had.
+    /// It was killed for using more memory than it had, or it said itself that a graphics card had no more.
     Oom {
         /// The limit, where one was set.
         limit: Option<Bytes>,
         /// The most it used.
         peak: Option<Bytes>,
+        /// The line of standard error that says so, where it was the memory of a graphics card.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<String>,
     },
     /// It could not be started.
     Spawn(SpawnFailure),
@@ -217,6 +222,7 @@ impl std::fmt::Display for FailureCause {
             Self::Exit { code } => write!(f, "exit code {}", exit_code_text(*code)),
             Self::Signal { signal } => write!(f, "ended by signal {signal}"),
             Self::Timeout { limit_ms } => write!(f, "timeout after {limit_ms}"),
+            Self::Oom { said: Some(said), .. } => write!(f, "out of memory on a graphics card: {said}"),
             Self::Oom { limit: Some(limit), .. } => write!(f, "out of memory (limit {limit})"),
             Self::Oom { limit: None, .. } => f.write_str("out of memory"),
             Self::Spawn(failure) if failure.transient => write!(f, "resource_busy: {}", failure.message),
@@ -347,6 +353,13 @@ pub enum Event {
         /// Its outputs.
         outputs: Option<Arc<Value>>,
     },
+    /// An earlier result was looked for (`reuse: inputs`), and none was taken: the node runs.
+    NodeChecked {
+        /// The node.
+        node: NodeIndex,
+        /// Why not, and under what its own result can be found.
+        check: Box<ReuseCheck>,
+    },
     /// The attempt may start: durable before it does. Writing it ahead of need costs nothing.
     AttemptIntended {
         /// The node.
@@ -406,6 +419,7 @@ impl Event {
             | Self::NodeFailed { node, .. }
             | Self::NodeCancelled { node }
             | Self::NodeReused { node, .. }
+            | Self::NodeChecked { node, .. }
             | Self::AttemptIntended { node, .. }
             | Self::AttemptStarted { node, .. }
             | Self::AttemptStopping { node, .. }

@@ -85,7 +85,7 @@ pub enum RetryOn {
     Exit,
     /// It ran longer than its `timeout`.
     Timeout,
-    /// It was killed for using more memory than it had.
+    /// It was killed for using more memory than it had, or said that a graphics card had no more.
     Oom,
     /// Nobody knows how it ended: the host or the machine died. Must be named, since the work may have been done.
     Lost,
@@ -98,6 +98,9 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Causes that are tried again.
     pub on: BTreeSet<RetryOn>,
+    /// Exit codes that are tried again, whatever the causes are.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exit_codes: BTreeSet<i64>,
     /// Wait before the second attempt.
     pub backoff: DurationMs,
     /// Each further wait is this many thousandths of the one before (2000 doubles it).
@@ -113,6 +116,7 @@ impl Default for RetryPolicy {
         Self {
             attempts: 1,
             on: BTreeSet::from([RetryOn::Exit, RetryOn::Timeout, RetryOn::Oom]),
+            exit_codes: BTreeSet::new(),
             backoff: DurationMs(2_000),
             factor_millis: 2_000,
             max_backoff: DurationMs(60_000),
@@ -141,6 +145,17 @@ pub enum Capture {
     Pump,
     /// The module writes the two files itself: faster, without times, order or a cap.
     Raw,
+}
+
+/// Whether an earlier result may stand for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// It always runs.
+    #[default]
+    Never,
+    /// It does not run where manifest, script, parameters and the files that they name are those of an attempt that completed.
+    Inputs,
 }
 
 /// What happens to processes that a module leaves behind at its end.
@@ -292,6 +307,9 @@ pub struct NodeSettings {
     /// How long an attempt is expected to take, by its author. It orders and predicts; it limits nothing.
     #[serde(default)]
     pub duration: Option<DurationMs>,
+    /// Whether an earlier result is taken.
+    #[serde(default)]
+    pub reuse: Reuse,
 }
 
 /// Grace where nothing else is said: long enough for a Python program to write a checkpoint.
@@ -312,6 +330,7 @@ impl Default for NodeSettings {
             leaks: Leaks::default(),
             log_cap: None,
             duration: None,
+            reuse: Reuse::default(),
         }
     }
 }

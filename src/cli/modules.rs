@@ -10,7 +10,8 @@ use super::failure::Failure;
 use super::output::{Output, Style};
 use crate::diagnostics::Diagnostic;
 use crate::host::catalog::{Catalog, NoModule};
-use crate::host::views::{Module, Program, printable};
+use crate::host::offline::Snapshot;
+use crate::host::views::{Learned, Module, Program, printable};
 use crate::host::workspace::Workspace;
 use crate::request::NodeSettings;
 
@@ -67,6 +68,9 @@ struct ModuleView<'a> {
     settings: &'a NodeSettings,
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency: Option<u32>,
+    /// What its last attempts used; only where one module is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned: Option<Learned>,
 }
 
 #[derive(Serialize)]
@@ -129,13 +133,39 @@ fn show(catalog: &Catalog, id: &str, json: bool, context: &Context) -> Result<Ex
             return Err(failure);
         }
     };
+    let learned = learned(module, catalog, &context.output);
     if json {
-        context.output.json(&view(module, &catalog.workspace));
+        context.output.json(&ModuleView { learned, ..view(module, &catalog.workspace) });
         return Ok(Exit::Ok);
     }
     head(module, &catalog.workspace, &context.output);
+    if let Some(learned) = &learned {
+        used(module, learned, &context.output);
+    }
     parameters(module, &context.output);
     Ok(Exit::Ok)
+}
+
+/// What is known of earlier attempts. A journal that cannot be read hides the manifest from nobody.
+fn learned(module: &Module, catalog: &Catalog, output: &Output) -> Option<Learned> {
+    match Snapshot::read(&catalog.workspace) {
+        Ok(snapshot) => snapshot.learned(&module.id),
+        Err(error) => {
+            output.note(&format!("what it used before cannot be told: {error}"));
+            None
+        }
+    }
+}
+
+fn used(module: &Module, learned: &Learned, output: &Output) {
+    output.line(format!("  {:<10} {}", "took", learned.usage.text()));
+    if let Some(advice) = learned.advice(module.settings.request.memory) {
+        output.line(format!("  {:<10} {advice}", "memory"));
+    }
+    for bucket in &learned.buckets {
+        let name = if bucket.bucket.is_empty() { "other parameters" } else { &bucket.bucket };
+        output.line(format!("    {}  {}", printable(name), bucket.usage.text()));
+    }
 }
 
 fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
@@ -154,6 +184,7 @@ fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
         dependencies: module.dependencies.iter().map(|(id, _)| id.as_str()).collect(),
         settings: &module.settings,
         concurrency: module.concurrency,
+        learned: None,
     }
 }
 

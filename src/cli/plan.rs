@@ -12,7 +12,7 @@ use super::output::Style;
 use super::validate::{definition_of, workspace_of};
 use crate::host::forecast::{Ask, Forecast, learned};
 use crate::host::views::analysis::{self, Sizes};
-use crate::host::views::{Definition, Expansion, NodeDef, Work};
+use crate::host::views::{Definition, Expansion, NodeDef, ReuseForecast, Work, reuse_forecast};
 use crate::units::DurationMs;
 
 /// Arguments of `plan`.
@@ -48,7 +48,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     if let Some(file) = &arguments.svg {
         forecast::draw(&found, &definition.name, file)?;
     }
-    print(&definition, Some(&found), context, arguments.json, if arguments.all { usize::MAX } else { LISTED_MAX });
+    let reuse = reuse_forecast(&workspace, &definition, serde_json::Map::new());
+    print(&definition, Some(&found), &reuse, context, arguments.json, if arguments.all { usize::MAX } else { LISTED_MAX });
     // The graph of a million nodes is given back by the end of the process, and faster.
     std::mem::forget(definition);
     Ok(if found.never_fits.is_empty() { Exit::Ok } else { Exit::NeverFits })
@@ -76,10 +77,19 @@ struct NodeView<'a> {
     needs: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expansion: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reuse: Option<String>,
 }
 
 /// Prints a plan, with times where somebody looked ahead; without, every node counts as one.
-pub(super) fn print(definition: &Definition, forecast: Option<&Forecast>, context: &Context, json: bool, limit: usize) {
+pub(super) fn print(
+    definition: &Definition,
+    forecast: Option<&Forecast>,
+    reuse: &[(u32, ReuseForecast)],
+    context: &Context,
+    json: bool,
+    limit: usize,
+) {
     let levels = analysis::levels(&definition.graph);
     let waves = levels.iter().copied().max().map_or(0, |deepest| deepest + 1);
     let path: Vec<&str> = match forecast {
@@ -93,7 +103,7 @@ pub(super) fn print(definition: &Definition, forecast: Option<&Forecast>, contex
     let mut order = definition.graph.order.clone();
     order.sort_by_key(|node| levels.get(*node as usize).copied().unwrap_or(0));
     if json {
-        let nodes = order.iter().map(|node| view(definition, *node, &levels)).collect();
+        let nodes = order.iter().map(|node| NodeView { reuse: reuse_text(reuse, *node), ..view(definition, *node, &levels) }).collect();
         let forecast = forecast.map(ForecastView::of);
         return context.output.json(&PlanView { name: &definition.name, totals, waves, critical_path: path, forecast, nodes });
     }
@@ -117,6 +127,9 @@ pub(super) fn print(definition: &Definition, forecast: Option<&Forecast>, contex
             output.line(output.styled(&format!("wave {}", level.unwrap_or(0) + 1), Style::Dim));
         }
         output.line(node_line(definition, *node));
+        if let Some(text) = reuse_text(reuse, *node) {
+            output.line(output.styled(&format!("      {text}"), Style::Dim));
+        }
     }
     if order.len() > limit {
         output.line(format!("... and {} more (--all lists them)", order.len() - limit));
@@ -170,7 +183,17 @@ fn view<'a>(definition: &'a Definition, node: u32, levels: &[u32]) -> NodeView<'
         pipeline,
         needs: definition.graph.dependencies.of(node).iter().map(|before| id(definition, *before)).collect(),
         expansion: expansion(def),
+        reuse: None,
     }
+}
+
+/// Whether an earlier result would be taken for a node that says `reuse: inputs`, in words.
+fn reuse_text(reuse: &[(u32, ReuseForecast)], node: u32) -> Option<String> {
+    reuse.iter().find(|(at, _)| *at == node).map(|(_, forecast)| match forecast {
+        ReuseForecast::Reused { from } => format!("would be reused from run {from}"),
+        ReuseForecast::NotReused { why } => format!("would run: {why}"),
+        ReuseForecast::Later => "may be reused: decided when it is ready".to_owned(),
+    })
 }
 
 /// Names of a path, the middle left out where it is long.

@@ -11,6 +11,7 @@ use super::session::{self, Session};
 use super::{Context, current_folder, plan, summary};
 use crate::host::prepare;
 use crate::host::submission::{NamedText, Submit, Target};
+use crate::host::views::reuse_forecast;
 use crate::host::workspace::Workspace;
 use crate::ids::{ModuleId, RunId};
 
@@ -149,7 +150,13 @@ fn dry_run(workspace: &Workspace, submit: &Submit, arguments: &Arguments, contex
     if !notes.is_empty() {
         context.output.note(&crate::host::render::diagnostics(&notes, context.output.color_err()));
     }
-    plan::print(&definition, None, context, arguments.json, plan::LISTED_MAX);
+    // Those of a single module stand in its node.
+    let params = match &pinned.target {
+        Target::Pipeline { .. } => pinned.params.as_object().cloned().unwrap_or_default(),
+        Target::Module { .. } | Target::Exec { .. } => serde_json::Map::new(),
+    };
+    let reuse = reuse_forecast(workspace, &definition, params);
+    plan::print(&definition, None, &reuse, context, arguments.json, plan::LISTED_MAX);
     if !arguments.json {
         context.output.line(format!("parameters: {}", pinned.params));
     }

@@ -103,6 +103,9 @@ fn head(file: &RunFile, output: &Output) {
         let took = row.duration_seconds.map(|seconds| format!(", took {seconds:.2} s")).unwrap_or_default();
         output.line(format!("  started    {}{took}", started.local()));
     }
+    if let Some(left) = file.time_left_ms {
+        output.line(format!("  left       about {left}, by what its modules took before"));
+    }
     if let Some(earlier) = &row.retry_of {
         output.line(format!("  repeats    {earlier}"));
     }
@@ -185,6 +188,13 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("started", row.started_at.map(crate::units::Timestamp::local));
     fact("ended", row.ended_at.map(crate::units::Timestamp::local));
     fact("took", row.duration_ms.map(|took| took.to_string()));
+    let raised = match row.raised {
+        0 => String::new(),
+        1 => " (raised once after it ran out)".to_owned(),
+        times => format!(" (raised {times} times after it ran out)"),
+    };
+    fact("granted", row.granted_memory.map(|memory| format!("{memory} of memory{raised}")));
+    fact("cpu time", row.cpu_ms.map(|cpu| cpu.to_string()));
     fact("peak memory", row.peak_memory.map(|peak| peak.to_string()));
     fact("memory", row.memory.map(|memory| format!("at most {}, held by {}", memory.limit, memory.guard.as_str())));
     fact("script", row.script_hash.clone());

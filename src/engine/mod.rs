@@ -154,6 +154,8 @@ pub struct Ending {
     pub exit: Exit,
     /// From the start of the program to its end, by a monotonic clock; zero if it never started.
     pub duration: Duration,
+    /// Time of its processes on processors, of those that were waited for; known of wrapped attempts.
+    pub cpu: Option<Duration>,
     /// Most memory that it used: of a wrapped attempt what the wrapper knows, of a direct one that of its first process, known for
     /// attempts that lived longer than a second.
     pub peak_memory: Option<Bytes>,

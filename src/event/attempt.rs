@@ -73,6 +73,9 @@ pub struct EndFacts {
     pub outputs: Option<Arc<Value>>,
     /// Run time by a monotonic clock.
     pub duration_ms: DurationMs,
+    /// Time of its processes on processors, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<DurationMs>,
     /// Most memory that it used, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
@@ -104,6 +107,7 @@ impl EndFacts {
             signal: None,
             outputs: None,
             duration_ms: DurationMs(0),
+            cpu_ms: None,
             peak_memory: None,
             memory: None,
             signals: Vec::new(),

@@ -2,12 +2,13 @@
 
 use super::fanout::Fanout;
 use super::judge::{Asked, judge};
+use super::oom;
 use super::record;
 use super::runfile;
 use super::turn::{After, Turn};
 use super::update::{NodeChange, Update};
 use crate::attempt::AttemptFolder;
-use crate::engine::{Ending, Fact};
+use crate::engine::{Ending, Exit, Fact};
 use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::journal::{AppendError, Entry, Urgency};
@@ -110,17 +111,7 @@ impl Turn {
     ) -> Option<Box<serde_json::value::RawValue>> {
         let (state, head) = (self.world.run(run)?, self.heads.get(run)?);
         let row = serde_json::value::to_raw_value(&runfile::row(state, head).ended(status, now.wall)).ok()?;
-        let mut learned = Durations::default();
-        for (index, node) in state.nodes() {
-            let took = node.record().and_then(|record| record.attempts().last()).and_then(|last| last.end.as_ref());
-            if let (Some(module), Some(end)) = (state.module(index), took)
-                && end.failure.is_none()
-                && end.stopped.is_none()
-            {
-                learned.learn(&module.id, end.duration);
-            }
-        }
-        let learned = serde_json::value::to_raw_value(&learned).ok()?;
+        let learned = serde_json::value::to_raw_value(&Durations::of_run(state)).ok()?;
         record::end_data(status, outputs, &row, &learned)
     }
 
@@ -146,6 +137,7 @@ impl Turn {
             | Event::NodeFailed { node, .. }
             | Event::NodeCancelled { node }
             | Event::NodeReused { node, .. }
+            | Event::NodeChecked { node, .. }
             | Event::AttemptStarted { node, .. }
             | Event::AttemptStopping { node, .. }
             | Event::AttemptStuck { node, .. }
@@ -192,6 +184,7 @@ impl Turn {
                 }
             }
             Effect::Start(order) => self.start(*order),
+            Effect::CheckReuse(order) => self.look_for_result(*order),
             Effect::Stop { id, how } => {
                 if let Some(state) = self.world.run(&id.run) {
                     self.timers.stopped(&id, how, state.node_def(id.node).settings.grace, self.clock.now().mono);
@@ -295,11 +288,27 @@ impl Turn {
         }
         let Some(module) = state.module(id.node).cloned() else { return };
         let frees = node.state().holding().is_some_and(|(_, grant)| grant.is_measured());
-        let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout };
+        // The code of a script without a manifest is its caller's to read.
+        let said = if failed_by_itself(&ending) && !module.is_made_up() {
+            let path = state.path(id.node);
+            oom::said_in(&AttemptFolder::new(&self.workspace.run(&id.run), &path, id.attempt))
+        } else {
+            None
+        };
+        let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout, said };
         let facts = judge(ending, asked, &module);
         self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
         if frees {
             self.freed();
         }
+    }
+}
+
+/// Whether an attempt failed without a reason that the system gives.
+fn failed_by_itself(ending: &Ending) -> bool {
+    match ending.exit {
+        Exit::Exited(code) => code != 0 && !ending.oom,
+        Exit::Signaled(_) => !ending.oom && ending.stop_sent.is_none(),
+        Exit::SpawnFailed(_) | Exit::Prevented | Exit::Lost(_) => false,
     }
 }

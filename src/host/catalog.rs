@@ -21,9 +21,6 @@ use super::defined;
 use super::submission::{Pinned, PinnedFile, Target};
 use super::workspace::{self, Workspace};
 
-/// Name of the made-up manifest of `exec`.
-pub const EXEC_SOURCE: &str = "(exec)";
-
 /// Settings and modules of a workspace.
 #[derive(Debug)]
 pub struct Catalog {

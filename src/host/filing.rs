@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use super::index::RunRow;
 use super::prepare::RunHead;
+use super::reuse;
 use super::runfile::{self, RunFile};
 use super::turn::{Message, Turn};
 use super::update::Update;
@@ -46,9 +47,9 @@ impl Unfiled {
         &self.run.0
     }
 
-    /// The run that it repeats.
-    pub(super) fn retry_of(&self) -> Option<&RunId> {
-        self.row.retry_of.as_ref()
+    /// The runs whose results it has, or may have.
+    pub(super) fn takes_from(&self) -> impl Iterator<Item = &RunId> {
+        self.row.retry_of.iter().chain(&self.row.results_of)
     }
 
     /// Of a run that is being filed the end is told when the file is there, or cannot be.
@@ -68,6 +69,9 @@ impl Filing {
                 discard_unused(&run.0, &workspace);
                 drop(run);
                 let written = file.write(&workspace);
+                if written.is_ok() {
+                    reuse::remember(&workspace, &file);
+                }
                 if inbox.send(Message::Filed(file.run.run_id, written)).is_err() {
                     break;
                 }

@@ -51,6 +51,9 @@ pub struct RunRow {
     /// The run that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
+    /// Runs whose results it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results_of: Vec<RunId>,
     /// A script changed while it ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mixed_code: bool,
@@ -261,6 +264,7 @@ mod tests {
             exit_code: Some(0),
             error_message: None,
             retry_of: None,
+            results_of: Vec::new(),
             mixed_code: false,
             nodes: BTreeMap::from([("completed".to_owned(), 1)]),
         }

@@ -8,13 +8,15 @@ use crate::manifest::Module;
 use crate::request::MemoryLimit;
 use crate::units::DurationMs;
 
-/// What we asked of an attempt before it ended, and how long it was allowed to run.
-#[derive(Debug, Clone, Copy)]
+/// What we asked of an attempt before it ended, how long it was allowed to run, and what it said.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Asked {
     /// Why it was stopped, if it was.
     pub(super) stopping: Option<StopReason>,
     /// Its `timeout`.
     pub(super) timeout: Option<DurationMs>,
+    /// What it said of a graphics card without memory.
+    pub(super) said: Option<String>,
 }
 
 /// Judges an ending.
@@ -35,7 +37,10 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         (None, Exit::Lost(reason)) => Some(FailureCause::Lost { reason: *reason }),
         // One that ended well all the same lost a helper only.
         (None, exit @ (Exit::Exited(_) | Exit::Signaled(_))) if ending.oom && *exit != Exit::Exited(0) => {
-            Some(FailureCause::Oom { limit: ending.memory.map(|(limit, _)| limit), peak: ending.peak_memory })
+            Some(FailureCause::Oom { limit: ending.memory.map(|(limit, _)| limit), peak: ending.peak_memory, said: None })
+        }
+        (None, exit @ (Exit::Exited(_) | Exit::Signaled(_))) if *exit != Exit::Exited(0) && asked.said.is_some() => {
+            Some(FailureCause::Oom { limit: None, peak: None, said: asked.said })
         }
         (None, Exit::SpawnFailed(failure)) => Some(FailureCause::Spawn(failure.clone())),
         (None, Exit::Signaled(signal)) => Some(FailureCause::Signal { signal: *signal }),
@@ -55,6 +60,7 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         signal,
         outputs,
         duration_ms: DurationMs(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
+        cpu_ms: ending.cpu.map(|cpu| DurationMs(u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX))),
         peak_memory: ending.peak_memory,
         memory: ending.memory.map(|(limit, guard)| MemoryLimit { limit, guard }),
         signals: signals(ending.stop_sent, ending.escalated),
@@ -97,6 +103,7 @@ mod tests {
         Ending {
             exit,
             duration: Duration::from_millis(7),
+            cpu: None,
             peak_memory: None,
             memory: None,
             oom: false,
@@ -110,7 +117,7 @@ mod tests {
     }
 
     fn judged(exit: Exit, stopping: Option<StopReason>, stop_sent: Option<StopHow>) -> EndFacts {
-        judge(ending(exit, stop_sent), Asked { stopping, timeout: Some(DurationMs(9)) }, &module("m", None))
+        judge(ending(exit, stop_sent), Asked { stopping, timeout: Some(DurationMs(9)), said: None }, &module("m", None))
     }
 
     #[test]
@@ -137,13 +144,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_module_says_of_its_card_counts_only_where_it_failed_by_itself() {
+        let said = || Some("CUDA out of memory".to_owned());
+        let judged = |exit: Exit, oom: bool, stopping: Option<StopReason>| {
+            let ending = Ending { oom, ..ending(exit, stopping.map(|_| StopHow::Polite)) };
+            judge(ending, Asked { stopping, timeout: None, said: said() }, &module("m", None)).failure
+        };
+        let of_card = Some(FailureCause::Oom { limit: None, peak: None, said: said() });
+        assert_eq!(judged(Exit::Exited(1), false, None), of_card);
+        assert_eq!(judged(Exit::Signaled(6), false, None), of_card);
+        assert_eq!(judged(Exit::Exited(0), false, None), None);
+        assert_eq!(judged(Exit::Exited(1), true, None), Some(FailureCause::Oom { limit: None, peak: None, said: None }));
+        assert!(matches!(judged(Exit::Exited(1), false, Some(StopReason::Timeout)), Some(FailureCause::Timeout { .. })));
+    }
+
+    #[test]
     fn signals_are_told_in_order() {
         let signals = |sent| judged(Exit::Signaled(9), Some(StopReason::Cancelled), sent).signals;
         assert_eq!(signals(Some(StopHow::Polite)), [StopSignal::Term]);
         assert_eq!(signals(Some(StopHow::Kill)), [StopSignal::Term, StopSignal::Kill]);
         let mut killed = ending(Exit::Signaled(9), Some(StopHow::Kill));
         killed.escalated = false;
-        let facts = judge(killed, Asked { stopping: Some(StopReason::Cancelled), timeout: None }, &module("m", None));
+        let facts = judge(killed, Asked { stopping: Some(StopReason::Cancelled), ..Asked::default() }, &module("m", None));
         assert_eq!(facts.signals, [StopSignal::Kill]);
     }
 }

@@ -18,6 +18,7 @@ use crate::pipeline::expr::Scope;
 use crate::request::{ArgumentStyle, WorkDir};
 use crate::scheduler::StartOrder;
 use crate::source;
+use crate::units::Bytes;
 
 use super::workspace::Workspace;
 
@@ -98,7 +99,7 @@ impl Launcher {
             params,
             stdin: if order.settings.arguments == ArgumentStyle::JsonStdin { Stdin::Params } else { Stdin::Nothing },
             cpus: order.grant.cpus,
-            memory: order.grant.memory,
+            memory: limit(order),
             gpus: order.grant.devices.clone(),
             isolation: order.settings.isolation,
             grace: order.settings.grace,
@@ -197,6 +198,11 @@ impl Launcher {
     }
 }
 
+/// The memory that it is held to. What was only learned reserves room for it; to end it for what it never promised would be wrong.
+fn limit(order: &StartOrder) -> Bytes {
+    if order.settings.request.memory.0 == 0 { Bytes(0) } else { order.grant.memory }
+}
+
 /// What follows the program: the parameters in the module's style.
 fn argument_words(order: &StartOrder, params_file: &Path) -> Result<Vec<String>, FailureCause> {
     if is_exec(&order.module) {
@@ -215,7 +221,7 @@ pub(super) fn token(run: &crate::ids::RunId, node: &str, attempt: u32) -> String
 
 /// Whether the module stands for a script that was named on the command line: it may lie anywhere, and runs where the caller is.
 fn is_exec(module: &Module) -> bool {
-    module.source.name == super::catalog::EXEC_SOURCE
+    module.is_made_up()
 }
 
 fn with_help(unavailable: &Unavailable) -> String {

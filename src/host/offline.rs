@@ -5,7 +5,9 @@
 
 pub mod journal;
 
+use super::clock;
 use super::index::{Finished, RunRow, Submitted};
+use super::learned::Learned;
 use super::ownership;
 use super::prepare::RunHead;
 use super::replay::{load_pinned, replay_to_damage};
@@ -13,13 +15,14 @@ use super::resources_view::ResourcesView;
 use super::runfile::{self, RunFile};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
-use crate::ids::{NodeIndex, RunId};
+use crate::ids::{ModuleId, NodeIndex, RunId};
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
 use crate::resources::{Disk, DiskLevel};
 use crate::run::view::NodeRow;
 use crate::run::{NodeStatus, RunState};
-use crate::units::Timestamp;
+use crate::scheduler::{Durations, time_left};
+use crate::units::{DurationMs, Timestamp};
 use std::collections::BTreeMap;
 
 /// What the journal says at this moment.
@@ -29,6 +32,7 @@ pub struct Snapshot {
     live: BTreeMap<RunId, (RunState, RunHead)>,
     unreadable: BTreeMap<RunId, String>,
     pruned: BTreeMap<RunId, Timestamp>,
+    durations: Durations,
     /// Whether a host owns the workspace.
     pub hosted: bool,
     /// Why the journal could not be read to its end, if it is damaged.
@@ -97,6 +101,7 @@ impl Snapshot {
             live: replayed.runs.into_iter().chain(replayed.unfiled).collect(),
             unreadable: replayed.unreadable,
             pruned: replayed.pruned,
+            durations: replayed.durations,
             hosted,
             damage: damage.map(|damage| damage.to_string()),
         })
@@ -131,9 +136,32 @@ impl Snapshot {
         &self.unreadable
     }
 
-    /// Rows of the finished runs, and of the others what each repeats.
-    pub(super) fn prunable(&self) -> (&Finished, impl Iterator<Item = (&RunId, &RunId)>) {
-        (&self.finished, self.live.iter().filter_map(|(run, (_, head))| Some((run, head.retry_of.as_ref()?))))
+    /// What was learned of a module, if anything; what live runs teach is in it.
+    #[must_use]
+    pub fn learned(&self, module: &ModuleId) -> Option<Learned> {
+        let mut durations = self.durations.clone();
+        self.live.values().for_each(|(state, _)| durations.merge(&Durations::of_run(state)));
+        durations.used(module).map(Learned::of)
+    }
+
+    /// How long a run still takes, by what is known of its modules.
+    fn time_left(&self, state: &RunState) -> Option<DurationMs> {
+        let mut state = state.clone();
+        state.prioritise(&|module, settings| self.durations.weight(module, settings));
+        let settings = super::catalog::settings_of(&self.workspace).unwrap_or_default();
+        // One core a node is what most of them ask for. Nobody asks the drivers of GPUs for this.
+        let cpus = settings.capacity.cpus.unwrap_or_else(|| crate::probe::detect().cpus);
+        let places = u64::from(settings.max_concurrent).min(cpus.0.div_ceil(1000));
+        time_left(&state, &self.durations, places, clock::wall())
+    }
+
+    /// Rows of the finished runs, and of the others each run whose results it has, or may have.
+    pub(super) fn prunable(&self) -> (&Finished, Vec<(RunId, RunId)>) {
+        let takes = self.live.iter().flat_map(|(run, (state, head))| {
+            let earlier = head.retry_of.clone().into_iter().chain(state.results_of());
+            earlier.map(move |earlier| (run.clone(), earlier))
+        });
+        (&self.finished, takes.collect())
     }
 
     /// What fits a selector among the runs that were pruned lately.
@@ -193,6 +221,7 @@ impl Snapshot {
                 let mut file = RunFile::of(state, head);
                 file.run = self.live_row(state, head);
                 self.name_the_disk(&mut file);
+                file.time_left_ms = if file.run.held { None } else { self.time_left(state) };
                 Ok(Some(file))
             }
             None => Ok(RunFile::read(&self.workspace, run)?.or_else(|| self.unfiled(run))),

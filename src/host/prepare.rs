@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::diagnostics::{Diagnostic, Diagnostics, Source};
 use crate::ids::RunId;
-use crate::manifest::Module;
 use crate::manifest::registry::Registry;
+use crate::manifest::{EXEC_SOURCE, Module};
 use crate::params::{Completed, ParamSchema, Violation};
 use crate::pipeline::bind;
 use crate::pipeline::definition::{Definition, Work};
@@ -20,7 +20,7 @@ use crate::resources::{Capacity, Unmet, never_fits};
 use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
-use super::catalog::{self, Catalog, EXEC_SOURCE, NoModule};
+use super::catalog::{self, Catalog, NoModule};
 use super::clock;
 use super::machine::Machine;
 use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};

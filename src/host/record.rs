@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::event::{EndFacts, Event, FailureCause, RunStatus, SkipReason, StartFacts, StopReason};
+use crate::event::{EndFacts, Event, FailureCause, ReuseCheck, RunStatus, SkipReason, StartFacts, StopReason};
 use crate::ids::{AttemptNumber, NodeIndex, RunId};
 use crate::units::DurationMs;
 
@@ -58,6 +58,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::NodeFailed { .. } => "node.fail",
         Event::NodeCancelled { .. } => "node.cancel",
         Event::NodeReused { .. } => "node.reuse",
+        Event::NodeChecked { .. } => "node.check",
         Event::AttemptIntended { .. } => "att.intent",
         Event::AttemptStarted { .. } => "att.start",
         Event::AttemptStopping { .. } => "att.stop",
@@ -84,6 +85,7 @@ pub(super) fn is_awaited(event: &Event) -> bool {
         | Event::NodeFailed { .. }
         | Event::NodeCancelled { .. }
         | Event::NodeReused { .. }
+        | Event::NodeChecked { .. }
         | Event::AttemptStarted { .. }
         | Event::AttemptStopping { .. }
         | Event::AttemptStuck { .. }
@@ -112,7 +114,8 @@ pub(super) fn attempt(event: &Event) -> Option<AttemptNumber> {
         | Event::NodeFinished { .. }
         | Event::NodeFailed { .. }
         | Event::NodeCancelled { .. }
-        | Event::NodeReused { .. } => None,
+        | Event::NodeReused { .. }
+        | Event::NodeChecked { .. } => None,
     }
 }
 
@@ -203,6 +206,7 @@ pub(super) fn data(event: &Event) -> Option<Box<RawValue>> {
         Event::NodeFinished { outputs, .. } => serde_json::to_string(&Outputs { outputs: outputs.clone() }),
         Event::NodeFailed { cause, .. } => serde_json::to_string(&json!({ "failure": cause })),
         Event::NodeReused { from, outputs, .. } => serde_json::to_string(&Reused { from: from.clone(), outputs: outputs.clone() }),
+        Event::NodeChecked { check, .. } => serde_json::to_string(check),
         Event::AttemptStarted { facts, .. } => serde_json::to_string(facts),
         Event::AttemptStopping { reason, .. } => serde_json::to_string(&Stopping { reason: *reason }),
         Event::AttemptStuck { waited, .. } => serde_json::to_string(&Stuck { waited_ms: *waited }),
@@ -252,6 +256,7 @@ pub(super) fn event(
             let reused: Reused = read(kind, data)?;
             Event::NodeReused { node: node()?, from: reused.from, outputs: reused.outputs }
         }
+        "node.check" => Event::NodeChecked { node: node()?, check: read::<Box<ReuseCheck>>(kind, data)? },
         "att.intent" => Event::AttemptIntended { node: node()?, attempt },
         "att.start" => Event::AttemptStarted { node: node()?, attempt, facts: read::<StartFacts>(kind, data)? },
         "att.stop" => Event::AttemptStopping { node: node()?, attempt, reason: read::<Stopping>(kind, data)?.reason },
@@ -269,8 +274,9 @@ fn read<'a, T: Deserialize<'a>>(kind: &str, data: &'a str) -> Result<T, RecordEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{LostReason, StopSignal};
+    use crate::event::{LostReason, NotReused, ReuseKey, ReusePart, StopSignal};
     use crate::request::{Isolation, Request};
+    use crate::units::Timestamp;
 
     fn samples() -> Vec<Event> {
         let node = NodeIndex(7);
@@ -291,6 +297,18 @@ mod tests {
             Event::NodeFailed { node, cause: FailureCause::Lost { reason: LostReason::HostDied } },
             Event::NodeCancelled { node },
             Event::NodeReused { node, from: run, outputs: None },
+            Event::NodeChecked {
+                node,
+                check: Box::new(ReuseCheck {
+                    why: NotReused::Changed {
+                        since: RunId::parse("20251120-081152-zzzzz").expect("a run id"),
+                        parts: vec![ReusePart::Inputs],
+                    },
+                    key: Some(ReuseKey { module: "aa".into(), script: "bb".into(), params: "cc".into(), inputs: "dd".into() }),
+                    at: Timestamp::from_micros(1),
+                    files: vec!["/a".into()],
+                }),
+            },
             Event::AttemptIntended { node, attempt },
             Event::AttemptStarted {
                 node,
@@ -315,6 +333,7 @@ mod tests {
                     signal: None,
                     outputs: None,
                     duration_ms: DurationMs(12),
+                    cpu_ms: None,
                     peak_memory: None,
                     memory: None,
                     signals: vec![StopSignal::Term, StopSignal::Kill],
@@ -359,6 +378,7 @@ mod tests {
         node.fail {"failure":{"cause":"lost","reason":"host_died"}}
         node.cancel
         node.reuse {"from":"20251120-081152-zzzzz"}
+        node.check {"why":"changed","since":"20251120-081152-zzzzz","parts":["inputs"],"key":{"module":"aa","script":"bb","params":"cc","inputs":"dd"},"at":"1970-01-01T00:00:00.000001Z","files":["/a"]}
         att.intent
         att.start {"grant":{"cpus":1000},"isolation":"direct","params":{"a":[1,"ä"]},"defaulted":["/a"],"script_hash":"ff"}
         att.stop {"reason":"timeout"}

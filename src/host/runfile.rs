@@ -12,6 +12,7 @@ use super::workspace::{Workspace, write_synced};
 use crate::ids::{NodeIndex, RunId};
 use crate::run::RunState;
 use crate::run::view::NodeRow;
+use crate::units::DurationMs;
 
 /// Version of the form of `run.json`.
 pub const RUN_FORMAT: u32 = 1;
@@ -28,6 +29,9 @@ pub struct RunFile {
     /// What it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Arc<Value>>,
+    /// How long it still takes, of a run that goes on and whose modules are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_left_ms: Option<DurationMs>,
     /// Its nodes, in the order of the state's arrays: definition order, instances after.
     pub nodes: Vec<NodeRow>,
 }
@@ -42,6 +46,7 @@ impl RunFile {
             run: row(state, head),
             parameters: state.params().clone(),
             outputs: state.facts().outputs.clone(),
+            time_left_ms: None,
             nodes,
         }
     }
@@ -92,6 +97,7 @@ pub fn row(state: &RunState, head: &RunHead) -> RunRow {
         exit_code: single.and_then(|node| state.node(node).record()).and_then(|record| record.exit_code()),
         error_message: view.failed_node.as_deref().map(|path| failure_text(state, path)),
         retry_of: head.retry_of.clone(),
+        results_of: state.results_of().into_iter().collect(),
         mixed_code: view.mixed_code,
         nodes: view.counts.iter().map(|(status, count)| (status.as_str().to_owned(), u64::from(*count))).collect(),
     }

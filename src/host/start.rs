@@ -196,6 +196,7 @@ fn make_turn(
         launcher: Launcher::new(workspace.clone(), catalog::script_roots(workspace, settings)),
         fanout: Fanout::default(),
         filing: Filing::start(workspace.clone(), inbox.clone())?,
+        reuser: super::reuse::Reuser::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
         filing_runs: std::collections::BTreeMap::new(),
         health: super::health::Health::default(),

@@ -15,6 +15,7 @@ use crate::ids::RunId;
 /// accepted.
 pub(super) fn sweep<'a>(workspace: &Workspace, open: impl Iterator<Item = &'a RunId>, known: &HashSet<&str>) {
     remove_asides(&workspace.state());
+    super::reuse::sweep(workspace, remove_asides);
     for run in open {
         remove_asides(&workspace.run(run));
         remove_asides(&workspace.run(run).join("params"));

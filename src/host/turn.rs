@@ -43,6 +43,8 @@ pub(super) enum Message {
     Disks(Vec<Disk>),
     /// What the machine has free.
     Machine(Report),
+    /// An earlier result of a node was looked for.
+    Checked(super::reuse::Answer),
     /// A finished run's file was written, or could not be.
     Filed(RunId, Result<(), std::io::Error>),
 }
@@ -93,6 +95,7 @@ pub(super) struct Turn {
     pub(super) launcher: Launcher,
     pub(super) fanout: Fanout,
     pub(super) filing: Filing,
+    pub(super) reuser: super::reuse::Reuser,
     pub(super) after: BTreeMap<Seq, Vec<After>>,
     /// Runs that have ended and whose file is being written.
     pub(super) filing_runs: BTreeMap<RunId, Unfiled>,
@@ -202,6 +205,7 @@ impl Turn {
             Message::Journal(progress) => self.journal(progress),
             Message::Disks(disks) => self.disks(disks),
             Message::Machine(report) => self.measured(report),
+            Message::Checked(answer) => self.checked(answer),
             Message::Filed(run, written) => self.filed(&run, written),
         }
     }
@@ -417,7 +421,7 @@ impl Turn {
         }
     }
 
-    fn is_finished(&self, run: &RunId) -> bool {
+    pub(super) fn is_finished(&self, run: &RunId) -> bool {
         self.filing_runs.contains_key(run) || self.finished.get(run).is_some()
     }
 

@@ -3,6 +3,8 @@
 //! Everything here is a view: nothing changes a run, starts a process or writes a record. Surfaces name these things by this module
 //! and not by the parts that define them, so that an engine, the journal, the scheduler or a run's state cannot slip in beside them.
 
+pub use super::learned::{Bucket, Learned, Numbers, Usage};
+pub use super::reuse::{ReuseForecast, reuse_forecast};
 pub use crate::attempt::AttemptFolder;
 pub use crate::logs::{Cursor, Line, LogReader, Needle, Query, Stream, printable};
 pub use crate::manifest::{Module, Program};

@@ -145,6 +145,7 @@ fn said(blocker: &Blocker) -> String {
         Blocker::Stopping => "its run is being stopped".to_owned(),
         Blocker::Disk { disk } => format!("waits for disk: {disk}"),
         Blocker::NotAccepting => "the host starts nothing new: it leaves, or its journal cannot be written".to_owned(),
+        Blocker::Reuse => "an earlier result with the same inputs is looked for".to_owned(),
         Blocker::Journal => "there is room: it starts as soon as that is written down".to_owned(),
     }
 }

@@ -61,6 +61,9 @@ impl Default for Defaults {
     }
 }
 
+/// Name of the manifest that is made up for a script that has none.
+pub const EXEC_SOURCE: &str = "(exec)";
+
 /// What a module runs.
 #[derive(Debug, Clone)]
 pub enum Program {

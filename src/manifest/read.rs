@@ -13,7 +13,7 @@ use crate::tree::Tree;
 use super::{Defaults, LATER_KEYS, Module, Program, program, read_defaults_keys};
 
 /// All keys of a manifest.
-pub const MANIFEST_KEYS: [&str; 31] = [
+pub const MANIFEST_KEYS: [&str; 32] = [
     "format",
     "id",
     "name",
@@ -42,6 +42,7 @@ pub const MANIFEST_KEYS: [&str; 31] = [
     "leaks",
     "log_cap",
     "duration",
+    "reuse",
     "pin",
     "requires",
     "enabled",
@@ -209,6 +210,12 @@ fn read_dependencies(fields: &Fields<'_>, own: Option<&ModuleId>, diagnostics: &
 }
 
 impl Module {
+    /// Whether it stands for a script without a manifest: what one such script does says nothing of the next.
+    #[must_use]
+    pub fn is_made_up(&self) -> bool {
+        self.source.name == super::EXEC_SOURCE
+    }
+
     /// The program's name for messages: the script's file name or the command's program.
     #[must_use]
     pub fn program_name(&self) -> String {

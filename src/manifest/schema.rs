@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::ids::ModuleId;
-use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, Runtime, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, Reuse, Runtime, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// A module: what to run, which parameters it takes, what it needs.
@@ -72,6 +72,9 @@ pub struct ManifestFile {
     /// Whether an attempt outlives the host.
     #[schemars(extend("default" = "wrapped"))]
     pub isolation: Option<Isolation>,
+    /// Whether it is left out where an earlier attempt had the same manifest, script, parameters and input files.
+    #[schemars(extend("default" = "never"))]
+    pub reuse: Option<Reuse>,
     /// Who writes the log files: the wrapper, with the time and order of what it reads, or the module itself, which is faster.
     #[schemars(extend("default" = "pump"))]
     pub capture: Option<Capture>,
@@ -116,9 +119,9 @@ pub struct Retry {
     /// Attempts in all, the first included.
     #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     pub attempts: Option<u32>,
-    /// Causes that are repeated. `lost` must be named: the work may have been done.
+    /// Causes that are repeated, and exit codes. `lost` must be named: the work may have been done.
     #[schemars(extend("default" = ["exit", "timeout", "oom"]))]
-    pub on: Option<Vec<RetryOn>>,
+    pub on: Option<Vec<RetryCause>>,
     /// Wait before the second attempt.
     #[schemars(extend("default" = "2s"))]
     pub backoff: Option<DurationMs>,
@@ -130,6 +133,16 @@ pub struct Retry {
     pub max_backoff: Option<DurationMs>,
     /// How the needs grow after an attempt that had too little.
     pub grow: Option<Grow>,
+}
+
+/// A cause, or an exit code.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum RetryCause {
+    /// A cause.
+    Cause(RetryOn),
+    /// An exit code: only attempts that end with it are repeated.
+    Code(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
 }
 
 /// Growth of needs from attempt to attempt.

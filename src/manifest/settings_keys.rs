@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use crate::diagnostics::{Diagnostic, Diagnostics, nearest};
 use crate::fields::{Fields, amount_of, bytes_of, cpus_of, word_of};
 use crate::ids::ResourceName;
-use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, RetryPolicy, WHOLE_GPU, WorkDir};
-use crate::tree::NodeRef;
+use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, RetryPolicy, Reuse, WHOLE_GPU, WorkDir};
+use crate::tree::{Kind, NodeRef};
 use crate::units::{Amount, DurationMs};
 
 use super::{Defaults, Pin, Requires, environment, output_keys, program};
 
 /// Keys that [`read_settings_keys`] reads.
-pub const NODE_SETTINGS_KEYS: [&str; 12] = [
+pub const NODE_SETTINGS_KEYS: [&str; 13] = [
     "resources",
     "timeout",
     "grace",
@@ -25,6 +25,7 @@ pub const NODE_SETTINGS_KEYS: [&str; 12] = [
     "leaks",
     "log_cap",
     "duration",
+    "reuse",
 ];
 
 /// Keys that [`read_defaults_keys`] reads besides.
@@ -35,7 +36,6 @@ pub const LATER_KEYS: &[(&str, &str)] = &[
     ("priority", "Resources"),
     ("affinity", "Resources"),
     ("any_of", "Resources"),
-    ("reuse", "Resources"),
     ("secrets", "Host"),
     ("schedule", "Patterns"),
     ("on_change", "Patterns"),
@@ -50,6 +50,9 @@ const GRACE_MAX: DurationMs = DurationMs(600_000);
 
 /// Most attempts of a node. A module that fails a hundred times is broken.
 const ATTEMPTS_MAX: u64 = 100;
+
+/// Largest exit code: those of Windows have 32 bits.
+const EXIT_CODE_MAX: u64 = 0xFFFF_FFFF;
 
 /// Largest growth factor of waits and memory, in thousandths.
 const FACTOR_MAX: u64 = 100_000;
@@ -68,6 +71,7 @@ const ARGUMENTS: [(&str, ArgumentStyle); 5] = [
 ];
 const CAUSES: [(&str, RetryOn); 4] =
     [("exit", RetryOn::Exit), ("timeout", RetryOn::Timeout), ("oom", RetryOn::Oom), ("lost", RetryOn::Lost)];
+const REUSES: [(&str, Reuse); 2] = [("never", Reuse::Never), ("inputs", Reuse::Inputs)];
 const PINS: [(&str, Pin); 2] = [("record", Pin::Record), ("strict", Pin::Strict)];
 
 /// Reads [`NODE_SETTINGS_KEYS`] of a map over `base`: what is not said stays as it is there. `resources`, `retry` and `environment` are
@@ -83,6 +87,7 @@ pub fn read_settings_keys(fields: &Fields<'_>, base: &NodeSettings, diagnostics:
     settings.workdir = fields.word("workdir", &WORKDIRS, diagnostics).unwrap_or(settings.workdir);
     settings.isolation = fields.word("isolation", &ISOLATIONS, diagnostics).unwrap_or(settings.isolation);
     settings.arguments = fields.word("arguments", &ARGUMENTS, diagnostics).unwrap_or(settings.arguments);
+    settings.reuse = fields.word("reuse", &REUSES, diagnostics).unwrap_or(settings.reuse);
     output_keys::read(fields, &mut settings, diagnostics);
     read_expected(fields, &mut settings.duration, diagnostics);
     settings
@@ -166,7 +171,7 @@ fn read_timeout(fields: &Fields<'_>, timeout: &mut Option<DurationMs>, diagnosti
     match fields.raw("timeout") {
         None => {}
         // `timeout: null` takes a limit back that the manifest or the settings set.
-        Some(node) if node.kind() == crate::tree::Kind::Null => *timeout = None,
+        Some(node) if node.kind() == Kind::Null => *timeout = None,
         Some(node) => match fields.duration("timeout", diagnostics) {
             Some(DurationMs(0)) => {
                 let refusal = Diagnostic::error("`timeout` must be longer than nothing").at(node.place());
@@ -208,8 +213,8 @@ fn read_retry(fields: &Fields<'_>, retry: &mut RetryPolicy, diagnostics: &mut Di
     if let Some(attempts) = inner.whole("attempts", 1, ATTEMPTS_MAX, diagnostics).and_then(|count| u32::try_from(count).ok()) {
         retry.attempts = attempts;
     }
-    if let Some(list) = inner.list("on", "a list such as `[exit, timeout]`", diagnostics) {
-        retry.on = list.items().filter_map(|item| word_of(item, "on", &CAUSES, diagnostics)).collect::<BTreeSet<_>>();
+    if let Some(list) = inner.list("on", "a list such as `[75, timeout, oom]`", diagnostics) {
+        (retry.on, retry.exit_codes) = read_causes(list, diagnostics);
     }
     retry.backoff = inner.duration("backoff", diagnostics).unwrap_or(retry.backoff);
     retry.factor_millis = inner.thousandths("factor", 1_000, FACTOR_MAX, diagnostics).unwrap_or(retry.factor_millis);
@@ -227,6 +232,25 @@ fn read_retry(fields: &Fields<'_>, retry: &mut RetryPolicy, diagnostics: &mut Di
     {
         retry.grow_memory_millis = grow.thousandths("memory", 1_000, FACTOR_MAX, diagnostics).unwrap_or(retry.grow_memory_millis);
     }
+}
+
+/// Words for causes, and exit codes.
+fn read_causes(list: NodeRef<'_>, diagnostics: &mut Diagnostics) -> (BTreeSet<RetryOn>, BTreeSet<i64>) {
+    let (mut causes, mut codes) = (BTreeSet::new(), BTreeSet::new());
+    for item in list.items() {
+        if item.kind() != Kind::Number {
+            causes.extend(word_of(item, "on", &CAUSES, diagnostics));
+            continue;
+        }
+        match item.as_u64().filter(|code| (1..=EXIT_CODE_MAX).contains(code)).and_then(|code| i64::try_from(code).ok()) {
+            Some(code) => drop(codes.insert(code)),
+            None => {
+                let refusal = Diagnostic::error("an exit code that is tried again is a whole number from 1 to 4294967295").at(item.place());
+                diagnostics.push(refusal.with_help("0 is success; for a signal write `exit`"));
+            }
+        }
+    }
+    (causes, codes)
 }
 
 fn read_requires(fields: &Fields<'_>, base: &Requires, diagnostics: &mut Diagnostics) -> Requires {

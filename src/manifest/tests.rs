@@ -69,7 +69,7 @@ environment: {PYTHONUTF8: "1"}
 pass_env: [HF_TOKEN]
 timeout: 30m
 grace: 20s
-retry: {attempts: 3, on: [exit, lost], backoff: 1s, factor: 1.5, max_backoff: 1m, grow: {memory: 1.5}}
+retry: {attempts: 3, on: [75, exit, lost], backoff: 1s, factor: 1.5, max_backoff: 1m, grow: {memory: 1.5}}
 concurrency: 2
 workdir: fresh
 isolation: direct
@@ -77,6 +77,7 @@ capture: pump
 leaks: end
 duration: 3m
 log_cap: 1GiB
+reuse: inputs
 pin: strict
 requires: {commands: [ffmpeg], python: ">=3.10,<3.14"}
 enabled: false
@@ -101,8 +102,10 @@ fn every_key_of_a_manifest_is_read() {
     assert_eq!((settings.workdir, settings.isolation, settings.arguments), (WorkDir::Fresh, Isolation::Direct, ArgumentStyle::FlagsSpaced));
     assert_eq!((settings.capture, settings.leaks, settings.log_cap), (Capture::Pump, Leaks::End, Some(Bytes(1 << 30))));
     assert_eq!(settings.duration, Some(DurationMs(180_000)));
+    assert_eq!(settings.reuse, crate::request::Reuse::Inputs);
     let retry = &settings.retry;
     assert_eq!((retry.attempts, retry.backoff, retry.factor_millis, retry.grow_memory_millis), (3, DurationMs(1_000), 1_500, 1_500));
+    assert_eq!(retry.exit_codes.iter().copied().collect::<Vec<_>>(), [75]);
     assert!(retry.on.contains(&RetryOn::Lost) && !retry.on.contains(&RetryOn::Oom));
     assert_eq!(settings.environment.get("PYTHONUTF8").map(String::as_str), Some("1"));
     assert_eq!(
@@ -239,6 +242,7 @@ fn values_out_of_range_are_refused() {
     refused("timeout: 0s", "3:10", &["timeout: null"]);
     refused("concurrency: 0", "3:14", &["from 1"]);
     refused("retry: {attempts: 0}", "3:19", &["from 1 to 100"]);
+    refused("retry: {on: [0]}", "3:14", &["whole number", "0 is success"]);
     refused("retry: {on: [exti]}", "3:14", &["did you mean `exit`?"]);
     refused("retry: {factor: 0.5}", "3:17", &["from 1 to 100"]);
     refused("retry: {backoff: 10s, max_backoff: 1s}", "3:23", &["shorter"]);

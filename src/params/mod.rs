@@ -5,6 +5,7 @@
 //! by `manifest` and `pipeline` for their files, by `host` and the surfaces for values.
 
 mod assign;
+mod bucket;
 mod compile;
 mod complete;
 mod messages;
@@ -121,6 +122,12 @@ impl ParamSchema {
     #[must_use]
     pub fn path_pointers(&self, value: &Value) -> Vec<String> {
         walk::path_pointers(&self.0.schema, value)
+    }
+
+    /// Which attempts are alike to one with these complete parameters: a short word for their kinds and sizes. See `bucket.rs`.
+    #[must_use]
+    pub fn bucket(&self, value: &Value) -> String {
+        bucket::bucket(&self.0.schema, value)
     }
 
     /// Names of the top-level properties, in declared order.

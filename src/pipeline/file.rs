@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::manifest::schema::{FormatVersion, LogCap, ParameterSchema, Resources, Retry, Timeout, file_schema};
-use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, OnFailure, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, OnFailure, Reuse, WorkDir};
 use crate::units::DurationMs;
 
 /// A pipeline: a graph of nodes, each running a module or another pipeline.
@@ -69,6 +69,9 @@ pub struct NodeFile {
     pub workdir: Option<WorkDir>,
     /// `wrapped`: outlives the host. `direct`: cheaper, and lost with it.
     pub isolation: Option<Isolation>,
+    /// Whether it is left out where an earlier attempt had the same manifest, script, parameters and input files.
+    #[schemars(extend("default" = "never"))]
+    pub reuse: Option<Reuse>,
     /// How the program gets its parameters.
     pub arguments: Option<ArgumentStyle>,
     /// Who writes the log files: `pump` (the wrapper, with times and order) or `raw` (the module itself, faster).

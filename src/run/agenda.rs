@@ -1,11 +1,13 @@
 //! What a run offers to the scheduler: nodes to decide, to stop, to start, to write ahead.
 
-use crate::ids::{ModuleId, NodeIndex};
-use crate::request::Request;
+use std::collections::BTreeSet;
+
+use crate::ids::{ModuleId, NodeIndex, RunId};
+use crate::request::{Request, Reuse};
 use crate::units::{Bytes, CpuMillis};
 
 use super::derived::{ClassId, OrderKey};
-use super::state::RunState;
+use super::state::{Body, NodeState, NodeStatus, Outcome, RunState};
 
 impl RunState {
     /// Nodes that need a decision. Each of them gives one record, unless the run is held.
@@ -26,6 +28,34 @@ impl RunState {
     /// Waiting leaves whose only unfinished dependency runs and whose next attempt is not intended.
     pub(crate) fn ahead(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
         self.derived.ahead.iter().copied()
+    }
+
+    /// Ready leaves for which an earlier result has to be looked for before they start.
+    pub(crate) fn unchecked(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
+        self.derived.unchecked.iter().copied()
+    }
+
+    /// Whether a node is ready but for the answer whether an earlier result is taken. That is asked once, before its first attempt.
+    #[must_use]
+    pub fn awaits_check(&self, node: NodeIndex) -> bool {
+        let at = self.node(node);
+        matches!(at.state, NodeState::Ready { .. })
+            && at.body == Body::Leaf
+            && self.node_def(node).settings.reuse == Reuse::Inputs
+            && at.record().is_none_or(|record| record.reuse.is_none() && record.attempts.is_empty())
+    }
+
+    /// Runs whose results nodes of this one have. Linear.
+    #[must_use]
+    pub fn results_of(&self) -> BTreeSet<RunId> {
+        if self.derived.counts[NodeStatus::Reused as usize] == 0 {
+            return BTreeSet::new();
+        }
+        let from = self.nodes.iter().filter_map(|node| match node.state.outcome() {
+            Some(Outcome::Reused { from }) => Some(from),
+            Some(Outcome::Completed | Outcome::Failed { .. } | Outcome::Cancelled { .. } | Outcome::Skipped { .. }) | None => None,
+        });
+        from.cloned().collect()
     }
 
     /// Nodes that hold nothing and have an unused intent.
@@ -59,7 +89,10 @@ impl RunState {
     pub(crate) fn wants_decision(&self) -> bool {
         let stopping = !self.derived.active.is_empty() && (self.facts.cancel.is_some() || self.derived.stops > 0);
         let open = self.facts.ended.is_none();
-        open && (self.is_over() || stopping || !self.is_frozen() && (!self.derived.unsettled.is_empty() || !self.derived.ahead.is_empty()))
+        open && (self.is_over()
+            || stopping
+            || !self.is_frozen()
+                && (!self.derived.unsettled.is_empty() || !self.derived.ahead.is_empty() || !self.derived.unchecked.is_empty()))
     }
 
     /// Whether it has ready nodes that may start.
@@ -93,6 +126,11 @@ impl RunState {
     pub(crate) fn parallel_of(&self, class: ClassId) -> Option<(NodeIndex, u32, u32)> {
         let group = self.groups.get(class.group as usize)?;
         Some((group.node, group.max_parallel?, group.tally.active))
+    }
+
+    /// Weight of the longest way from a node to the end of the run, the node included.
+    pub(crate) fn way_to_end(&self, node: NodeIndex) -> u64 {
+        self.order_of(node).0.0
     }
 
     /// Class of a ready leaf.

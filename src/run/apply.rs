@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::event::{Event, FailureCause, RunStatus, SkipReason, Stamp, StopReason};
+use crate::event::{Event, FailureCause, ReuseCheck, RunStatus, SkipReason, Stamp, StopReason};
 use crate::ids::{NodeIndex, RunId};
 use crate::units::Timestamp;
 
@@ -58,6 +58,7 @@ impl RunState {
             Event::NodeFailed { node, cause } => self.node_failed(*node, cause, at),
             Event::NodeCancelled { node } => self.node_cancelled(*node, at),
             Event::NodeReused { node, from, outputs } => self.node_reused(*node, from, outputs.as_ref(), at),
+            Event::NodeChecked { node, check } => self.node_checked(*node, check),
             Event::AttemptIntended { node, attempt } => self.attempt_intended(*node, *attempt, stamp.seq),
             Event::AttemptStarted { node, attempt, facts } => self.attempt_started(*node, *attempt, facts, at),
             Event::AttemptStopping { node, attempt, reason } => self.attempt_stopping(*node, *attempt, *reason, at),
@@ -248,6 +249,17 @@ impl RunState {
         Ok(())
     }
 
+    /// It may start now: it leaves those that wait for the answer.
+    fn node_checked(&mut self, node: NodeIndex, check: &ReuseCheck) -> Result<(), Refusal> {
+        if !self.awaits_check(node) {
+            return self.refuse(node);
+        }
+        self.leave(node);
+        self.nodes[node.at()].record.get_or_insert_default().reuse = Some(Arc::new(check.clone()));
+        self.enter(node);
+        Ok(())
+    }
+
     /// Nothing of it runs, and nothing inside it is left to run if it was opened.
     fn check_idle(&self, node: NodeIndex) -> Result<(), Refusal> {
         match &self.node(node).state {
@@ -313,6 +325,7 @@ fn name(event: &Event) -> &'static str {
         Event::NodeFailed { .. } => "failure",
         Event::NodeCancelled { .. } => "cancellation",
         Event::NodeReused { .. } => "reuse",
+        Event::NodeChecked { .. } => "check for an earlier result",
         Event::AttemptIntended { .. } => "intent",
         Event::AttemptStarted { .. } => "start",
         Event::AttemptStopping { .. } => "stop",

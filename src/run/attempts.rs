@@ -55,7 +55,7 @@ impl RunState {
         facts: &StartFacts,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        if !matches!(self.node(node).state, NodeState::Ready { .. }) || self.node(node).body != Body::Leaf {
+        if !matches!(self.node(node).state, NodeState::Ready { .. }) || self.node(node).body != Body::Leaf || self.awaits_check(node) {
             return self.refuse(node);
         }
         self.check_next(node, attempt)?;
@@ -64,12 +64,20 @@ impl RunState {
         }
         let script_hash = facts.script_hash.as_deref().map(|hash| self.note_script(node, hash));
         let grant = self.shared_grant(node, &facts.grant);
+        let granted = Some(grant.memory).filter(|memory| memory.0 > 0);
         self.set_intent(node, None);
         let record = self.nodes[node.at()].record.get_or_insert_default();
         record.last = attempt.0;
         record.params = facts.params.clone();
         record.defaulted.clone_from(&facts.defaulted);
-        record.attempts.push(AttemptRecord { number: attempt, started: at, isolation: facts.isolation, script_hash, end: None });
+        record.attempts.push(AttemptRecord {
+            number: attempt,
+            started: at,
+            isolation: facts.isolation,
+            memory: granted,
+            script_hash,
+            end: None,
+        });
         self.set(node, NodeState::Running { attempt, grant, started: at });
         self.refresh(node);
         self.refresh_dependents_ahead(node);
@@ -147,7 +155,8 @@ impl RunState {
         let policy = &self.node_def(node).settings.retry;
         let (last, forgiven) = self.node(node).record().map_or((0, 0), |record| (record.last, record.forgiven));
         // Nothing is tried again in a run that is coming to its end.
-        let verdict = if self.is_swept(node) { Verdict::Final } else { verdict(policy, last.saturating_sub(forgiven), &cause) };
+        let code = self.node(node).record().and_then(super::Record::exit_code);
+        let verdict = if self.is_swept(node) { Verdict::Final } else { verdict(policy, last.saturating_sub(forgiven), &cause, code) };
         match verdict {
             Verdict::Final => self.finish(node, Outcome::Failed { cause }, at),
             Verdict::Again(pause) => self.pause(node, pause, cause, at),
@@ -203,7 +212,8 @@ impl RunState {
     /// Keeps what the end of an attempt told; the node still holds its grant.
     fn note_end(&mut self, node: NodeIndex, facts: &EndFacts, failure: Option<Arc<FailureCause>>, at: Timestamp) {
         let record = self.nodes[node.at()].record.get_or_insert_default();
-        record.grown += u32::from(matches!(failure.as_deref(), Some(FailureCause::Oom { .. })));
+        // More memory does not help a graphics card.
+        record.grown += u32::from(matches!(failure.as_deref(), Some(FailureCause::Oom { said: None, .. })));
         record.busy = if failure.as_deref().is_some_and(FailureCause::is_resource_busy) { record.busy.saturating_add(1) } else { 0 };
         if let Some(attempt) = record.attempts.last_mut() {
             attempt.end = Some(AttemptEnd {
@@ -213,6 +223,7 @@ impl RunState {
                 code: facts.code,
                 signal: facts.signal,
                 duration: facts.duration_ms,
+                cpu: facts.cpu_ms,
                 peak_memory: facts.peak_memory,
                 memory: facts.memory,
                 signals: facts.signals.clone(),

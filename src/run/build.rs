@@ -11,7 +11,7 @@ use crate::request::NodeSettings;
 
 use super::containers::{Group, Scope, Tally};
 use super::derived::Derived;
-use super::plan::Plans;
+use super::plan::{Expected, Plans};
 use super::record::RunFacts;
 use super::state::{Body, NO_ORDINAL, Node, NodeState, RunState, index};
 
@@ -68,6 +68,13 @@ impl RunState {
     pub fn weight(&self, node: NodeIndex) -> u64 {
         let at = self.node(node);
         self.plans.get(self.scopes[at.scope as usize].plan).weights[at.position as usize]
+    }
+
+    /// Lets nodes that declare no memory ask for what their module is known to need.
+    pub fn expect_memory(&mut self, expected: Expected<'_>) {
+        if self.plans.expect_memory(expected) {
+            self.rebuild();
+        }
     }
 
     /// Nodes that a `foreach` node with `items` items adds. Saturates.

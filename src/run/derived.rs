@@ -41,6 +41,8 @@ pub(super) struct Derived {
     /// is of any use.
     pub(super) asked_cpus: BTreeMap<u64, u32>,
     pub(super) asked_memory: BTreeMap<u64, u32>,
+    /// Ready leaves of which nobody knows yet whether an earlier result is taken. They are in no class: nothing of them is to start.
+    pub(super) unchecked: BTreeSet<NodeIndex>,
     pub(super) interrupted: BTreeSet<NodeIndex>,
     /// Nodes whose attempt was killed and does not go.
     pub(super) stuck: BTreeSet<NodeIndex>,
@@ -72,6 +74,10 @@ impl RunState {
     /// Takes back what the node contributes.
     pub(super) fn leave(&mut self, node: NodeIndex) {
         self.count(node, false);
+        if self.awaits_check(node) {
+            self.derived.unchecked.remove(&node);
+            return;
+        }
         if let NodeState::Ready { .. } = self.node(node).state
             && let Some((class, key)) = self.place(node)
         {
@@ -82,6 +88,10 @@ impl RunState {
     /// Adds what the node contributes.
     pub(super) fn enter(&mut self, node: NodeIndex) {
         self.count(node, true);
+        if self.awaits_check(node) {
+            self.derived.unchecked.insert(node);
+            return;
+        }
         if let NodeState::Ready { .. } = self.node(node).state
             && let Some((class, key)) = self.place(node)
         {

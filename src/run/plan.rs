@@ -5,14 +5,23 @@ use std::sync::Arc;
 
 use crate::ids::ModuleId;
 use crate::manifest::Module;
-use crate::pipeline::definition::{Definition, Expansion, Work};
+use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
+use crate::pipeline::expr::Template;
 use crate::request::{NodeSettings, Request};
+use crate::units::Bytes;
 
 /// `Plan::inner` and `Plan::classes` where there is none.
 const NONE: u32 = u32::MAX;
 
 /// How long an attempt of a module with these settings is expected to take, in any unit that is the same for all.
 pub(crate) type Weight<'a> = &'a dyn Fn(&ModuleId, &NodeSettings) -> u64;
+
+/// The memory that an attempt of a module is expected to need. The function that it is given tells the bucket of the node's parameters,
+/// where they are known before the run.
+pub(crate) type Expected<'a> = &'a dyn Fn(&Module, &dyn Fn() -> Option<String>) -> Option<Bytes>;
+
+/// Pipelines with more nodes than this are not asked for the parameters of each of them: that would take seconds.
+const BUCKETS_ASKED_MAX: usize = 20_000;
 
 /// A pipeline with what was derived from it. All vectors run along its nodes.
 #[derive(Debug, Clone)]
@@ -105,6 +114,32 @@ impl Plans {
     /// Whether any class asks for something like this.
     pub(super) fn any_request(&self, passes: impl Fn(&Request) -> bool) -> bool {
         self.classes.iter().any(|class| passes(&class.request))
+    }
+
+    /// Puts nodes that declare no memory into classes that ask for what is expected. Whether that changed anything.
+    pub(super) fn expect_memory(&mut self, expected: Expected<'_>) -> bool {
+        let mut changed = false;
+        for at in 0..self.plans.len() {
+            let definition = self.plans[at].definition.clone();
+            let tell = definition.nodes.len() <= BUCKETS_ASKED_MAX;
+            // Neighbours in a file mostly run the same module.
+            let mut last: Option<(*const Module, Option<Bytes>)> = None;
+            for (position, node) in definition.nodes.iter().enumerate() {
+                let (Work::Module(module), Some(class)) = (&node.work, self.plans[at].class(number(position))) else { continue };
+                if node.settings.request.memory.0 > 0 || module.is_made_up() {
+                    continue;
+                }
+                let known = last.filter(|(known, _)| !tell && *known == Arc::as_ptr(module)).map(|(_, memory)| memory);
+                let memory = known.unwrap_or_else(|| expected(module, &|| bucket(node, module).filter(|_| tell)));
+                last = Some((Arc::as_ptr(module), memory));
+                if let Some(memory) = memory {
+                    let request = Request { memory, ..Request::clone(&self.class(class).request) };
+                    self.plans[at].classes[position] = self.class_with_memory(class, request);
+                    changed = true;
+                }
+            }
+        }
+        changed
     }
 
     /// The class of a request that grew.
@@ -218,6 +253,13 @@ fn derive<'p>(
     }
     let levels = levels(&definition, &weights);
     Plan { definition, by_id, levels, weights, classes, inner, size }
+}
+
+/// The bucket of a node's parameters, where they hold no expression.
+fn bucket(node: &NodeDef, module: &Module) -> Option<String> {
+    let Template::Constant(with) = &node.with else { return None };
+    let values = with.as_object().cloned().unwrap_or_default();
+    Some(module.params.bucket(&module.params.complete(values).value))
 }
 
 /// Bottom levels: each node's weight and the heaviest way after it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FailureCause, RunStatus, StopReason, StopSignal};
+use crate::event::{FailureCause, ReuseCheck, RunStatus, StopReason, StopSignal};
 use crate::ids::{AttemptNumber, Seq};
 use crate::request::{Isolation, MemoryLimit};
 use crate::units::{Bytes, DurationMs, Timestamp};
@@ -30,6 +30,9 @@ pub struct Record {
     pub(super) params: Arc<Value>,
     /// JSON Pointers of those that came from defaults.
     pub(super) defaulted: Vec<String>,
+    /// An earlier result was looked for and none was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reuse: Option<Arc<ReuseCheck>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -56,6 +59,12 @@ impl Record {
         &self.defaulted
     }
 
+    /// What came of the search for an earlier result, where none was taken.
+    #[must_use]
+    pub fn reuse(&self) -> Option<&Arc<ReuseCheck>> {
+        self.reuse.as_ref()
+    }
+
     /// Exit code of the last attempt that had one.
     #[must_use]
     pub fn exit_code(&self) -> Option<i64> {
@@ -72,6 +81,9 @@ pub struct AttemptRecord {
     pub started: Timestamp,
     /// How it runs.
     pub isolation: Isolation,
+    /// The memory that it was granted, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
     /// Hash of its script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script_hash: Option<Arc<str>>,
@@ -99,6 +111,9 @@ pub struct AttemptEnd {
     pub signal: Option<i32>,
     /// Run time.
     pub duration: DurationMs,
+    /// Time of its processes on processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<DurationMs>,
     /// Most memory that it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,

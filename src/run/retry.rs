@@ -1,7 +1,7 @@
 //! Whether, when and with how much memory a failed attempt is followed by another.
 
 use crate::event::FailureCause;
-use crate::request::{Request, RetryPolicy};
+use crate::request::{Request, RetryOn, RetryPolicy};
 use crate::units::{Bytes, DurationMs};
 
 /// First and longest pause of a node for which the system has no room (no process, memory or descriptor is free). Such want passes
@@ -18,10 +18,27 @@ pub(super) enum Verdict {
     Final,
 }
 
-/// The verdict after `used` attempts that count, the last of which failed because of `cause`.
-pub(super) fn verdict(policy: &RetryPolicy, used: u32, cause: &FailureCause) -> Verdict {
-    let named = cause.retry_word().is_some_and(|word| policy.on.contains(&word));
-    if named && used < policy.attempts { Verdict::Again(pause(policy, used)) } else { Verdict::Final }
+/// The verdict after `used` attempts that count, the last of which failed because of `cause`, with an exit code if it had one.
+pub(super) fn verdict(policy: &RetryPolicy, used: u32, cause: &FailureCause, code: Option<i64>) -> Verdict {
+    if names(policy, cause, code) && used < policy.attempts { Verdict::Again(pause(policy, used)) } else { Verdict::Final }
+}
+
+/// Whether a policy names a cause. A module that ended with a code because its graphics card was full did both.
+fn names(policy: &RetryPolicy, cause: &FailureCause, code: Option<i64>) -> bool {
+    let by_itself = match cause {
+        FailureCause::Exit { .. } | FailureCause::Oom { said: Some(_), .. } => true,
+        FailureCause::Oom { said: None, .. }
+        | FailureCause::Signal { .. }
+        | FailureCause::Timeout { .. }
+        | FailureCause::Spawn(_)
+        | FailureCause::Lost { .. }
+        | FailureCause::Parameters { .. }
+        | FailureCause::Outputs { .. }
+        | FailureCause::Inner { .. }
+        | FailureCause::ScriptChanged => false,
+    };
+    cause.retry_word().is_some_and(|word| policy.on.contains(&word))
+        || by_itself && (policy.on.contains(&RetryOn::Exit) || code.is_some_and(|code| policy.exit_codes.contains(&code)))
 }
 
 /// Pause after `used` attempts: it grows by the factor each time, up to the longest one.
@@ -58,7 +75,37 @@ fn scaled(value: u64, millis: u64, times: u32, enough: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::event::{LostReason, SpawnFailure, SpawnFailureKind};
-    use crate::request::RetryOn;
+
+    /// The verdict on a failure without an exit code.
+    fn verdict(policy: &RetryPolicy, used: u32, cause: &FailureCause) -> Verdict {
+        super::verdict(policy, used, cause, None)
+    }
+
+    #[test]
+    fn exit_codes_are_tried_again_by_their_number() {
+        let policy = RetryPolicy { on: [RetryOn::Oom].into(), exit_codes: [75].into(), ..policy() };
+        let exit = |code| super::verdict(&policy, 1, &FailureCause::Exit { code }, Some(code));
+        assert_eq!((exit(75), exit(1)), (Verdict::Again(DurationMs(2_000)), Verdict::Final));
+        // An attempt that was ended for its time had perhaps a code, and that was not its own.
+        let timeout = FailureCause::Timeout { limit_ms: DurationMs(1) };
+        assert_eq!(super::verdict(&policy, 1, &timeout, Some(75)), Verdict::Final);
+    }
+
+    #[test]
+    fn a_full_graphics_card_is_an_exit_and_out_of_memory() {
+        let full = FailureCause::Oom { limit: None, peak: None, said: Some("CUDA out of memory".into()) };
+        let on = |on: &[RetryOn], codes: &[i64]| RetryPolicy {
+            on: on.iter().copied().collect(),
+            exit_codes: codes.iter().copied().collect(),
+            ..policy()
+        };
+        for named in [on(&[RetryOn::Oom], &[]), on(&[RetryOn::Exit], &[]), on(&[], &[3])] {
+            assert_eq!(super::verdict(&named, 1, &full, Some(3)), Verdict::Again(DurationMs(2_000)));
+        }
+        assert_eq!(super::verdict(&on(&[RetryOn::Timeout], &[4]), 1, &full, Some(3)), Verdict::Final);
+        let killed = FailureCause::Oom { limit: None, peak: None, said: None };
+        assert_eq!(super::verdict(&on(&[RetryOn::Exit], &[]), 1, &killed, None), Verdict::Final);
+    }
 
     fn policy() -> RetryPolicy {
         RetryPolicy { attempts: 4, max_backoff: DurationMs(5_000), grow_memory_millis: 1_500, ..RetryPolicy::default() }

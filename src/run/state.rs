@@ -406,7 +406,7 @@ impl RunState {
     }
 
     /// All nodes in the order of their indices.
-    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeIndex, &Node)> {
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeIndex, &Node)> + DoubleEndedIterator {
         self.nodes.iter().enumerate().map(|(at, node)| (index(at), node))
     }
 

@@ -150,6 +150,11 @@ impl N {
         self.settings.retry = policy;
         self
     }
+    pub(crate) fn reuse(mut self) -> Self {
+        self.settings.reuse = crate::request::Reuse::Inputs;
+        self
+    }
+
     pub(crate) fn attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts;
         self

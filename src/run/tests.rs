@@ -80,6 +80,7 @@ fn done(outputs: Value) -> EndFacts {
         signal: None,
         outputs: Some(Arc::new(outputs)),
         duration_ms: DurationMs(5),
+        cpu_ms: None,
         peak_memory: None,
         memory: None,
         signals: Vec::new(),

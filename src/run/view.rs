@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FailureCause, RunStatus, SkipReason, StopReason, StopSignal};
+use crate::event::{FailureCause, ReuseCheck, RunStatus, SkipReason, StopReason, StopSignal};
 use crate::ids::{NodeIndex, RunId};
 use crate::pipeline::definition::Work;
 use crate::request::{Isolation, Leaks, MemoryLimit};
@@ -126,6 +126,18 @@ pub struct NodeRow {
     /// The script is not the one that the run used first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mixed_code: bool,
+    /// Why no earlier result stands for it, and under what its own can be found (`reuse: inputs`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Arc<ReuseCheck>>,
+    /// Memory that its last attempt was granted: declared, raised after it ran out of it, or learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_memory: Option<Bytes>,
+    /// Attempts that ran out of memory, each of which let the next one have more (`grow`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub raised: u32,
+    /// Time of its last attempt on processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<DurationMs>,
     /// Most memory that its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
@@ -257,7 +269,7 @@ impl RunState {
             module: module.map(|module| module.id.to_string()),
             pipeline,
             status: at.state().status(),
-            reason: words(at.state()),
+            reason: if self.awaits_check(node) { Some("looks for an earlier result".into()) } else { words(at.state()) },
             cause: cause(at.state()).cloned(),
             stopping: matches!(at.state(), NodeState::Stopping { .. }),
             unkillable: at.state().is_stuck(),
@@ -276,6 +288,10 @@ impl RunState {
             isolation: last.map(|last| last.isolation),
             script_hash: script_hash.map(ToOwned::to_owned),
             mixed_code: script_hash.is_some() && script_hash != first_hash,
+            reuse: record.and_then(super::Record::reuse).cloned(),
+            granted_memory: last.and_then(|last| last.memory),
+            raised: if def.settings.retry.grow_memory_millis > 1000 { record.map_or(0, |record| record.grown) } else { 0 },
+            cpu_ms: end.and_then(|end| end.cpu),
             peak_memory: end.and_then(|end| end.peak_memory),
             memory: end.and_then(|end| end.memory),
             signals: end.map(|end| end.signals.clone()).unwrap_or_default(),

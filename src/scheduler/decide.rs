@@ -8,7 +8,7 @@ use crate::units::Now;
 use super::effect::{Effect, StopHow};
 use super::settle::settle;
 use super::timers::Due;
-use super::{Timers, World, starts};
+use super::{Timers, World, reuse, starts};
 
 /// Most effects of one call: a run of a million nodes that is cancelled must not fill the memory with records before the first one is
 /// written. The rest comes with the next call.
@@ -28,6 +28,9 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
         let kill = run.facts().cancel == Some(true) || world.ending() == Some(StopHow::Kill);
         stops(run, kill, timers, &mut effects);
         records(run, &mut effects);
+        if world.accepting() {
+            reuse::checks(world, run, &mut effects);
+        }
         if effects.len() >= EFFECTS_MAX {
             return effects;
         }

@@ -1,4 +1,7 @@
-//! How long attempts of each module usually take, learned from those that completed.
+//! What attempts of each module usually take: time, and what else was measured. Learned from those that completed.
+//!
+//! A mean for the order of nodes, and the last samples for everything that a mean cannot tell (`samples.rs`). Whoever applies events
+//! teaches it (`World`, and the host at the end of a run); snapshots and ends of runs carry it.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +9,59 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::ModuleId;
 use crate::request::NodeSettings;
-use crate::units::DurationMs;
+use crate::run::RunState;
+use crate::units::{Bytes, DurationMs};
 
-/// Means by module. Part of the snapshot.
+use super::samples::{Sample, Samples};
+
+/// Means and samples by module. Part of the snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Durations {
     modules: BTreeMap<ModuleId, Mean>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Mean {
     count: u64,
     total_ms: u64,
+    /// Not in snapshots of the first versions.
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    used: Samples,
 }
+
+/// Attempts of a module that a run is asked for samples of, at most.
+const SAMPLED_MAX: usize = 1_000;
 
 /// Attempts after which older ones count half as much, so that the mean follows a module that changes.
 const MEMORY: u64 = 64;
 
 impl Durations {
+    /// What a run teaches: the last attempt of each of its nodes, if it completed. Of a module that ran more often than anybody remembers
+    /// only the last nodes are asked for what they used.
+    #[must_use]
+    pub fn of_run(run: &RunState) -> Self {
+        let mut learned = Self::default();
+        let mut sampled: BTreeMap<ModuleId, usize> = BTreeMap::new();
+        for (index, node) in run.nodes().rev() {
+            let Some(record) = node.record() else { continue };
+            let (Some(module), Some(end)) = (run.module(index), record.attempts().last().and_then(|last| last.end.as_ref())) else {
+                continue;
+            };
+            if end.failure.is_some() || end.stopped.is_some() {
+                continue;
+            }
+            learned.learn(&module.id, end.duration);
+            let count = sampled.entry(module.id.clone()).or_default();
+            if *count < SAMPLED_MAX && !module.is_made_up() {
+                *count += 1;
+                let sample = Sample::new(end.at, end.duration, end.cpu, end.peak_memory);
+                learned.learn_use(&module.id, &module.params.bucket(record.params()), sample);
+            }
+        }
+        learned
+    }
+
     /// Learns from a completed attempt.
     pub fn learn(&mut self, module: &ModuleId, took: DurationMs) {
         let mean = self.modules.entry(module.clone()).or_default();
@@ -36,12 +73,33 @@ impl Durations {
         }
     }
 
+    /// Learns what a completed attempt used. Learned twice it counts once.
+    pub fn learn_use(&mut self, module: &ModuleId, bucket: &str, sample: Sample) {
+        self.modules.entry(module.clone()).or_default().used.learn(bucket, sample);
+    }
+
+    /// What the last attempts of a module used, if that is known.
+    #[must_use]
+    pub fn used(&self, module: &ModuleId) -> Option<&Samples> {
+        self.modules.get(module).map(|mean| &mean.used).filter(|used| !used.is_empty())
+    }
+
+    /// The memory that an attempt of a module may be expected to need, once enough of them were seen. `bucket` is asked for only where
+    /// it matters.
+    #[must_use]
+    pub fn memory_request(&self, module: &ModuleId, bucket: &dyn Fn() -> Option<String>) -> Option<Bytes> {
+        let used = self.used(module)?;
+        let whole = used.memory_request(None)?;
+        bucket().and_then(|bucket| used.memory_request(Some(&bucket))).or(Some(whole))
+    }
+
     /// Learns what another host learned.
     pub fn merge(&mut self, others: &Self) {
         for (module, other) in &others.modules {
             let mean = self.modules.entry(module.clone()).or_default();
             mean.count += other.count;
             mean.total_ms = mean.total_ms.saturating_add(other.total_ms);
+            mean.used.merge(&other.used);
             while mean.count >= MEMORY {
                 mean.count /= 2;
                 mean.total_ms /= 2;
@@ -52,7 +110,7 @@ impl Durations {
     /// The mean of a module, if an attempt of it ever completed.
     #[must_use]
     pub fn of(&self, module: &ModuleId) -> Option<DurationMs> {
-        self.modules.get(module).map(|mean| DurationMs(mean.total_ms / mean.count.max(1)))
+        self.modules.get(module).filter(|mean| mean.count > 0).map(|mean| DurationMs(mean.total_ms / mean.count.max(1)))
     }
 
     /// How long an attempt of a node is expected to take: what its author says, else what was learned of its module.
@@ -82,6 +140,32 @@ impl Durations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_first_versions_wrote_is_read_and_stays_short() {
+        let old = r#"{"a":{"count":2,"total_ms":30}}"#;
+        let durations: Durations = serde_json::from_str(old).expect("the old form");
+        let module = ModuleId::parse("a").expect("an id");
+        assert_eq!((durations.of(&module), durations.used(&module)), (Some(DurationMs(15)), None));
+        assert_eq!(serde_json::to_string(&durations).expect("JSON"), old);
+    }
+
+    #[test]
+    fn what_a_run_used_is_learned_once() {
+        let module = ModuleId::parse("a").expect("an id");
+        let mut durations = Durations::default();
+        for at in 0..5 {
+            let at = crate::units::Timestamp::from_micros(at);
+            durations.learn_use(&module, "n=1e0", Sample::new(at, DurationMs(5), Some(DurationMs(4)), Some(Bytes(1 << 20))));
+        }
+        let text = serde_json::to_string(&durations).expect("JSON");
+        assert!(text.contains(r#""n=1e0":[{"at":0,"wall":5,"cpu":4,"memory":1048576}"#), "{text}");
+        let read: Durations = serde_json::from_str(&text).expect("what it wrote");
+        durations.merge(&read);
+        assert_eq!(durations, read);
+        assert_eq!(durations.memory_request(&module, &|| None), Some(Bytes(1_310_720)));
+        assert_eq!(durations.of(&module), None, "samples alone are no mean");
+    }
 
     #[test]
     fn the_mean_follows_a_module_that_became_slower() {

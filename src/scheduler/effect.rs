@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::event::Event;
-use crate::ids::{AttemptId, RunId};
+use crate::ids::{AttemptId, NodeIndex, RunId};
 use crate::manifest::Module;
 use crate::request::{NodeSettings, Request};
 
@@ -22,6 +22,9 @@ pub enum Effect {
     },
     /// Record and apply `AttemptStarted`, then hand the attempt to the engine. Its intent is durable already.
     Start(Box<StartOrder>),
+    /// Look for an earlier result of a node and answer with `NodeReused` or `NodeChecked`. It is asked again until the host says that it
+    /// looks ([`World::set_checking`](super::World::set_checking)).
+    CheckReuse(Box<ReuseOrder>),
     /// Ask the engine to end an attempt. May be repeated when the host was restarted meanwhile.
     Stop {
         /// Which.
@@ -38,6 +41,21 @@ pub enum StopHow {
     Polite,
     /// At once.
     Kill,
+}
+
+/// A node for which an earlier result is to be looked for.
+#[derive(Debug, Clone)]
+pub struct ReuseOrder {
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeIndex,
+    /// What it would run.
+    pub module: Arc<Module>,
+    /// How.
+    pub settings: Arc<NodeSettings>,
+    /// With which parameters, checked and completed.
+    pub params: Arc<Value>,
 }
 
 /// An attempt to be started.

@@ -74,6 +74,8 @@ pub enum Blocker {
     },
     /// The host starts nothing new.
     NotAccepting,
+    /// Whether an earlier result stands for it is being looked for (`reuse: inputs`).
+    Reuse,
     /// There is room, and its start is being written to the journal; or the next decision takes it.
     Journal,
 }
@@ -101,6 +103,7 @@ pub fn explain(world: &World, run: &RunId, node: NodeIndex) -> Vec<Blocker> {
     let own = match run.node(node).state() {
         NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Open { .. } | NodeState::Done { .. } => return Vec::new(),
         NodeState::Waiting { .. } => dependencies(run, node),
+        NodeState::Ready { .. } if run.awaits_check(node) => vec![Blocker::Reuse],
         NodeState::Ready { .. } => match run.class_of(node) {
             Some(class) => room(world, run, class),
             None => turn(run, node),

@@ -17,11 +17,14 @@ mod effect;
 mod explain;
 #[cfg(test)]
 mod ladder;
+mod left;
 #[cfg(test)]
 mod measured;
 #[cfg(test)]
 mod property;
+mod reuse;
 mod room;
+mod samples;
 mod settle;
 mod starts;
 #[cfg(test)]
@@ -35,7 +38,9 @@ mod world;
 pub use admit::impossible;
 pub use decide::{decide, records_of};
 pub use durations::Durations;
-pub use effect::{Effect, StartOrder, StopHow};
+pub use effect::{Effect, ReuseOrder, StartOrder, StopHow};
 pub use explain::{Blocker, Holder, LISTED_MAX, explain};
+pub use left::time_left;
+pub use samples::{ENOUGH, Sample, Samples, Spread, Usage, advised};
 pub use timers::Timers;
 pub use world::World;

@@ -104,7 +104,7 @@ fn random_end(dice: &mut Dice, state: &NodeState) -> EndFacts {
     }
     match dice.roll(12) {
         0 | 1 => failed(exit()),
-        2 => failed(FailureCause::Oom { limit: None, peak: Some(Bytes(5)) }),
+        2 => failed(FailureCause::Oom { limit: None, peak: Some(Bytes(5)), said: None }),
         3 => failed(FailureCause::Lost { reason: LostReason::WrapperKilled }),
         4 => failed(FailureCause::Lost { reason: LostReason::HostDied }),
         5 => EndFacts { stopped: Some(StopReason::HostLeaves), ..end_facts() },

@@ -14,7 +14,7 @@ use crate::run::testing::run_id;
 use crate::run::{NodeState, NodeStatus, RunState};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs, Mono, Now, Timestamp};
 
-use super::{Durations, Effect, StartOrder, StopHow, Timers, World, decide};
+use super::{Durations, Effect, ReuseOrder, StartOrder, StopHow, Timers, World, decide};
 
 /// How long a kill may take in these tests.
 pub(super) const STUCK_AFTER: DurationMs = DurationMs(60_000);
@@ -27,6 +27,7 @@ pub(super) struct Sim {
     pub(super) log: Vec<(RunId, Event, Stamp)>,
     pub(super) stops: Vec<(AttemptId, StopHow)>,
     pub(super) starts: Vec<StartOrder>,
+    pub(super) checks: Vec<ReuseOrder>,
     /// Everything written is durable at once.
     pub(super) synced: bool,
     /// Check everything after each event: too slow for big runs.
@@ -54,6 +55,7 @@ impl Sim {
             log: vec![],
             stops: vec![],
             starts: vec![],
+            checks: vec![],
             synced: true,
             careful: true,
         }
@@ -111,6 +113,10 @@ impl Sim {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Record { run, event } => self.apply(&run, event),
+            Effect::CheckReuse(order) => {
+                self.world.set_checking(&order.run, order.node);
+                self.checks.push(*order);
+            }
             Effect::Stop { id, how } => {
                 let grace = self.world.run(&id.run).expect("a run").node_def(id.node).settings.grace;
                 self.timers.stopped(&id, how, grace, self.now.mono);
@@ -222,6 +228,7 @@ pub(super) fn end_facts() -> EndFacts {
         signal: None,
         outputs: None,
         duration_ms: DurationMs(10),
+        cpu_ms: None,
         peak_memory: None,
         memory: None,
         signals: Vec::new(),

@@ -238,7 +238,7 @@ fn memory_grows_after_oom_up_to_what_there_is() {
     let policy = RetryPolicy { attempts: 4, grow_memory_millis: 2_000, backoff: DurationMs(0), ..RetryPolicy::default() };
     let mut sim = Sim::of(&pipe(vec![n("a").memory(300 << 20).retry(policy)]));
     for _ in 0..3 {
-        sim.fail("a", FailureCause::Oom { limit: None, peak: None });
+        sim.fail("a", FailureCause::Oom { limit: None, peak: None, said: None });
         sim.pass(0);
     }
     let asked: Vec<Bytes> = sim.starts.iter().map(|order| order.grant.memory).collect();

@@ -55,6 +55,7 @@ impl Timers {
             | Event::RunCancelRequested { .. }
             | Event::RunHeld
             | Event::RunResumed
+            | Event::NodeChecked { .. }
             | Event::AttemptIntended { .. } => {}
             Event::NodeReady { node }
             | Event::NodeSkipped { node, .. }

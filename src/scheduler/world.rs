@@ -10,7 +10,7 @@ use crate::resources::{Capacity, Disk, DiskLevel, Held, Live, Reading, Usage};
 use crate::run::{IllegalEvent, RunState};
 
 use super::usage::Peaks;
-use super::{Durations, StopHow};
+use super::{Durations, Sample, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct World {
     held: Held,
     running: BTreeMap<ModuleId, u32>,
     intended: u32,
+    /// Nodes for which the host looks for an earlier result.
+    checking: BTreeSet<(RunId, NodeIndex)>,
     /// Runs with something to decide.
     undecided: BTreeSet<RunId>,
     /// Runs with ready nodes that may start.
@@ -53,17 +55,20 @@ impl World {
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
+            checking: BTreeSet::new(),
             undecided: BTreeSet::new(),
             startable: BTreeSet::new(),
             measured: BTreeSet::new(),
         }
     }
 
-    /// Adds a run, new or read from the journal; one of the same id is replaced. Its nodes are ordered by what was learned of durations.
+    /// Adds a run, new or read from the journal; one of the same id is replaced. Its nodes are ordered by what was
+    /// learned of durations, and those that declare no memory ask for what was learned of that.
     pub fn insert(&mut self, mut run: RunState) {
         self.remove(&run.id().clone());
         if !self.durations.is_empty() {
             run.prioritise(&|module, settings| self.durations.weight(module, settings));
+            run.expect_memory(&|module, bucket| self.durations.memory_request(&module.id, bucket));
         }
         put(&mut self.measured, run.id(), run.is_measured());
         self.add_sums(&run);
@@ -81,6 +86,7 @@ impl World {
             }
         }
         self.intended -= run.intended();
+        self.checking.retain(|(of, _)| of != id);
         self.undecided.remove(id);
         self.startable.remove(id);
         self.measured.remove(id);
@@ -110,7 +116,10 @@ impl World {
         let intended = run.intended();
         let applied = run.apply(event, stamp);
         if applied.is_ok() {
-            self.follow(&run, event, before);
+            if let Some(node) = event.node().filter(|_| !self.checking.is_empty()) {
+                self.checking.remove(&(id.clone(), node));
+            }
+            self.follow(&run, event, stamp, before);
             self.intended = self.intended - intended + run.intended();
             self.index(&run);
         }
@@ -118,7 +127,7 @@ impl World {
         applied
     }
 
-    fn follow(&mut self, run: &RunState, event: &Event, before: Option<Arc<Request>>) {
+    fn follow(&mut self, run: &RunState, event: &Event, stamp: Stamp, before: Option<Arc<Request>>) {
         let Some(node) = event.node() else { return };
         let after = holding(run, Some(node));
         if before.is_some() != after.is_some() {
@@ -131,6 +140,10 @@ impl World {
             && let Some(module) = run.module(node)
         {
             self.durations.learn(&module.id, facts.duration_ms);
+            if let Some(record) = run.node(node).record().filter(|_| !module.is_made_up()) {
+                let sample = Sample::new(stamp.at, facts.duration_ms, facts.cpu_ms, facts.peak_memory);
+                self.durations.learn_use(&module.id, &module.params.bucket(record.params()), sample);
+            }
         }
     }
 
@@ -166,6 +179,22 @@ impl World {
     fn index(&mut self, run: &RunState) {
         put(&mut self.undecided, run.id(), run.wants_decision());
         put(&mut self.startable, run.id(), run.wants_start());
+    }
+
+    /// The host looks for an earlier result of a node. What becomes of it is an event about that node.
+    pub fn set_checking(&mut self, run: &RunId, node: NodeIndex) {
+        self.checking.insert((run.clone(), node));
+    }
+
+    /// The host could not answer: it is asked again.
+    pub fn forget_checking(&mut self, run: &RunId, node: NodeIndex) {
+        self.checking.remove(&(run.clone(), node));
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn is_checking(&self, run: &RunId, node: NodeIndex) -> bool {
+        !self.checking.is_empty() && self.checking.contains(&(run.clone(), node))
     }
 
     /// Everything up to this position of the journal is durable. Never moves back.

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::manifest::schema::{FormatVersion, LogCap, PinWord, RequiresFile, Resources, Retry, Timeout, by_hand, file_schema};
-use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, Reuse, WorkDir};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 /// Settings of a workspace. All of them may be left out.
@@ -124,6 +124,9 @@ pub struct DefaultsFile {
     pub workdir: Option<WorkDir>,
     /// Whether attempts outlive the host.
     pub isolation: Option<Isolation>,
+    /// Whether it is left out where an earlier attempt had the same manifest, script, parameters and input files.
+    #[schemars(extend("default" = "never"))]
+    pub reuse: Option<Reuse>,
     /// How parameters reach the program.
     pub arguments: Option<ArgumentStyle>,
     /// Who writes the log files.

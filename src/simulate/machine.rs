@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use crate::event::{EndFacts, Event, FailureCause, RunStatus, Stamp, StartFacts, StopReason};
+use crate::event::{EndFacts, Event, FailureCause, NotReused, ReuseCheck, RunStatus, Stamp, StartFacts, StopReason};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::request::{Isolation, Request};
 use crate::resources::{Capacity, Held};
@@ -243,6 +243,11 @@ impl<'b> Simulation<'b> {
         match effect {
             Effect::Record { run, event } => self.apply(&run, event),
             Effect::Start(order) => self.begin(&order),
+            // Nothing was ever run here whose result could be taken.
+            Effect::CheckReuse(order) => {
+                let check = ReuseCheck { why: NotReused::First, key: None, at: self.now.wall, files: Vec::new() };
+                self.apply(&order.run, Event::NodeChecked { node: order.node, check: Box::new(check) });
+            }
             Effect::Stop { id, how } => self.stop(id, how),
         }
     }

@@ -348,7 +348,8 @@ impl Life<'_> {
             duration: DurationMs(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)),
             user_us: usage.user_us,
             system_us: usage.system_us,
-            peak_memory: peak.or((usage.peak_memory > 0).then_some(Bytes(usage.peak_memory))),
+            // Whoever looks now and then may have missed the peak of the largest one.
+            peak_memory: peak.max((usage.peak_memory > 0).then_some(Bytes(usage.peak_memory))),
             memory: self.spec.memory.zip(kind),
             signals: self.ladder.signals(),
             escalated: self.ladder.has_escalated(),

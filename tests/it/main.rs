@@ -4,6 +4,7 @@
 
 mod adopt;
 mod again;
+mod causes;
 mod crash;
 mod damage;
 mod disk;
@@ -16,12 +17,14 @@ mod gpus;
 mod hosts;
 mod kills;
 mod ladder;
+mod learn;
 mod logs;
 mod look;
 mod module;
 mod nodes;
 mod prune;
 mod resources;
+mod reuse;
 mod run;
 mod serve;
 mod stop;

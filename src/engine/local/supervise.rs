@@ -43,6 +43,7 @@ pub(super) fn never_started(exit: Exit, stops: Stops) -> Ending {
     Ending {
         exit,
         duration: Duration::ZERO,
+        cpu: None,
         peak_memory: None,
         memory: None,
         oom: false,
@@ -105,6 +106,7 @@ impl<'a> Life<'a> {
         Ending {
             exit: status.map_or_else(|error| Exit::SpawnFailed(failure::preparing("its end cannot be learned", &error)), system::exit),
             duration: ended.duration_since(self.begun),
+            cpu: None,
             peak_memory: self.peak_memory,
             memory: None,
             oom: false,

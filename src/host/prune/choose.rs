@@ -57,10 +57,12 @@ pub(super) fn choose(
     for (at, row) in rows.into_iter().enumerate().rev() {
         let because = age(&row, keep, now).or_else(|| beyond(&row, &mut room, Some(at) == newest, &mut size_of));
         let held = needed.remove(&row.run_id);
-        if (because.is_none() || held.is_some())
-            && let Some(earlier) = row.retry_of.clone().filter(|_| row.nodes.contains_key("reused"))
-        {
-            needed.entry(earlier).or_insert_with(|| Needed::ResultsOf(row.run_id.clone()));
+        if because.is_none() || held.is_some() {
+            // Rows of the first versions do not say whose results they have.
+            let repeated = row.retry_of.iter().filter(|_| row.nodes.contains_key("reused"));
+            for earlier in repeated.chain(&row.results_of) {
+                needed.entry(earlier.clone()).or_insert_with(|| Needed::ResultsOf(row.run_id.clone()));
+            }
         }
         match because {
             None => kept += 1,
@@ -117,6 +119,7 @@ mod tests {
             exit_code: None,
             error_message: None,
             retry_of: None,
+            results_of: Vec::new(),
             mixed_code: false,
             unkillable: 0,
             reason: None,
@@ -198,5 +201,8 @@ mod tests {
         assert_eq!(chosen(rows(), days(30), &[], unasked), (vec![4], vec![1, 2], 2));
         assert_eq!(chosen(rows(), days(1), &[], unasked), (vec![1, 2, 4, 90, 91], vec![], 0), "none of them is kept");
         assert_eq!(chosen(rows(), days(1), &[90], unasked), (vec![4, 91], vec![1, 2, 90], 0));
+        // 92 found results of 3 and 5 by its inputs.
+        let found = RunRow { results_of: vec![id(3), id(5)], ..row(92) };
+        assert_eq!(chosen(vec![row(3), row(4), row(5), found], days(30), &[], unasked), (vec![4], vec![3, 5], 1));
     }
 }

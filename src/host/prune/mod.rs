@@ -116,7 +116,10 @@ pub(super) struct Prunable {
 pub fn dry_run(workspace: &Workspace, snapshot: &Snapshot, keep: Keep) -> Report {
     let (finished, live) = snapshot.prunable();
     let mut sizes = Sizes::new(workspace, &|| false);
-    let (verdicts, kept) = choose(finished.rows().collect(), keep, clock::wall(), held_by(live), |run| sizes.of(run));
+    let (verdicts, kept) =
+        choose(finished.rows().collect(), keep, clock::wall(), held_by(live.iter().map(|(run, earlier)| (run, earlier))), |run| {
+            sizes.of(run)
+        });
     let mut report = Report { dry_run: true, ..Report::new(&verdicts, kept) };
     for verdict in verdicts.iter().filter(|verdict| verdict.needed.is_none()) {
         let bytes = sizes.of(&verdict.row.run_id);
@@ -126,8 +129,8 @@ pub fn dry_run(workspace: &Workspace, snapshot: &Snapshot, keep: Keep) -> Report
 }
 
 /// Runs that have results which live runs took over, or may yet take over.
-fn held_by<'a>(live: impl Iterator<Item = (&'a RunId, &'a RunId)>) -> BTreeMap<RunId, Needed> {
-    live.map(|(run, earlier)| (earlier.clone(), Needed::ResultsOf(run.clone()))).collect()
+fn held_by<'a>(live: impl IntoIterator<Item = (&'a RunId, &'a RunId)>) -> BTreeMap<RunId, Needed> {
+    live.into_iter().map(|(run, earlier)| (earlier.clone(), Needed::ResultsOf(run.clone()))).collect()
 }
 
 impl Handle {

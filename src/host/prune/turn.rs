@@ -20,8 +20,11 @@ impl Turn {
     fn needed(&self) -> BTreeMap<RunId, Needed> {
         let live = self.heads.iter().filter_map(|(run, head)| Some((run, head.retry_of.as_ref()?)));
         let mut needed = held_by(live);
+        for run in self.world.runs() {
+            needed.extend(held_by(run.results_of().iter().map(|earlier| (run.id(), earlier))));
+        }
         // The heads of runs that are being filed are with the filing thread.
-        needed.extend(held_by(self.filing_runs.iter().filter_map(|(run, unfiled)| Some((run, unfiled.retry_of()?)))));
+        needed.extend(held_by(self.filing_runs.iter().flat_map(|(run, unfiled)| unfiled.takes_from().map(move |earlier| (run, earlier)))));
         needed.extend(self.fanout.followed().map(|run| (run.clone(), Needed::Followed)));
         needed
     }

@@ -14,33 +14,37 @@ use crate::units::Bytes;
 /// seen, and what takes all memory of the machine within one has been ended by the kernel before.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// First and longest pause between two looks at a module without a limit, whose memory is only to be learned: what lives for minutes is
+/// told well enough by a look a second.
+const MEASURE_FIRST: Duration = Duration::from_millis(125);
+const MEASURE: Duration = Duration::from_secs(1);
+
 /// What holds a module to its limit.
 #[derive(Debug)]
 pub(in crate::wrapper) enum Guard {
-    /// It has none.
-    Unlimited,
     /// The kernel does.
     Group(Group),
-    /// We do.
+    /// We do; or it has none and is only measured.
     Watch(Watch),
 }
 
 /// The sum of all descendants, looked at now and then.
 #[derive(Debug)]
 pub(in crate::wrapper) struct Watch {
-    limit: u64,
+    limit: Option<u64>,
     peak: u64,
     next: Instant,
+    pause: Duration,
 }
 
 impl Guard {
     /// The best guard that can be had here. A module that is started now is born under it.
     pub(in crate::wrapper) fn set_up(limit: Option<Bytes>) -> Self {
-        let Some(limit) = limit else { return Self::Unlimited };
-        match Group::enter(limit) {
-            Some(group) => Self::Group(group),
-            None => Self::Watch(Watch { limit: limit.0, peak: 0, next: Instant::now() + LOOK }),
+        if let Some(group) = limit.and_then(Group::enter) {
+            return Self::Group(group);
         }
+        let pause = if limit.is_some() { LOOK } else { MEASURE_FIRST };
+        Self::Watch(Watch { limit: limit.map(|limit| limit.0), peak: 0, next: Instant::now() + pause, pause })
     }
 
     /// The module was started: this process is not meant.
@@ -52,16 +56,15 @@ impl Guard {
 
     pub(in crate::wrapper) fn kind(&self) -> Option<MemoryGuard> {
         match self {
-            Self::Unlimited => None,
             Self::Group(group) => Some(group.kind()),
-            Self::Watch(_) => Some(MemoryGuard::Polling),
+            Self::Watch(watch) => watch.limit.map(|_| MemoryGuard::Polling),
         }
     }
 
     /// When [`Self::is_passed`] wants to look.
     pub(in crate::wrapper) fn next(&self) -> Option<Instant> {
         match self {
-            Self::Unlimited | Self::Group(_) => None,
+            Self::Group(_) => None,
             Self::Watch(watch) => Some(watch.next),
         }
     }
@@ -69,7 +72,7 @@ impl Guard {
     /// Whether the limit was found to be passed now, so that the module must be ended.
     pub(in crate::wrapper) fn is_passed(&mut self, now: Instant) -> bool {
         match self {
-            Self::Unlimited | Self::Group(_) => false,
+            Self::Group(_) => false,
             Self::Watch(watch) => watch.next <= now && watch.look(now),
         }
     }
@@ -77,7 +80,6 @@ impl Guard {
     /// Whether the kernel ended something because of the limit, and the most memory that was used.
     pub(in crate::wrapper) fn finish(self) -> (bool, Option<Bytes>) {
         match self {
-            Self::Unlimited => (false, None),
             Self::Group(group) => (group.has_killed(), group.peak()),
             Self::Watch(watch) => (false, (watch.peak > 0).then_some(Bytes(watch.peak))),
         }
@@ -86,12 +88,27 @@ impl Guard {
 
 impl Watch {
     fn look(&mut self, now: Instant) -> bool {
-        self.next = now + LOOK;
+        self.next = now + self.pause;
         let all = tree::living();
+        let Some(limit) = self.limit else {
+            self.pause = (self.pause * 2).min(MEASURE);
+            self.peak = self.peak.max(together(&all, self.peak));
+            return false;
+        };
         let resident = sum(&all, "status", "VmRSS:");
         self.peak = self.peak.max(resident);
         // Pages that several processes share count in each of them. To know better is dear, and only needed here.
-        resident > self.limit && sum(&all, "smaps_rollup", "Pss:") > self.limit
+        resident > limit && sum(&all, "smaps_rollup", "Pss:") > limit
+    }
+}
+
+/// Memory of all processes together, or something not above `known`. Of a single one the kernel keeps the peak; of several that share
+/// pages only the dear way tells, so that it is gone only where there is something to learn.
+fn together(all: &[u32], known: u64) -> u64 {
+    match all {
+        [_] => sum(all, "status", "VmHWM:"),
+        _ if sum(all, "status", "VmRSS:") <= known => 0,
+        _ => sum(all, "smaps_rollup", "Pss:"),
     }
 }
 
@@ -115,5 +132,7 @@ mod tests {
         let (resident, shared) = (sum(&own, "status", "VmRSS:"), sum(&own, "smaps_rollup", "Pss:"));
         assert!(resident > 1 << 20 && shared > 1 << 19, "{resident} {shared}");
         assert_eq!(sum(&[u32::MAX], "status", "VmRSS:"), 0);
+        assert!(together(&own, 0) >= resident);
+        assert_eq!(together(&[], 0), 0);
     }
 }

@@ -17,6 +17,7 @@ pub(in super::super) fn ending(record: &ExitRecord, folder: &AttemptFolder, long
     Ending {
         exit: exit(&record.how, folder.path(), longest_variable),
         duration: Duration::from_millis(record.duration.0),
+        cpu: Some(Duration::from_micros(record.user_us.saturating_add(record.system_us))).filter(|_| record.duration.0 > 0),
         peak_memory: record.peak_memory,
         memory: record.memory,
         oom: record.oom,
