@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build, check, lint or test a Rust crate for Windows (x86_64-pc-windows-gnu) on Debian 12, without rustup.
 #
-#   windows-check.sh packages                        only fetch what the compiler needs; exit 3 where Debian's packages cannot be had
+#   windows-check.sh packages                        only fetch what compiler and Wine need; exit 3 where Debian's packages cannot be had
 #   windows-check.sh setup                           only prepare the tools (compiler, std, linker, Wine)
 #   windows-check.sh check|build|clippy|test DIR [cargo arguments...]
 #   windows-check.sh exec FILE.exe [arguments...]    run a program under Wine
@@ -81,14 +81,17 @@ wine_env() {
   export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="timeout ${WINCHECK_LIMIT:-300} $WINE"
 }
 
+wine_packages() { unpack wine wine64 libwine libz-mingw-w64; }
+
 setup_wine() {
-  unpack wine wine64 libwine libz-mingw-w64
+  wine_packages
   wine_env
   [ -e "$WINEPREFIX/.ready" ] && return 0
   local dll=$R/lib/x86_64-linux-gnu/wine/x86_64-windows z=$R/x86_64-w64-mingw32/lib/zlib1.dll
   ln -sf wineserver64 "$R/lib/wine/wineserver"          # Debian's wrapper has absolute paths
   { head -c 64 "$z"; printf 'Wine builtin DLL'; head -c 16 /dev/zero; tail -c +97 "$z"; } > "$dll/zlib1.dll"   # what libwine's postinst does
   say "creating the Wine prefix"
+  WINE_STARTED=1
   rm -rf "$WINEPREFIX"
   timeout 300 "$WINE" wineboot -i >/dev/null 2>&1 || true
   timeout 60 "$WINE" reg add 'HKCU\Software\Wine' /v Version /d win10 /f >/dev/null || die "Wine does not start"
@@ -100,9 +103,21 @@ setup_wine() {
   "$R/bin/x86_64-w64-mingw32-gcc-posix" -O2 -s -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" "$H/bcryptprimitives.c" -ladvapi32
   touch "$WINEPREFIX/.ready"
 }
-# Wine's own services are started with the first program and would hold its output open for ever.
-start_wine() { "$WINESERVER" -p >/dev/null 2>&1 9>&- && timeout 120 "$WINE" cmd /c exit </dev/null >/dev/null 2>&1 || die "Wine does not start"; }
-stop_wine() { [ -n "${WINESERVER:-}" ] && "$WINESERVER" -k >/dev/null 2>&1 || true; }   # this prefix's server only
+# Wine's own services are started with the first program and would hold its output open for ever. One at a time: whoever leaves ends the
+# server, and with it everybody's programs.
+start_wine() {
+  exec 8> "$H/wine.lock"
+  flock -w 1800 8 || die "somebody else has used Wine for half an hour"
+  WINE_STARTED=1
+  "$WINESERVER" -p >/dev/null 2>&1 8>&- && timeout 120 "$WINE" cmd /c exit </dev/null >/dev/null 2>&1 8>&- || die "Wine does not start"
+}
+# This prefix's server only. What it looked after ends with it.
+stop_wine() {
+  [ -n "$WINE_STARTED" ] || return 0
+  timeout 30 "$WINESERVER" -k >/dev/null 2>&1 8>&- || true
+  timeout 30 "$WINESERVER" -w >/dev/null 2>&1 8>&- || true
+}
+WINE_STARTED=
 trap stop_wine EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
@@ -113,7 +128,7 @@ exec 9> "$H/lock"
 need() { local f; flock 9; for f in "$@"; do "$f" 9>&-; done; exec 9>&-; }   # one setup at a time
 
 case $cmd in
-  packages) command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || unreachable "no apt-get here"; need rust_packages ;;
+  packages) command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || unreachable "no apt-get here"; need rust_packages wine_packages ;;
   setup) need setup_rust setup_wine; "$RUSTC" -V ;;
   check|build|clippy) dir=${1:?crate folder}; shift; need setup_rust; cd "$dir"; "$R/bin/cargo" "$cmd" --target $T "$@" ;;
   test) dir=${1:?crate folder}; shift; need setup_rust setup_wine; start_wine; cd "$dir"; "$R/bin/cargo" test --target $T "$@" ;;

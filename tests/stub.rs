@@ -110,7 +110,7 @@ fn count_until(name: &str, code: u64, starts: &str) {
         std::thread::sleep(Duration::from_millis(50));
     }
     put(format!("line {line}\nend\n").as_bytes());
-    std::process::exit(i32::try_from(code).unwrap_or(255));
+    std::process::exit(u32::try_from(code).unwrap_or(255).cast_signed());
 }
 
 /// Takes note of every polite stop and goes on.

@@ -120,6 +120,7 @@ impl Hatch {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] where there is none.
+    #[cfg_attr(windows, expect(dead_code, reason = "only a nursery passes frames on"))]
     pub(crate) fn id_of(frame: &[u8]) -> io::Result<u64> {
         let id = frame.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(senseless)?;
         Ok(u64::from_le_bytes(*id))

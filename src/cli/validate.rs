@@ -129,7 +129,7 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let folder = current_folder()?;
     let canonical = |path: &PathBuf| {
         let joined = folder.join(path);
-        std::fs::canonicalize(&joined).map(catalog::plain_path).unwrap_or(joined)
+        catalog::real_path(&joined).unwrap_or(joined)
     };
     Ok(paths.iter().map(canonical).collect())
 }

@@ -4,6 +4,7 @@
 //! same code builds a run's definition from its pinned texts instead of files.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -255,10 +256,12 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     source::files_below(folder, &|_| true)
 }
 
-/// Without the prefix that Windows puts before a canonical path.
-#[must_use]
-pub fn plain_path(path: PathBuf) -> PathBuf {
-    workspace::plain(path)
+/// Where a file or folder really is.
+///
+/// # Errors
+/// What the system says, above all that there is nothing.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    workspace::real(path)
 }
 
 fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>), Diagnostics> {

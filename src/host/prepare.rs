@@ -138,7 +138,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             if !path.is_file() {
                 return Err(missing_file(workspace, path));
             }
-            *path = std::fs::canonicalize(&*path).map(super::workspace::plain)?;
+            *path = super::workspace::real(path)?;
             let (definition, notes, files) = catalog.pipeline(path)?;
             pipelines = files;
             let params = run_params(&definition.params, submit, &definition.folder)?;

@@ -33,7 +33,7 @@ impl Workspace {
     /// # Errors
     /// When the folder does not exist.
     pub fn at(folder: &Path) -> io::Result<Self> {
-        let root = plain(std::fs::canonicalize(folder)?);
+        let root = real(folder)?;
         if root.is_dir() {
             Ok(Self { root, runs: None, look_only: false, shared_allowed: false })
         } else {
@@ -44,7 +44,7 @@ impl Workspace {
     /// The nearest folder from `start` upward that holds `prismq.yaml`, `.prismq` or `manifests`.
     #[must_use]
     pub fn find(start: &Path) -> Option<Self> {
-        let start = plain(std::fs::canonicalize(start).ok()?);
+        let start = real(start).ok()?;
         start.ancestors().find(|folder| MARKERS.iter().any(|marker| folder.join(marker).exists())).map(|root| Self {
             root: root.to_owned(),
             runs: None,
@@ -149,8 +149,20 @@ impl Workspace {
     }
 }
 
+/// Where a file or folder really is. Some drives of Windows cannot say it (RAM disks, old file servers); then its absolute name has to do.
+///
+/// # Errors
+/// What the system says, above all that there is nothing.
+pub(super) fn real(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Ok(real) => Ok(plain(real)),
+        Err(_) if cfg!(windows) && path.exists() => std::path::absolute(path),
+        Err(error) => Err(error),
+    }
+}
+
 /// Without the `\\?\` that Windows puts before a canonical path, and which many programs do not understand.
-pub(super) fn plain(path: PathBuf) -> PathBuf {
+fn plain(path: PathBuf) -> PathBuf {
     match path.to_str().and_then(|text| text.strip_prefix(r"\\?\")) {
         Some(short) if !short.starts_with("UNC") => PathBuf::from(short),
         _ => path,

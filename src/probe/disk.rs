@@ -35,7 +35,11 @@ pub fn space(folder: &Path) -> io::Result<Space> {
 /// What the system says, or that no drive holds the folder.
 #[cfg(not(unix))]
 pub fn space(folder: &Path) -> io::Result<Space> {
-    let folder = std::fs::canonicalize(folder)?;
+    let folder = match std::fs::canonicalize(folder) {
+        // Not every drive can say where a folder really is; then its name tells the drive.
+        Err(_) if folder.exists() => std::path::absolute(folder)?,
+        found => found?,
+    };
     let shown = folder.to_string_lossy();
     let plain = Path::new(shown.strip_prefix(r"\\?\").unwrap_or(&shown));
     let refresh = sysinfo::DiskRefreshKind::nothing().with_storage();

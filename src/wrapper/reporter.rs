@@ -86,6 +86,7 @@ enum Sent {
     /// It is in the pipe of a host that lives.
     Told,
     /// The pipe is full, and somebody is there who could read it.
+    #[cfg_attr(windows, expect(dead_code, reason = "a pipe is waited for there"))]
     Full,
     /// There is no host, or there never was one.
     ToNobody,

@@ -1,6 +1,6 @@
 //! An engine, what it reported, and a run's folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -18,31 +18,39 @@ pub(crate) struct Bench {
     pub(crate) engine: LocalEngine,
     facts: Receiver<Fact>,
     pub(crate) folder: Arc<tempfile::TempDir>,
+    /// Where the run's folder lies.
+    runs: PathBuf,
     isolation: Isolation,
 }
 
 impl Bench {
     pub(crate) fn of(isolation: Isolation) -> Self {
-        let folder = tempfile::Builder::new().prefix("prismq é ").tempdir().expect("a temporary folder");
-        Self::within(Arc::new(folder), isolation)
+        Self::below(Path::new("runs"), isolation)
     }
 
-    fn within(folder: Arc<tempfile::TempDir>, isolation: Isolation) -> Self {
+    /// The same, with the run's folder in one of this name.
+    pub(crate) fn below(runs: &Path, isolation: Isolation) -> Self {
+        let folder = tempfile::Builder::new().prefix("prismq é ").tempdir().expect("a temporary folder");
+        let runs = folder.path().join(runs);
+        Self::within(Arc::new(folder), runs, isolation)
+    }
+
+    fn within(folder: Arc<tempfile::TempDir>, runs: PathBuf, isolation: Isolation) -> Self {
         let (send, facts) = channel();
         let engine = LocalEngine::new(Arc::new(move |fact| {
             // The test may be over.
             let _ = send.send(fact);
         }));
-        Self { engine, facts, folder, isolation }
+        Self { engine, facts, folder, runs, isolation }
     }
 
     /// Another engine on the same folder.
     pub(crate) fn next(&self) -> Self {
-        Self::within(Arc::clone(&self.folder), self.isolation)
+        Self::within(Arc::clone(&self.folder), self.runs.clone(), self.isolation)
     }
 
     fn run_folder(&self) -> PathBuf {
-        self.folder.path().join("runs").join("r")
+        self.runs.join("r")
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {

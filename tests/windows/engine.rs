@@ -10,7 +10,7 @@ use crate::attempt::gone;
 use crate::bench::{Bench, id};
 use crate::support::until;
 
-const BOTH: [Isolation; 2] = [Isolation::Direct, Isolation::Wrapped];
+pub(crate) const BOTH: [Isolation; 2] = [Isolation::Direct, Isolation::Wrapped];
 
 #[test]
 fn codes_outputs_and_parameters() {

@@ -33,6 +33,18 @@ impl TestSpace {
         });
         found.expect("the module runs")
     }
+
+    /// The members of a family of three that the newest run started at its only node, once all of them are there.
+    fn family(&self, node: &str) -> Vec<ProcessIdentity> {
+        let run = self.show("last")["run"]["run_id"].as_str().expect("an id").to_owned();
+        let log = || {
+            let text = std::fs::read_to_string(self.attempt(&run, node).join("stdout.log")).unwrap_or_default();
+            Some(text.lines().filter_map(|line| line.trim().parse::<u32>().ok()).collect::<Vec<_>>()).filter(|pids| pids.len() == 3)
+        };
+        let family: Vec<ProcessIdentity> = until(log).expect("all of them").into_iter().map(ProcessIdentity::of).collect();
+        assert!(family.iter().all(|process| process.started > 0 && process.is_alive()), "{family:?}");
+        family
+    }
 }
 
 #[test]
@@ -69,7 +81,7 @@ fn f36_the_code_of_a_module_that_ended_without_a_host_is_read() {
     let run = space.show("last")["run"]["run_id"].as_str().expect("an id").to_owned();
     space.open("go");
     space.wait_until("it has ended", || space.attempt(&run, "counter").join("exit.json").exists());
-    space.prismq(&["resume", &run]).ends(1).complains("0xC0000005 (access violation)");
+    space.prismq(&["resume", &run]).ends(1).says("0xC0000005 (access violation)");
     let row = space.node(&run, "counter");
     assert_eq!((&row["status"], &row["exit_code"], &row["attempts"]), (&json!("failed"), &json!(0xC000_0005_u32), &json!(1)));
     space.prismq(&["show", &format!("{run}/counter")]).ends(0).says("0xC0000005");
@@ -96,15 +108,40 @@ fn a_cancel_ends_the_whole_tree() {
     space.stub("family", &["family", "3"], "");
     let running = space.start(&["run", "family"]);
     running.wait_for("\n");
-    let log = || {
-        let run = space.show("last")["run"]["run_id"].as_str().unwrap_or_default().to_owned();
-        let text = std::fs::read_to_string(space.attempt(&run, "family").join("stdout.log")).unwrap_or_default();
-        Some(text.lines().filter_map(|line| line.trim().parse::<u32>().ok()).collect::<Vec<_>>()).filter(|pids| pids.len() == 3)
-    };
-    let family: Vec<ProcessIdentity> = until(log).expect("all of them").into_iter().map(ProcessIdentity::of).collect();
+    let family = space.family("family");
     space.prismq(&["cancel", "last"]).ends(0);
     assert!(family.iter().all(|process| !process.is_alive()), "{family:?}");
     running.end().ends(7);
+}
+
+/// What is told at its declaration: a direct attempt is lost with its host. Its tree must not be left behind.
+#[test]
+fn a_direct_attempt_and_its_tree_end_with_the_host() {
+    let space = TestSpace::named("a space");
+    space.stub("family", &["family", "3"], "isolation: direct");
+    let running = space.start(&["run", "family"]);
+    running.wait_for("\n");
+    let family = space.family("family");
+    running.kill();
+    family.into_iter().for_each(gone);
+    // A lost attempt would be made once more.
+    space.prismq(&["cancel", "last"]).ends(0);
+    assert_eq!(space.statuses("last"), ["family=cancelled"]);
+}
+
+#[test]
+fn output_is_shown_while_the_module_runs() {
+    let space = TestSpace::named("a space");
+    space.counter("counter", "0");
+    let mut running = space.start(&["run", "counter", "--logs"]);
+    running.wait_for("line 1");
+    let following = space.start(&["logs", "last", "--follow"]);
+    following.wait_for("line 1");
+    space.prismq(&["logs", "last"]).ends(0).says("line 0");
+    assert!(running.is_running());
+    space.open("go");
+    following.end().ends(0).says("end");
+    running.end().ends(0).says("end");
 }
 
 #[test]

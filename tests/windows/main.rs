@@ -10,6 +10,7 @@ mod attempt;
 mod bench;
 mod engine;
 mod host;
+mod open_files;
 mod paths;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "shared with `tests/it`, which uses all of it")]

@@ -25,6 +25,10 @@ const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const WINDOWS_BAD_EXE_FORMAT: i32 = 193;
 
+/// Characters that Windows takes for the folder that a program runs in, and for the program itself, whatever its policy for long paths.
+const WINDOWS_FOLDER_MAX: usize = 258;
+const WINDOWS_PROGRAM_MAX: usize = 259;
+
 /// A failure with this kind and message, for good.
 pub(super) fn lasting(kind: SpawnFailureKind, message: String) -> SpawnFailure {
     SpawnFailure { message, transient: false, kind }
@@ -56,6 +60,12 @@ pub(super) fn explain(error: &io::Error, start: Start<'_>) -> SpawnFailure {
         let folder = start.folder.display();
         return lasting(SpawnFailureKind::Other, format!("the working directory {folder} of {program} is not there: {error}"));
     }
+    if cfg!(windows)
+        && start.program.exists()
+        && let Some(reason) = too_long_for_windows("the program", start.program, WINDOWS_PROGRAM_MAX)
+    {
+        return lasting(SpawnFailureKind::Other, format!("{reason}: {error}"));
+    }
     match (error.kind(), error.raw_os_error()) {
         (ErrorKind::NotFound | ErrorKind::NotADirectory, _) => missing(error, start.program),
         (ErrorKind::PermissionDenied, _) => denied(error, start.program),
@@ -69,6 +79,22 @@ pub(super) fn explain(error: &io::Error, start: Start<'_>) -> SpawnFailure {
         }
         _ => lasting(SpawnFailureKind::Other, format!("{program}: {error}")),
     }
+}
+
+/// Refuses a working directory that no program can be given here: Windows has a fixed room for its name, and says something else about one
+/// that does not fit.
+///
+/// # Errors
+/// Says how long it is and how long it may be.
+pub(super) fn fits(folder: &Path) -> Result<(), SpawnFailure> {
+    let reason = cfg!(windows).then(|| too_long_for_windows("the working directory", folder, WINDOWS_FOLDER_MAX)).flatten();
+    reason.map_or(Ok(()), |reason| Err(lasting(SpawnFailureKind::Other, reason)))
+}
+
+fn too_long_for_windows(what: &str, path: &Path, most: usize) -> Option<String> {
+    let shown = path.display();
+    let length = path.to_string_lossy().encode_utf16().count();
+    (length > most).then(|| format!("{what} {shown} has {length} characters, and may have {most}: move the workspace to a shorter path"))
 }
 
 fn missing(error: &io::Error, program: &Path) -> SpawnFailure {
@@ -128,4 +154,19 @@ fn shebang(program: &Path) -> Option<String> {
     let count = File::open(program).ok()?.read(&mut head).ok()?;
     let line = head[..count].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     Some(String::from_utf8_lossy(line).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_windows_is_named() {
+        let long = "ö".repeat(258);
+        assert_eq!(too_long_for_windows("the folder", Path::new(&long), 258), None);
+        let long = format!("{long}x");
+        let reason = too_long_for_windows("the folder", Path::new(&long), 258).expect("a reason");
+        assert!(reason.starts_with(&format!("the folder {long} has 259 characters, and may have 258: ")), "{reason}");
+        assert_eq!(fits(Path::new(&long)).is_err(), cfg!(windows));
+    }
 }
