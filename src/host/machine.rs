@@ -79,9 +79,11 @@ impl Machine {
 
     /// Looks what is free, and what these attempts use. May take long where a driver hangs.
     pub(super) fn look(&mut self, subjects: &[Subject]) -> Report {
+        // What is free comes last: what somebody takes between two of these steps is then missing twice, and never counted as free.
+        let asks = !self.found.expected.is_empty();
+        let processes = if subjects.is_empty() && !asks { Processes::default() } else { Processes::look() };
+        let uses = if asks { self.driver.look() } else { Vec::new() };
         let memory = probe::memory().map(|memory| MemoryReading { total: memory.total, free: memory.free });
-        let uses = if self.found.expected.is_empty() { Vec::new() } else { self.driver.look() };
-        let processes = if subjects.is_empty() && uses.is_empty() { Processes::default() } else { Processes::look() };
         let gpus = self.found.expected.iter().map(|uuid| {
             let found = uses.iter().find(|gpu| gpu.uuid == *uuid);
             (uuid.clone(), found.map_or(GpuReading::Lost, |gpu| reading_of(gpu, &processes)))

@@ -43,8 +43,9 @@ impl Limits {
         if let Some(most) = number("memory.max") {
             self.memory = least(self.memory, Bytes(most));
             let used = number("memory.current").unwrap_or(0);
-            // The cache of files that nobody has used lately is given up when somebody needs memory.
-            let cache = text("memory.stat").and_then(|stat| value(&stat, "inactive_file")).unwrap_or(0);
+            // The cache of files is given up when somebody needs memory.
+            let stat = text("memory.stat").unwrap_or_default();
+            let cache: u64 = ["inactive_file", "active_file"].iter().filter_map(|key| value(&stat, key)).sum();
             let free = most.saturating_sub(used.saturating_sub(cache));
             self.memory_free = least(self.memory_free, Bytes(free));
         }

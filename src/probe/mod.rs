@@ -51,10 +51,10 @@ pub fn detect() -> Detected {
 pub fn memory() -> Option<Memory> {
     let refresh = sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram());
     let system = sysinfo::System::new_with_specifics(refresh).ok()?;
-    // Groups of version 1, as sysinfo knows them.
-    let older = system.cgroup_limits();
-    let total = older.as_ref().map_or(u64::MAX, |limits| limits.total_memory).min(system.total_memory());
-    let free = older.as_ref().map_or(u64::MAX, |limits| limits.free_memory).min(system.available_memory());
+    // Groups of version 1 are sysinfo's to know. What it calls free in a group counts the cache of files as used, and that is given up
+    // when somebody needs memory: a node would wait for ever where a large file was read.
+    let total = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory).min(system.total_memory());
+    let free = system.available_memory().min(total);
     let found = within(Memory { total: Bytes(total), free: Bytes(free) }, cgroup::limits());
     (found.total.0 > 0).then_some(found)
 }

@@ -62,16 +62,20 @@ fn parts_of(card: &Device<'_>) -> u32 {
 impl GpuDriver for Nvidia {
     fn devices(&mut self) -> Result<Vec<GpuDevice>, String> {
         let handles = self.handles().map_err(|error| reason(&error))?;
-        let described = |device: &Device<'_>| {
-            let total = Bytes(device.memory_info().ok()?.total);
-            Some(GpuDevice { uuid: device.uuid().ok()?, name: device.name().unwrap_or_else(|_| "GPU".to_owned()), total })
+        let described = |device: &Device<'_>| -> Result<GpuDevice, NvmlError> {
+            let total = Bytes(device.memory_info()?.total);
+            Ok(GpuDevice { uuid: device.uuid()?, name: device.name().unwrap_or_else(|_| "GPU".to_owned()), total })
         };
-        Ok(handles.iter().filter_map(described).collect())
+        let (devices, mut failed): (Vec<_>, Vec<_>) = handles.iter().map(described).partition(Result::is_ok);
+        match failed.pop() {
+            // Cards of which none can be described, as under a driver of before 2022, are no machine without cards.
+            Some(Err(error)) if devices.is_empty() => Err(reason(&error)),
+            Some(_) | None => Ok(devices.into_iter().flatten().collect()),
+        }
     }
 
     fn look(&mut self) -> Vec<GpuUse> {
         let used = |device: &Device<'_>| {
-            let memory = device.memory_info().ok()?;
             let lists = [device.running_compute_processes(), device.running_graphics_processes()];
             let processes = lists.into_iter().flatten().flatten().map(|process| {
                 let memory = match process.used_gpu_memory {
@@ -84,6 +88,8 @@ impl GpuDriver for Nvidia {
             // A process that computes and draws stands in both lists, each time with all of its memory.
             processes.sort_unstable();
             processes.dedup_by_key(|(pid, _)| *pid);
+            // Last, as said in `host::machine`.
+            let memory = device.memory_info().ok()?;
             Some(GpuUse { uuid: device.uuid().ok()?, used: Bytes(memory.used), free: Bytes(memory.free), processes })
         };
         self.handles().unwrap_or_default().iter().filter_map(used).collect()

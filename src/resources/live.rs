@@ -55,7 +55,7 @@ pub struct Usage {
     pub vram: BTreeMap<String, Bytes>,
 }
 
-/// How much of what running attempts asked for they were seen to use at their peak, together.
+/// How much of what running attempts asked for they were seen to use when somebody last looked, together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Memory.

@@ -95,7 +95,19 @@ fn trap_3_a_reading_that_wavers_stops_nothing() {
 }
 
 #[test]
-fn a_peak_counts_until_the_end() {
+fn what_was_given_back_may_be_used_again() {
+    let mut sim = sim(vec![n("a").memory(8 * GIB), n("b").memory(7 * GIB)]);
+    sim.reads(reading(10 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a"], "6 GiB are used by others");
+    let seen = used(&sim, "a", 8 * GIB, 0);
+    sim.reads(reading(2 * GIB, 24 * GIB, true), vec![seen]);
+    let seen = used(&sim, "a", GIB, 0);
+    sim.reads(reading(9 * GIB, 24 * GIB, true), vec![seen]);
+    assert_eq!(sim.running(), ["a"], "7 of the 9 GiB that are free are a's");
+}
+
+#[test]
+fn what_is_used_counts_until_the_end() {
     let mut sim = sim(vec![n("a").memory(8 * GIB), n("b").memory(7 * GIB)]);
     sim.reads(reading(14 * GIB, 24 * GIB, true), vec![]);
     assert_eq!(sim.running(), ["a"], "2 GiB are used by others");

@@ -1,6 +1,7 @@
-//! What running attempts were seen to use of what they hold: their peaks, until they end.
+//! What running attempts were seen to use of what they hold, when somebody last looked.
 //!
-//! An attempt that used much and less since may use as much again, so what counts is the peak.
+//! An attempt that used much and less since may use as much again. What it gave back looks free, so it has to be kept for it: what counts is
+//! what it uses now, and not its peak.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,25 +12,23 @@ use crate::resources::{GpuReading, Held, Reading, Seen, Usage};
 use crate::run::RunState;
 use crate::units::Bytes;
 
-/// Peaks by attempt, each no more than what the attempt holds.
+/// Use by attempt, each no more than what the attempt holds.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Peaks {
+pub(super) struct Used {
     attempts: BTreeMap<AttemptId, Usage>,
     /// VRAM that was in use of a GPU when none of our attempts held any of it. Where a driver does not tell what each process uses, the
     /// rest is taken for that of our attempts.
     idle: BTreeMap<String, Bytes>,
 }
 
-impl Peaks {
+impl Used {
     /// Takes what an attempt was seen to use.
     pub(super) fn note(&mut self, id: AttemptId, usage: Usage, grant: Arc<Request>) {
-        let peak = self.attempts.entry(id).or_default();
-        peak.memory = peak.memory.max(usage.memory.min(grant.memory));
-        for device in &grant.devices {
+        let vram = grant.devices.iter().map(|device| {
             let used = usage.vram.get(&device.gpu).copied().unwrap_or_default().min(device.vram);
-            let peak = peak.vram.entry(device.gpu.clone()).or_default();
-            *peak = used.max(*peak);
-        }
+            (device.gpu.clone(), used)
+        });
+        self.attempts.insert(id, Usage { memory: usage.memory.min(grant.memory), vram: vram.collect() });
     }
 
     /// An attempt of this node has ended.
@@ -55,9 +54,9 @@ impl Peaks {
     /// All of them together.
     pub(super) fn seen(&self, held: &Held, reading: &Reading) -> Seen {
         let mut seen = Seen::default();
-        for peak in self.attempts.values() {
-            seen.memory.0 = seen.memory.0.saturating_add(peak.memory.0);
-            for (gpu, vram) in &peak.vram {
+        for used in self.attempts.values() {
+            seen.memory.0 = seen.memory.0.saturating_add(used.memory.0);
+            for (gpu, vram) in &used.vram {
                 let sum = seen.vram.entry(gpu.clone()).or_default();
                 sum.0 = sum.0.saturating_add(vram.0);
             }

@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::resources::{Capacity, Disk, DiskLevel, Held, Live, Reading, Usage};
 use crate::run::{IllegalEvent, RunState};
 
-use super::usage::Peaks;
+use super::usage::Used;
 use super::{Durations, Sample, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
@@ -23,7 +23,7 @@ pub struct World {
     ending: Option<StopHow>,
     disks: Vec<Disk>,
     live: Live,
-    peaks: Peaks,
+    used: Used,
     /// The sums below follow from the runs.
     held: Held,
     running: BTreeMap<ModuleId, u32>,
@@ -51,7 +51,7 @@ impl World {
             ending: None,
             disks: Vec::new(),
             live: Live::default(),
-            peaks: Peaks::default(),
+            used: Used::default(),
             held: Held::default(),
             running: BTreeMap::new(),
             intended: 0,
@@ -155,9 +155,9 @@ impl World {
             return;
         }
         self.held.give_back(grant);
-        self.peaks.forget(run, node);
+        self.used.forget(run, node);
         if self.live != Live::default() {
-            self.live.set_seen(self.peaks.seen(&self.held, self.live.reading()));
+            self.live.set_seen(self.used.seen(&self.held, self.live.reading()));
         }
         if let Some(count) = self.running.get_mut(&module.id) {
             *count -= 1;
@@ -251,11 +251,11 @@ impl World {
         for (id, usage) in used {
             let holds = |run: &RunState| holding_attempt(run, &id).cloned();
             if let Some(grant) = self.runs.get(&id.run).and_then(holds) {
-                self.peaks.note(id, usage, grant);
+                self.used.note(id, usage, grant);
             }
         }
-        self.peaks.read(&self.held, &reading);
-        let seen = self.peaks.seen(&self.held, &reading);
+        self.used.read(&self.held, &reading);
+        let seen = self.used.seen(&self.held, &reading);
         self.live = Live::new(reading, seen);
     }
 

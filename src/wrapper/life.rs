@@ -14,7 +14,7 @@ use super::reporter::Reporter;
 use super::system::{self, Guard, Process, Signals};
 use super::{DONE, NOT_RECORDED, REFUSED, ending, wall_clock};
 use crate::attempt::{
-    AttemptSpec, ExitHow, ExitRecord, Machine, ProcessIdentity, StartRecord, StopAs, StopRequest, StreamTotals, open_private,
+    AttemptSpec, ExitHow, ExitRecord, Machine, MemoryGuard, ProcessIdentity, StartRecord, StopAs, StopRequest, StreamTotals, open_private,
 };
 use crate::logs::Stream;
 use crate::request::{Capture, Leaks};
@@ -322,7 +322,11 @@ impl Life<'_> {
 
     /// Whether this process is as it was before: nothing runs below it, and none of its limits has changed.
     fn is_as_before(&self) -> bool {
-        self.leaked.is_empty() && !self.ladder.is_stopping() && self.spec.memory.is_none() && self.spec.open_files.is_none()
+        self.process.is_alone()
+            && self.leaked.is_empty()
+            && !self.ladder.is_stopping()
+            && self.spec.memory.is_none()
+            && self.spec.open_files.is_none()
     }
 
     fn finish(self) -> (ExitRecord, Option<Signals>) {
@@ -336,6 +340,7 @@ impl Life<'_> {
         }
         let kind = self.guard.kind();
         let (oom, peak) = self.guard.finish();
+        let largest = (usage.peak_memory > 0).then_some(Bytes(usage.peak_memory));
         // The phases after `Running` are entered with an end or wait for one.
         let end = self.process.end();
         let how = end.map_or(ExitHow::Code(-1), |end| end.how.clone());
@@ -348,8 +353,11 @@ impl Life<'_> {
             duration: DurationMs(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)),
             user_us: usage.user_us,
             system_us: usage.system_us,
-            // Whoever looks now and then may have missed the peak of the largest one.
-            peak_memory: peak.max((usage.peak_memory > 0).then_some(Bytes(usage.peak_memory))),
+            peak_memory: match kind {
+                Some(MemoryGuard::CgroupV1 | MemoryGuard::CgroupV2 | MemoryGuard::JobObject) => peak.or(largest),
+                // Whoever looks now and then may have missed the peak of the largest one.
+                Some(MemoryGuard::Polling) | None => peak.max(largest),
+            },
             memory: self.spec.memory.zip(kind),
             signals: self.ladder.signals(),
             escalated: self.ladder.has_escalated(),

@@ -87,12 +87,12 @@ impl Left {
     }
 }
 
-/// For how long at least the wrapper has run. Its start is known in ticks since the boot, sleep of the machine included; the clock that
+/// For how long at least the module has run; nothing for one that was just being started. Its wrapper may be older: it may have had others. Its start is known in ticks since the boot, sleep of the machine included; the clock that
 /// it is compared with leaves sleep out, so that the result may be too small and is never too large.
 #[cfg(target_os = "linux")]
 fn ran(record: &StartRecord) -> Option<Duration> {
     let ticks = rustix::param::clock_ticks_per_second();
-    let started = record.wrapper.started;
+    let started = record.child?.started;
     let since_boot = Duration::from_secs(started / ticks) + Duration::from_millis(started % ticks * 1000 / ticks);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);

@@ -96,7 +96,8 @@ impl Wrapped {
     /// Has the folder of an attempt made when there is nothing else to do.
     pub(super) fn expect(&self, folder: AttemptFolder, fresh: bool) {
         let mut book = self.shared.lock();
-        if book.expected.len() < EXPECTED_MAX {
+        // Without the thread it might come to it long after the run has ended.
+        if book.served && book.expected.len() < EXPECTED_MAX {
             book.expected.push_back((folder, fresh));
             drop(book);
             self.shared.work.notify_one();
