@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::attempt::StartRecord;
 use crate::ids::AttemptId;
@@ -11,6 +13,9 @@ use crate::probe::{self, GpuDevice, GpuDriver, GpuUse, NoDriver, Processes};
 use crate::resources::{Capacity, Gpu, GpuReading, MemoryReading, Reading, Usage};
 use crate::settings::Settings;
 use crate::units::{Bytes, CpuMillis};
+
+/// How long a driver may take to name its devices: it answers within some hundredths of a second, or not at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What was found at the start of a host.
 #[derive(Debug, Clone)]
@@ -51,12 +56,11 @@ impl Machine {
     /// Looks at this machine. Where the settings hand out no GPUs nobody is asked for them.
     pub(super) fn detect(settings: &Settings) -> Self {
         let none = settings.capacity.gpus.as_ref().is_some_and(Vec::is_empty);
-        let driver = if none { Box::new(NoDriver("`host.capacity.gpus` in prismq.yaml is empty".to_owned())) } else { probe::nvidia() };
-        Self::with(settings, probe::detect(), driver)
+        let (driver, gpus) = if none { without("`host.capacity.gpus` in prismq.yaml is empty") } else { asked(probe::nvidia) };
+        Self::with(settings, probe::detect(), driver, gpus)
     }
 
-    fn with(settings: &Settings, machine: probe::Detected, mut driver: Box<dyn GpuDriver>) -> Self {
-        let gpus = driver.devices();
+    fn with(settings: &Settings, machine: probe::Detected, driver: Box<dyn GpuDriver>, gpus: Result<Vec<GpuDevice>, String>) -> Self {
         let expected = gpus.as_ref().map(|devices| expected(settings, devices)).unwrap_or_default();
         Self { found: Found { machine, gpus, expected }, driver }
     }
@@ -98,6 +102,25 @@ impl Machine {
         let gpus = found.expected.iter().map(|uuid| (uuid.clone(), GpuReading::Lost));
         Reading { memory: None, gpus: gpus.collect() }
     }
+}
+
+type Asked = (Box<dyn GpuDriver>, Result<Vec<GpuDevice>, String>);
+
+/// A driver and its devices. One that hangs, as with a card that fell off the bus, costs its GPUs and not the start of a host.
+fn asked(driver: fn() -> Box<dyn GpuDriver>) -> Asked {
+    let (send, answer) = mpsc::channel();
+    let asking = std::thread::Builder::new().name("gpus".into()).spawn(move || {
+        let mut driver = driver();
+        let devices = driver.devices();
+        // Whoever asked may have given up.
+        let _ = send.send((driver, devices));
+    });
+    let answered = asking.ok().and_then(|_| answer.recv_timeout(ANSWER_WITHIN).ok());
+    answered.unwrap_or_else(|| without("the NVIDIA driver does not answer"))
+}
+
+fn without(reason: &str) -> Asked {
+    (Box::new(NoDriver(reason.to_owned())), Err(reason.to_owned()))
 }
 
 /// Devices that were found, and those of the settings that this driver would show if they were there.
@@ -176,7 +199,9 @@ mod tests {
     fn machine(settings: &Settings, uses: Vec<GpuUse>) -> Machine {
         let driver = Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses };
         let found = probe::Detected { cpus: CpuMillis(4000), memory: Bytes(16 * GIB) };
-        Machine::with(settings, found, Box::new(driver))
+        let mut driver = Box::new(driver);
+        let gpus = driver.devices();
+        Machine::with(settings, found, driver, gpus)
     }
 
     fn listed(uuid: &str, vram: Option<u64>) -> GpuSetting {

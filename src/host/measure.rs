@@ -55,6 +55,8 @@ pub(super) struct Gauge {
     last: Option<Mono>,
     /// When a look was asked for that has not come.
     asked: Option<Mono>,
+    /// The last look was given up and has not come yet: nobody asks again, and nothing waits for it.
+    hung: bool,
     /// An attempt ended: what it used may be free now.
     freed: bool,
     /// Who wants to see what comes.
@@ -65,7 +67,18 @@ impl Gauge {
     pub(super) fn new(handle: &Handle, machine: Machine, pids: Pids) -> Self {
         let found = machine.found().clone();
         let inbox = handle.inbox().clone();
-        Self { inbox, found, pids, machine: Some(machine), asks: None, last: None, asked: None, freed: false, waiting: Vec::new() }
+        Self {
+            inbox,
+            found,
+            pids,
+            machine: Some(machine),
+            asks: None,
+            last: None,
+            asked: None,
+            hung: false,
+            freed: false,
+            waiting: Vec::new(),
+        }
     }
 
     /// What was found at the start.
@@ -98,7 +111,7 @@ impl Gauge {
     }
 
     fn is_stale(&self, now: Mono) -> bool {
-        self.last.is_none_or(|last| last.plus(STALE) <= now)
+        !self.hung && self.last.is_none_or(|last| last.plus(STALE) <= now)
     }
 }
 
@@ -107,6 +120,9 @@ impl Turn {
     pub(super) fn measure_due(&self) -> Option<Mono> {
         if let Some(asked) = self.gauge.asked {
             return Some(asked.plus(ANSWER_WITHIN));
+        }
+        if self.gauge.hung {
+            return None;
         }
         let held = self.world.held();
         let waits = self.world.wants_reading();
@@ -124,7 +140,9 @@ impl Turn {
         if self.gauge.asked.is_some() {
             tracing::error!("the machine was asked what is free and does not answer: its GPUs count as lost");
             let reading = Machine::silent(&self.gauge.found);
-            return self.measured(Report { reading, used: Vec::new() });
+            self.measured(Report { reading, used: Vec::new() });
+            self.gauge.hung = true;
+            return;
         }
         self.look_at_machine(now);
     }
@@ -172,8 +190,13 @@ impl Turn {
     /// Takes what was found.
     pub(super) fn measured(&mut self, report: Report) {
         self.gauge.asked = None;
+        self.gauge.hung = false;
         self.gauge.last = Some(self.clock.now().mono);
         self.world.set_reading(report.reading, report.used);
+        self.answer_resources();
+    }
+
+    fn answer_resources(&mut self) {
         if !self.gauge.waiting.is_empty() {
             let view = self.resources_view();
             self.gauge.waiting.drain(..).for_each(|reply| drop(reply.send(Ok(view.clone()))));
@@ -183,7 +206,9 @@ impl Turn {
     /// Answers with how the machine stands now.
     pub(super) fn show_resources(&mut self, reply: Reply<ResourcesView>) {
         self.gauge.waiting.push(reply);
-        if self.gauge.asked.is_none() {
+        if self.gauge.hung {
+            self.answer_resources();
+        } else if self.gauge.asked.is_none() {
             let now = self.clock.now().mono;
             self.look_at_machine(now);
         }

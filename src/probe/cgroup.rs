@@ -95,7 +95,7 @@ mod tests {
         let tree = tree(&[
             ("user.slice/memory.max", "8589934592\n"),
             ("user.slice/memory.current", "6442450944\n"),
-            ("user.slice/memory.stat", "anon 1\ninactive_file 1073741824\nactive_file 5\n"),
+            ("user.slice/memory.stat", "anon 1\ninactive_file 1073741819\nactive_file 5\n"),
             ("user.slice/cpu.max", "150000 100000\n"),
             ("user.slice/app.scope/memory.max", "max\n"),
             ("user.slice/app.scope/cpu.max", "max 100000\n"),

@@ -111,6 +111,11 @@ impl RunState {
         }
     }
 
+    /// Whether the author of a class's nodes says how much memory they need.
+    pub(crate) fn declares_memory(&self, class: ClassId) -> bool {
+        self.plans.class(class.base).declared > 0
+    }
+
     /// Whether any of its nodes asks for something of which others on the machine may take more than was handed out. Linear in the
     /// number of different requests.
     pub(crate) fn is_measured(&self) -> bool {

@@ -7,6 +7,7 @@ use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::request::Request;
 use crate::resources::{Held, Unmet, fits, place, unmet};
 use crate::run::{ClassId, RunState};
+use crate::units::Bytes;
 
 use super::World;
 
@@ -59,16 +60,26 @@ impl<'w> Room<'w> {
         }
     }
 
+    /// What has to be there for an attempt of a class. Memory that was only learned is nothing to wait for where none of our attempts holds
+    /// any: nobody of ours would ever make room, and the module ran before.
+    fn needed(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
+        let asked = self.asked(run, class);
+        if asked.memory.0 == 0 || self.held.memory.0 > 0 || run.declares_memory(class) {
+            return asked;
+        }
+        Cow::Owned(Request { memory: Bytes(0), ..asked.into_owned() })
+    }
+
     /// Whether an attempt of a class may start now.
     pub(super) fn has(&self, run: &'w RunState, class: ClassId) -> bool {
-        fits(&self.asked(run, class), self.world.capacity(), &self.held, self.world.live())
+        fits(&self.needed(run, class), self.world.capacity(), &self.held, self.world.live())
             && self.concurrency(run, class).is_none()
             && self.max_parallel(run, class).is_none()
     }
 
     /// Everything that keeps an attempt of a class from starting; nothing exactly if [`has`](Self::has) it room.
     pub(super) fn lacks(&self, run: &'w RunState, class: ClassId) -> Vec<Lack> {
-        let lacks = unmet(&self.asked(run, class), self.world.capacity(), &self.held, self.world.live());
+        let lacks = unmet(&self.needed(run, class), self.world.capacity(), &self.held, self.world.live());
         let resources = lacks.into_iter().map(Lack::Resource);
         resources.chain(self.concurrency(run, class)).chain(self.max_parallel(run, class)).collect()
     }

@@ -103,3 +103,27 @@ fn ran(record: &StartRecord) -> Option<Duration> {
 fn ran(_: &StartRecord) -> Option<Duration> {
     None
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::attempt::ProcessIdentity;
+
+    #[test]
+    fn the_time_of_a_module_is_not_that_of_its_wrapper() {
+        let me = ProcessIdentity::of(std::process::id());
+        let record = |wrapper: u64, child: Option<u64>| StartRecord {
+            wrapper: ProcessIdentity { pid: me.pid, started: wrapper },
+            child: child.map(|started| ProcessIdentity { pid: me.pid, started }),
+            boot: String::new(),
+            machine: String::new(),
+            at: crate::units::Timestamp::default(),
+            memory_guard: None,
+        };
+        // A wrapper as old as the machine, which has had other modules before.
+        let old = ran(&record(1, Some(1))).expect("it is known");
+        let young = ran(&record(1, Some(me.started))).expect("it is known");
+        assert!(young < old, "{young:?} {old:?}");
+        assert_eq!(ran(&record(1, None)), None);
+    }
+}
