@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::explain;
 use super::testing::{Sim, capacity};
-use crate::ids::{AttemptId, AttemptNumber};
+use super::{Durations, Sample, World, explain};
+use crate::ids::{AttemptId, AttemptNumber, ModuleId};
 use crate::resources::{Gpu, GpuReading, MemoryReading, Reading, Usage};
 use crate::run::testing::{n, pipe, run_id};
-use crate::units::Bytes;
+use crate::units::{Bytes, DurationMs, Timestamp};
 
 const GIB: u64 = 1 << 30;
 
@@ -173,4 +173,22 @@ fn f63_the_grant_names_the_gpu_and_comes_back_whole() {
     assert_eq!(sim.running(), ["b"]);
     sim.ok("b", json!({}));
     assert_eq!(*sim.world.held(), crate::resources::Held::default());
+}
+
+/// Five attempts used 10 GiB each; their author says nothing. Nobody has to close a browser for a module that always ran.
+#[test]
+fn memory_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
+    let mut sim = sim(vec![n("free")]);
+    let mut durations = Durations::default();
+    let id = ModuleId::parse("m").expect("an id");
+    for at in 0..5 {
+        durations.learn_use(&id, "", Sample::new(Timestamp::from_micros(at), DurationMs(10), None, Some(Bytes(10 * GIB))));
+    }
+    sim.world = World::new(sim.world.capacity().clone(), durations);
+    sim.submit(1, &pipe(vec![n("a"), n("b")]));
+    sim.reads(reading(3 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a"], "alone, whatever else runs on the machine, and not two of them");
+    sim.ok("a", json!({}));
+    sim.reads(reading(3 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["b"]);
 }
