@@ -103,8 +103,14 @@ fn parse(run: &str) -> Result<RunId, ApiError> {
     RunId::parse(run).map_err(|error| ApiError::new(StatusCode::NOT_FOUND, "not_found", error.to_string()))
 }
 
+/// Does what may wait for the disk, on a thread of its own. Tokio's own way panics where there is no room for another thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("the request was not carried out: {error}")))
+    let (send, answer) = tokio::sync::oneshot::channel();
+    // Whoever asked may have gone away meanwhile.
+    let started = std::thread::Builder::new().name("request".to_owned()).spawn(move || drop(send.send(work())));
+    started.map_err(|error| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", format!("the host has no room for another thread: {error}"))
+    })?;
+    let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
+    answer.await.map_err(failed)
 }
