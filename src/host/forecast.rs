@@ -214,7 +214,7 @@ fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
         }
         Some(policy) => {
             forecast.tried = 1;
-            forecast.critical_path_first = Player::new(model).makespan(&model.tails(), u64::MAX).map(DurationMs);
+            forecast.critical_path_first = Player::new(model, simulate::UNITS).makespan(&model.tails(), u64::MAX).map(DurationMs);
             Some(simulate::priorities(model, policy)[..run.len()].into())
         }
     };
