@@ -56,6 +56,8 @@ pub(super) struct ForecastView<'a> {
     orders_tried: u32,
     /// Nodes whose duration nobody knows; each counts as a second.
     unknown_durations: u64,
+    /// GPUs are asked for: no order was looked for, and the bound knows none.
+    gpus_unmodelled: bool,
     capacity: Resources,
     peak: Resources,
     never_fits: Vec<NeverFits<'a>>,
@@ -98,6 +100,7 @@ impl<'a> ForecastView<'a> {
             policy: found.policy,
             orders_tried: found.tried,
             unknown_durations: found.unknown,
+            gpus_unmodelled: found.gpus_unmodelled,
             capacity: Resources {
                 cpus: thousandths(capacity.cpus.0),
                 memory_bytes: capacity.memory.0,
@@ -149,12 +152,18 @@ pub(super) fn summary(found: &Forecast, context: &Context) {
                 Policy::Declared => "as declared",
                 Policy::Perturbed => "a variant of the longest way to the end first",
             };
-            output.line(format!("order: {order}, of {} that were compared", found.tried));
+            match found.tried {
+                0 => output.line(format!("order: {order}")),
+                tried => output.line(format!("order: {order}, of {tried} that were compared")),
+            }
         }
         None => output.line(format!("time: at least {} ({by})", found.bound)),
     }
     if found.unknown > 0 {
         output.line(format!("of {} nodes nobody knows how long they take: each counts as 1 s (`duration:` says more)", found.unknown));
+    }
+    if found.gpus_unmodelled {
+        output.line("GPUs are no part of the model: no order is looked for, and the least time does not count them");
     }
     if !found.spans.is_empty() {
         output.line(format!("most at once: {}", peaks(&found.peak, &found.capacity)));

@@ -30,6 +30,10 @@ struct Wfformat {
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
 
+    /// Replace the pipeline's file where there is one already
+    #[arg(long)]
+    force: bool,
+
     /// Ask for the cores that were measured, instead of one for each node
     #[arg(long)]
     with_cores: bool,
@@ -67,7 +71,7 @@ fn wfformat(arguments: &Wfformat, context: &Context) -> Result<Exit, Failure> {
     };
     let options = Options { scale: arguments.scale, cores: arguments.with_cores, memory: arguments.with_memory };
     let name = arguments.file.display().to_string();
-    let written = import::wfformat(&arguments.file, &name, &output, &options).map_err(failure)?;
+    let written = import::wfformat(&arguments.file, &name, &output, &options, arguments.force).map_err(failure)?;
     if !written.notes.is_empty() {
         context.output.note(&render::diagnostics(&written.notes, context.output.color_err()));
     }
@@ -85,6 +89,11 @@ fn wfformat(arguments: &Wfformat, context: &Context) -> Result<Exit, Failure> {
 fn failure(error: ImportError) -> Failure {
     match error {
         ImportError::Invalid(mistakes) => mistakes.into(),
+        ImportError::OwnInput(_) => {
+            Failure::new(Exit::Invalid, error.to_string()).with_help("`--output` names another file, or a folder for it")
+        }
+        ImportError::Exists(_) => Failure::new(Exit::Invalid, error.to_string())
+            .with_help("`--force` replaces it; `--output` names another file, or a folder for it"),
         ImportError::Disk { .. } => Failure::ours(error.to_string()),
     }
 }

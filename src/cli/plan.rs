@@ -1,5 +1,6 @@
 //! `prismq plan`: what a pipeline would do.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -99,11 +100,12 @@ pub(super) fn print(
             path.into_iter().map(|node| id(definition, node)).collect()
         }
     };
+    let reuse: HashMap<u32, &ReuseForecast> = reuse.iter().map(|(at, forecast)| (*at, forecast)).collect();
     let totals = Sizes::default().of(definition).unwrap_or_default();
     let mut order = definition.graph.order.clone();
     order.sort_by_key(|node| levels.get(*node as usize).copied().unwrap_or(0));
     if json {
-        let nodes = order.iter().map(|node| NodeView { reuse: reuse_text(reuse, *node), ..view(definition, *node, &levels) }).collect();
+        let nodes = order.iter().map(|node| NodeView { reuse: reuse_text(&reuse, *node), ..view(definition, *node, &levels) }).collect();
         let forecast = forecast.map(ForecastView::of);
         return context.output.json(&PlanView { name: &definition.name, totals, waves, critical_path: path, forecast, nodes });
     }
@@ -127,7 +129,7 @@ pub(super) fn print(
             output.line(output.styled(&format!("wave {}", level.unwrap_or(0) + 1), Style::Dim));
         }
         output.line(node_line(definition, *node));
-        if let Some(text) = reuse_text(reuse, *node) {
+        if let Some(text) = reuse_text(&reuse, *node) {
             output.line(output.styled(&format!("      {text}"), Style::Dim));
         }
     }
@@ -188,8 +190,8 @@ fn view<'a>(definition: &'a Definition, node: u32, levels: &[u32]) -> NodeView<'
 }
 
 /// Whether an earlier result would be taken for a node that says `reuse: inputs`, in words.
-fn reuse_text(reuse: &[(u32, ReuseForecast)], node: u32) -> Option<String> {
-    reuse.iter().find(|(at, _)| *at == node).map(|(_, forecast)| match forecast {
+fn reuse_text(reuse: &HashMap<u32, &ReuseForecast>, node: u32) -> Option<String> {
+    reuse.get(&node).map(|forecast| match forecast {
         ReuseForecast::Reused { from } => format!("would be reused from run {from}"),
         ReuseForecast::NotReused { why } => format!("would run: {why}"),
         ReuseForecast::Later => "may be reused: decided when it is ready".to_owned(),

@@ -72,6 +72,8 @@ pub struct Forecast {
     pub never_fits: Vec<(String, String)>,
     /// Nodes whose duration nobody knows.
     pub unknown: u64,
+    /// Something asks for a GPU. Those are part of the times, and not of the model: no order is looked for, and the bound knows none.
+    pub gpus_unmodelled: bool,
 }
 
 /// What a lower bound comes from.
@@ -117,30 +119,32 @@ pub fn forecast(definition: &Definition, capacity: Capacity, durations: &Duratio
         impossible(definition, &capacity).into_iter().map(|(node, unmet)| (node, unmet.to_string())).collect();
     let known = |node: &NodeDef, module: &Module| ask.of(node).is_some() || durations.expected(&module.id, &node.settings).is_some();
     let unknown = simulate::unknown_durations(definition, &known);
+    let gpus_unmodelled = simulate::wants_gpu(definition);
     let nodes = Sizes::default().of(definition).map_or(u64::MAX, |totals| totals.nodes);
     if nodes > NODES_MAX as u64 {
         let (bounds, path) = simulate::coarse(definition, &capacity, &|node, module| {
             ask.of(node).or_else(|| durations.expected(&module.id, &node.settings)).unwrap_or(UNKNOWN).0
         });
         let path = path.into_iter().map(|at| definition.nodes[at as usize].id.to_string()).collect();
-        return outlined(capacity, &bounds, path, never_fits, unknown, ask);
+        return Forecast { gpus_unmodelled, ..outlined(capacity, &bounds, path, never_fits, unknown, ask) };
     }
     let run = expected_run(definition, durations, ask);
     let model = Model::of(&run, &capacity);
     let path = model.longest_path().into_iter().map(|node| run.path(node)).collect();
-    let mut forecast = outlined(capacity, &simulate::bounds(&model), path, never_fits, unknown, ask);
+    let outlined = outlined(capacity, &simulate::bounds(&model), path, never_fits, unknown, ask);
+    let mut forecast = Forecast { gpus_unmodelled, ..outlined };
     play(&mut forecast, run, &model, ask);
     forecast
 }
 
 /// The order in which the ready nodes of a new run start, where one is found that is better than the longest way first. Looked for on the
-/// thread of whoever submits, within a fixed number of work units. A retry has results already, and a run of which nobody knows how
-/// long anything takes has nothing to compare: they go by the longest way.
+/// thread of whoever submits, within a fixed number of work units. A retry has results already, a run of which nobody knows how long
+/// anything takes has nothing to compare, and of GPUs the model knows nothing: they go by the longest way.
 pub(super) fn order(definition: &Arc<Definition>, capacity: &Capacity, durations: &Durations) -> Option<Arc<[u64]>> {
     let nodes = Sizes::default().of(definition).map_or(u64::MAX, |totals| totals.nodes);
     let known = |node: &NodeDef, module: &Module| durations.expected(&module.id, &node.settings).is_some();
     let is_small = nodes > 1 && nodes <= NODES_MAX as u64;
-    if !is_small || simulate::unknown_durations(definition, &known) >= nodes {
+    if !is_small || !simulate::runs_any(definition, &known) || simulate::wants_gpu(definition) {
         return None;
     }
     let at = Timestamp::from_micros(0);
@@ -172,6 +176,7 @@ fn outlined(
         peak: Held::default(),
         never_fits,
         unknown,
+        gpus_unmodelled: false,
         capacity,
     }
 }
@@ -206,6 +211,7 @@ fn bound_by(bounds: &simulate::Bounds) -> (u64, BoundBy) {
 
 fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
     let order = match ask.policy {
+        None if forecast.gpus_unmodelled => None,
         None => {
             let choice = simulate::choose(model, simulate::UNITS, SEED);
             (forecast.policy, forecast.tried) = (choice.policy, choice.tried);
@@ -214,7 +220,10 @@ fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
         }
         Some(policy) => {
             forecast.tried = 1;
-            forecast.critical_path_first = Player::new(model).makespan(&model.tails(), u64::MAX).map(DurationMs);
+            if !forecast.gpus_unmodelled {
+                let mut player = Player::new(model, simulate::UNITS);
+                forecast.critical_path_first = player.makespan(&model.tails(), u64::MAX).map(DurationMs);
+            }
             Some(simulate::priorities(model, policy)[..run.len()].into())
         }
     };
@@ -233,4 +242,56 @@ fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
     }
     forecast.spans = simulation.spans().to_vec();
     forecast.peak = simulation.peak().clone();
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::testing::{N, n, pipe};
+    use crate::units::{Bytes, CpuMillis};
+
+    /// Two places for nodes of which the longest way first is not the best order.
+    fn capacity() -> Capacity {
+        Capacity { cpus: CpuMillis(2_000), memory: Bytes(0), gpus: Vec::new(), custom: BTreeMap::new(), max_concurrent: 10 }
+    }
+
+    fn tricky(known: bool) -> Vec<N> {
+        let times = [("a", 300), ("b", 300), ("c", 200), ("d", 200), ("e", 200)];
+        times.into_iter().map(|(id, ms)| if known { n(id).duration(ms) } else { n(id) }).collect()
+    }
+
+    fn is_ordered(nodes: Vec<N>) -> bool {
+        order(&pipe(nodes), &capacity(), &Durations::default()).is_some()
+    }
+
+    #[test]
+    fn an_order_is_looked_for_only_where_something_is_known() {
+        assert!(is_ordered(tricky(true)));
+        assert!(!is_ordered(tricky(false)));
+        // Instances are nodes of the run too, and a duration is known of none of them.
+        let each = |node: N| node.matrix(json!({"x": [1, 2, 3]}));
+        let known = |node: &NodeDef, _: &Module| node.settings.duration.is_some();
+        let inner = pipe(tricky(false));
+        let nothing = pipe(vec![each(n("m")), n("sub").calls(&inner), n("again").calls(&inner)]);
+        assert!(!simulate::runs_any(&nothing, &known));
+        assert_eq!(order(&nothing, &capacity(), &Durations::default()), None);
+        let something = pipe(vec![n("deep").calls(&pipe(vec![n("sub").calls(&pipe(tricky(true)))]))]);
+        assert!(simulate::runs_any(&something, &known));
+    }
+
+    #[test]
+    fn no_order_is_chosen_where_the_model_does_not_know_what_is_asked_for() {
+        let with = |node: N| tricky(true).into_iter().chain([node]).collect::<Vec<N>>();
+        assert!(is_ordered(with(n("plain").duration(1))));
+        assert!(!is_ordered(with(n("gpu").duration(1).gpus(1_000))));
+        assert!(!is_ordered(with(n("vram").duration(1).vram(1))));
+        assert!(!is_ordered(with(n("sub").calls(&pipe(vec![n("gpu").duration(1).gpus(250)])))));
+        let found = forecast(&pipe(with(n("gpu").duration(1).gpus(1_000))), capacity(), &Durations::default(), &Ask::default());
+        assert!(found.gpus_unmodelled && found.policy == Policy::CriticalPath && found.tried == 0 && found.critical_path_first.is_none());
+        let share = n("shared").custom("api", 0);
+        let found = forecast(&pipe(with(share)), capacity(), &Durations::default(), &Ask::default());
+        assert!(!found.gpus_unmodelled && found.tried > 1);
+    }
 }

@@ -3,7 +3,7 @@
 //! Conditions are true, parameters fit, and a `foreach` over what a node will report has one instance. What decides the schedule stays:
 //! nodes, edges, sub-pipelines, `matrix`, written lists, requests, limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -107,4 +107,23 @@ pub fn unknown_durations(definition: &Definition, known: &dyn Fn(&NodeDef, &Modu
         Work::Pipeline(inner) => unknown_durations(inner, known),
     };
     definition.nodes.iter().map(count).sum()
+}
+
+/// Whether a pipeline runs anything that `is` so. A node counts once, however many instances it has: whoever compares such an answer with
+/// the number of nodes of a run compares what is not alike.
+#[must_use]
+pub fn runs_any(definition: &Definition, is: &dyn Fn(&NodeDef, &Module) -> bool) -> bool {
+    fn look(definition: &Definition, is: &dyn Fn(&NodeDef, &Module) -> bool, seen: &mut BTreeSet<*const Definition>) -> bool {
+        definition.nodes.iter().any(|node| match &node.work {
+            Work::Module(module) => is(node, module),
+            Work::Pipeline(inner) => seen.insert(Arc::as_ptr(inner)) && look(inner, is, seen),
+        })
+    }
+    look(definition, is, &mut BTreeSet::new())
+}
+
+/// Whether a pipeline runs anything that asks for a GPU or memory of one. The model knows nothing of them.
+#[must_use]
+pub fn wants_gpu(definition: &Definition) -> bool {
+    runs_any(definition, &|node, _| node.settings.request.wants_gpu())
 }

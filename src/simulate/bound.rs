@@ -13,6 +13,15 @@ pub const INTERVAL_NODES_MAX: usize = 20_000;
 /// Pairs of an interval's begin and a node that are looked at for each limit.
 const PAIRS_MAX: usize = 6_000_000;
 
+/// Such pairs for all limits together: there may be as many limits as nodes.
+const ALL_PAIRS_MAX: usize = 4 * PAIRS_MAX;
+
+/// Work units of a pair: it is looked up twice among the ends of intervals.
+const UNITS_OF_A_PAIR: u64 = 3;
+
+/// Finding the nodes that use a limit costs a pair for each so many vertices.
+const VERTICES_OF_A_PAIR: usize = 8;
+
 /// Lower bounds, in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
@@ -43,15 +52,21 @@ struct Window {
 /// Lower bounds of a model.
 #[must_use]
 pub fn bounds(model: &Model) -> Bounds {
+    bounds_of(model, ALL_PAIRS_MAX)
+}
+
+/// The same within a number of work units: path and area always, of the intervals as many as that allows.
+pub(super) fn bounds_within(model: &Model, units: u64) -> Bounds {
+    bounds_of(model, usize::try_from(units / UNITS_OF_A_PAIR).unwrap_or(ALL_PAIRS_MAX).min(ALL_PAIRS_MAX))
+}
+
+fn bounds_of(model: &Model, mut pairs: usize) -> Bounds {
     let (heads, tails) = (model.heads(), model.tails());
     let path = tails.iter().copied().max().unwrap_or(0);
     let mut area = (0, String::new());
     let mut interval = (path, String::new());
     let deep = model.len() <= INTERVAL_NODES_MAX;
-    for (at, limit) in (0_u32..).zip(&model.limits) {
-        let windows = windows(model, at, &heads, &tails, path);
-        let work: u128 = windows.iter().map(|window| u128::from(window.amount) * u128::from(window.duration)).sum();
-        let all: u128 = windows.iter().map(|window| u128::from(window.amount)).sum();
+    for ((at, limit), Load { work, all }) in (0_u32..).zip(&model.limits).zip(loads(model)) {
         // Where all of them have room at once the limit says nothing; without any of it nothing ever runs.
         if limit.capacity == 0 || all <= u128::from(limit.capacity) {
             continue;
@@ -60,8 +75,11 @@ pub fn bounds(model: &Model) -> Bounds {
         if needed > area.0 {
             area = (needed, limit.name.clone());
         }
-        if deep {
-            let longer = path.saturating_add(overload(windows, limit.capacity));
+        if deep && pairs > 0 {
+            let windows = windows(model, at, &heads, &tails, path);
+            let (longer, looked_at) = overload(windows, limit.capacity, pairs.min(PAIRS_MAX));
+            pairs = pairs.saturating_sub(looked_at + model.len() / VERTICES_OF_A_PAIR);
+            let longer = path.saturating_add(longer);
             if longer > interval.0 {
                 interval = (longer, limit.name.clone());
             }
@@ -72,6 +90,28 @@ pub fn bounds(model: &Model) -> Bounds {
 
 fn least_time(work: u128, capacity: u64) -> u64 {
     u64::try_from(work.div_ceil(u128::from(capacity))).unwrap_or(u64::MAX)
+}
+
+/// What all nodes together need of a limit.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    /// Amounts times milliseconds.
+    work: u128,
+    /// Amounts.
+    all: u128,
+}
+
+/// Of every limit, in one pass over the nodes.
+fn loads(model: &Model) -> Vec<Load> {
+    let mut loads = vec![Load::default(); model.limits.len()];
+    for (demand, duration) in model.demand_of.iter().zip(&model.durations).filter(|(demand, duration)| **demand != FREE && **duration > 0) {
+        for (limit, amount) in &model.demands[*demand as usize].0 {
+            let load = &mut loads[*limit as usize];
+            load.work += u128::from(*amount) * u128::from(*duration);
+            load.all += u128::from(*amount);
+        }
+    }
+    loads
 }
 
 fn windows(model: &Model, limit: u32, heads: &[u64], tails: &[u64], path: u64) -> Vec<Window> {
@@ -89,16 +129,17 @@ fn windows(model: &Model, limit: u32, heads: &[u64], tails: &[u64], path: u64) -
         .collect()
 }
 
-/// By how much the work that must lie in an interval exceeds it, at most. Intervals begin and end where a node may begin or end, at the
-/// earliest or at the latest.
-fn overload(windows: Vec<Window>, capacity: u64) -> u64 {
+/// By how much the work that must lie in an interval exceeds it, at most, and how many pairs of a begin and a node that took. Intervals
+/// begin and end where a node may begin or end, at the earliest or at the latest.
+fn overload(windows: Vec<Window>, capacity: u64, pairs: usize) -> (u64, usize) {
     let points = |window: &Window| [window.head, window.head + window.duration, window.latest, window.latest + window.duration];
     let mut points: Vec<u64> = windows.iter().flat_map(points).collect();
     points.sort_unstable();
     points.dedup();
-    let step = points.len().div_ceil((PAIRS_MAX / windows.len().max(1)).max(1)).max(1);
+    let step = points.len().div_ceil((pairs / windows.len().max(1)).max(1)).max(1);
     let mut sums = vec![(0_i128, 0_i128); points.len()];
-    points.iter().step_by(step).map(|begin| overload_from(*begin, &windows, &points, &mut sums, capacity)).max().unwrap_or(0)
+    let most = points.iter().step_by(step).map(|begin| overload_from(*begin, &windows, &points, &mut sums, capacity)).max();
+    (most.unwrap_or(0), points.len().div_ceil(step) * windows.len())
 }
 
 /// The same for intervals that begin at `begin` and end at one of `ends`. From `from` on, the part of a node that must lie in the interval

@@ -19,15 +19,22 @@ pub struct Player<'m> {
     running: BinaryHeap<Reverse<(u64, u32)>>,
     /// Vertices whose predecessors have ended, and that are not looked at yet.
     released: Vec<u32>,
-    /// Work units spent so far: vertices passed and demands compared.
+    /// Work units spent so far: vertices and edges passed, and demands compared.
     units: u64,
+    /// How many there are.
+    most: u64,
 }
 
+/// So many edges passed, or vertices made ready for a play, cost about what one comparison of demands costs.
+const STEPS_OF_A_UNIT: usize = 8;
+
 impl<'m> Player<'m> {
-    /// For one model.
+    /// For one model, within a number of work units for all plays together. Graphs of equal size can differ a thousandfold in what a play
+    /// costs: where all nodes ask for something else, every start compares them all.
     #[must_use]
-    pub fn new(model: &'m Model) -> Self {
+    pub fn new(model: &'m Model, most: u64) -> Self {
         Self {
+            most,
             model,
             free: Vec::new(),
             waits: Vec::new(),
@@ -46,7 +53,7 @@ impl<'m> Player<'m> {
     }
 
     /// When all has ended, by a priority for each vertex (the highest first, among equals the first node); `None` where something never
-    /// has room, or where it would not be less than `limit`.
+    /// has room, where it would not be less than `limit`, or where the work units are spent first.
     pub fn makespan(&mut self, priority: &[u64], limit: u64) -> Option<u64> {
         self.play(priority, limit, &mut |_, _| {})
     }
@@ -58,6 +65,9 @@ impl<'m> Player<'m> {
         left -= self.release(priority);
         loop {
             while let Some(vertex) = self.start() {
+                if self.is_spent() {
+                    return None;
+                }
                 started(vertex, now);
                 let end = now.saturating_add(self.model.durations[vertex as usize]);
                 if end >= limit {
@@ -66,6 +76,9 @@ impl<'m> Player<'m> {
                 self.running.push(Reverse((end, vertex)));
             }
             let Some(Reverse((end, vertex))) = self.running.pop() else { break };
+            if self.is_spent() {
+                return None;
+            }
             now = end;
             left -= self.end(vertex);
             while let Some(Reverse((at, vertex))) = self.running.peek().copied()
@@ -79,7 +92,14 @@ impl<'m> Player<'m> {
         (left == 0).then_some(now)
     }
 
+    /// Whether there are no work units left.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.units >= self.most
+    }
+
     fn begin(&mut self) {
+        self.units += (self.model.len() / STEPS_OF_A_UNIT) as u64;
         self.free.clear();
         self.free.extend(self.model.limits.iter().map(|limit| limit.capacity));
         self.waits.clone_from(&self.model.waits);
@@ -113,7 +133,9 @@ impl<'m> Player<'m> {
     }
 
     fn pass(&mut self, vertex: u32) {
-        for next in self.model.successors.of(vertex) {
+        let successors = self.model.successors.of(vertex);
+        self.units += (successors.len() / STEPS_OF_A_UNIT) as u64;
+        for next in successors {
             let waits = &mut self.waits[*next as usize];
             *waits -= 1;
             if *waits == 0 {

@@ -15,7 +15,7 @@ mod portfolio;
 #[cfg(test)]
 mod tests;
 
-pub use assume::{assumed, unknown_durations};
+pub use assume::{assumed, runs_any, unknown_durations, wants_gpu};
 pub use bound::{Bounds, INTERVAL_NODES_MAX, bounds};
 pub use coarse::{Expected, coarse};
 pub use dice::Dice;

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::bound::bounds;
+use super::bound::bounds_within;
 use super::dice::Dice;
 use super::list::Player;
 use super::model::{FREE, Model};
 
 /// Work units for one run: about 200 ms.
 pub const UNITS: u64 = 4_000_000;
+
+/// The part of them that goes into the lower bound by which the search knows that there is nothing left to find.
+const BOUND_PART: u64 = 8;
 
 /// Above so many vertices the longest way first is taken without a look at others.
 pub const NODES_MAX: usize = 20_000;
@@ -43,7 +46,8 @@ pub struct Choice {
     pub order: Option<Arc<[u64]>>,
     /// How it came about.
     pub policy: Policy,
-    /// When the run ends by it on the model; `None` where something never has room.
+    /// When the run ends by it on the model; `None` where something never has room, and where the units do not
+    /// suffice to play it once.
     pub makespan: Option<u64>,
     /// When it ends by the longest way first.
     pub critical_path: Option<u64>,
@@ -70,17 +74,18 @@ pub fn choose(model: &Model, units: u64, seed: u64) -> Choice {
     }
     // Finer steps than milliseconds, so that short nodes can change places too.
     let tails: Vec<u64> = model.tails().into_iter().map(|tail| tail.saturating_mul(FINER)).collect();
-    let mut player = Player::new(model);
+    let for_bound = units / BOUND_PART;
+    let mut player = Player::new(model, units - for_bound);
     let critical_path = player.makespan(&tails, u64::MAX);
     let Some(first) = critical_path else {
         return Choice { order: None, policy: Policy::CriticalPath, makespan: None, critical_path, tried: 1 };
     };
-    let least = bounds(model).best();
+    let least = bounds_within(model, for_bound).best();
     let mut best = Best { priority: tails.clone(), policy: Policy::CriticalPath, makespan: first, tried: 1 };
     for policy in [Policy::LongestFirst, Policy::Declared] {
         best.consider(&mut player, priorities(model, policy), policy);
     }
-    vary(model, &tails, &mut player, &mut best, (units, least, seed));
+    vary(model, &tails, &mut player, &mut best, (least, seed));
     let order = (best.policy != Policy::CriticalPath).then(|| best.priority[..model.nodes as usize].into());
     Choice { order, policy: best.policy, makespan: Some(best.makespan), critical_path, tried: best.tried }
 }
@@ -111,10 +116,10 @@ const FINER: u64 = 1024;
 /// One in so many variants is of the best order found, the others of the longest way.
 const OF_BEST: u32 = 2;
 
-fn vary(model: &Model, tails: &[u64], player: &mut Player<'_>, best: &mut Best, (units, least, seed): (u64, u64, u64)) {
+fn vary(model: &Model, tails: &[u64], player: &mut Player<'_>, best: &mut Best, (least, seed): (u64, u64)) {
     let mut dice = Dice::new(seed);
     for round in 0..VARIANTS_MAX {
-        if best.makespan <= least || player.units() >= units {
+        if best.makespan <= least || player.is_spent() {
             return;
         }
         let noise = NOISES[usize::try_from(dice.roll(NOISES.len() as u64)).unwrap_or(0)];

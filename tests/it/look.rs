@@ -175,6 +175,27 @@ fn a_measured_workflow_becomes_a_pipeline_that_runs() {
 }
 
 #[test]
+fn an_import_overwrites_nothing() {
+    let space = TestSpace::new();
+    let workflow = |name: &str| format!(r#"{{"name": "{name}", "workflow": {{"tasks": [{{"id": "a", "runtime": 1}}]}}}}"#);
+    space.write("w.json", workflow("w"));
+    // The default is the workspace's folder, in which the file itself lies.
+    space.prismq(&["import", "wfformat", "w.json"]).ends(3).complains("w.json would be overwritten").complains("--output");
+    space.prismq(&["import", "wfformat", "w.json", "--force"]).ends(3).complains("would be overwritten");
+    std::fs::hard_link(space.root().join("w.json"), space.root().join("same.json")).expect("a link");
+    if cfg!(unix) {
+        space.prismq(&["import", "wfformat", "w.json", "--output", "same.json", "--force"]).ends(3).complains("would be overwritten");
+    }
+    assert_eq!(space.read("w.json"), workflow("w"));
+    assert!(!space.root().join("manifests/wfformat-sleep.yaml").exists(), "nothing is left of what was refused");
+    space.write("p.json", "mine");
+    space.prismq(&["import", "wfformat", "w.json", "--output", "p.json"]).ends(3).complains("p.json is there already").complains("--force");
+    assert_eq!(space.read("p.json"), "mine");
+    space.prismq(&["import", "wfformat", "w.json", "--output", "p.json", "--force"]).ends(0);
+    space.prismq(&["plan", "p.json"]).ends(0);
+}
+
+#[test]
 fn modules_are_listed_and_shown() {
     let (space, _) = with_runs();
     space.write("manifests/broken.yaml", "id: broken\nscrip: x\n");

@@ -178,3 +178,21 @@ fn the_memory_that_nodes_use_is_measured() {
     space.open("go");
     running.end().ends(0);
 }
+
+#[test]
+fn a_plan_says_that_its_model_knows_no_gpus() {
+    let space = TestSpace::new();
+    space.module("whole", "duration: 1s\nresources: {cpus: 0, gpus: 1}", "");
+    space.module("plain", "duration: 1s", "");
+    space.write("prismq.yaml", "host: {capacity: {gpus: [{uuid: GPU-small, vram: 9GiB}]}}\n");
+    space.write("p.yaml", "nodes:\n  a: {module: whole}\n  b: {module: whole}\n");
+    space.write("q.yaml", "nodes:\n  a: {module: plain}\n");
+    space.prismq(&["plan", "p.yaml"]).ends(0).says("GPUs are no part of the model");
+    let plan = space.prismq(&["plan", "p.yaml", "--json"]).ends(0).json();
+    assert_eq!((plan["gpus_unmodelled"].as_bool(), plan["orders_tried"].as_u64()), (Some(true), Some(0)));
+    // The timeline is the scheduler's own, which does know them.
+    assert_eq!((plan["makespan_seconds"].as_f64(), plan["lower_bound_seconds"].as_f64()), (Some(2.0), Some(1.0)));
+    let plain = space.prismq(&["plan", "q.yaml"]).ends(0);
+    assert!(!plain.stdout.contains("GPU"), "{plain:?}");
+    assert_eq!(space.prismq(&["plan", "q.yaml", "--json"]).ends(0).json()["gpus_unmodelled"], false);
+}

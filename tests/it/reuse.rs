@@ -119,6 +119,17 @@ fn what_comes_from_nodes_before_is_looked_at_when_they_are_over() {
 }
 
 #[test]
+fn a_plan_of_very_many_nodes_does_not_look_at_the_files_of_each() {
+    let space = counter("");
+    let nodes = |count: usize| (0..count).map(|at| format!(r#""n{at}": {{"module": "count"}}"#)).collect::<Vec<_>>().join(", ");
+    space.write("few.json", format!(r#"{{"nodes": {{{}}}}}"#, nodes(3)));
+    space.prismq(&["plan", "few.json"]).ends(0).says("no completed attempt of it is known");
+    space.write("many.json", format!(r#"{{"nodes": {{{}}}}}"#, nodes(20_001)));
+    let many = space.prismq(&["plan", "many.json"]).ends(0).says("decided when it is ready");
+    assert!(!many.stdout.contains("no completed attempt"));
+}
+
+#[test]
 fn a_plan_tells_what_would_be_reused_and_why_not() {
     let space = counter("");
     space.write("p.yaml", "nodes: {a: {module: count}, b: {module: count, with: {n: \"${{ nodes.a.outputs.n + 1 }}\"}}}\n");

@@ -29,24 +29,28 @@ pub enum ReuseForecast {
         /// Why.
         why: NotReused,
     },
-    /// It is decided when it is ready: what it depends on runs before, or it is expanded.
+    /// It is decided when it is ready: what it depends on runs before, it is expanded, or there are too many nodes to look at each.
     Later,
 }
+
+/// Above so many nodes each is told to be decided later: every forecast reads files, and nobody waits for so many. As many as are played.
+const NODES_MAX: usize = crate::simulate::NODES_MAX;
 
 /// A forecast for each node of a pipeline that says `reuse: inputs`, by its position. `params` are those of the run; what is left out
 /// has its default.
 #[must_use]
 pub fn reuse_forecast(workspace: &Workspace, definition: &Definition, params: Map<String, Value>) -> Vec<(u32, ReuseForecast)> {
     let wants = |at: u32| definition.nodes.get(at as usize).is_some_and(|node| node.settings.reuse == Reuse::Inputs);
-    if !(0..definition.nodes.len()).filter_map(|at| u32::try_from(at).ok()).any(wants) {
-        return Vec::new();
+    let wanted = || definition.graph.order.iter().copied().filter(|at| wants(*at));
+    if definition.nodes.len() > NODES_MAX || wanted().next().is_none() {
+        return wanted().map(|at| (at, ReuseForecast::Later)).collect();
     }
     let params = bind::complete(&definition.params, params, &definition.folder).map(|completed| completed.value);
     let mut hasher = Hasher::default();
     // Results of nodes that would not run, by id.
     let mut known: HashMap<&str, Arc<Value>> = HashMap::new();
     let mut found = Vec::new();
-    for at in definition.graph.order.iter().copied().filter(|at| wants(*at)) {
+    for at in wanted() {
         let Some(node) = definition.nodes.get(at as usize) else { continue };
         let Work::Module(module) = &node.work else { continue };
         let before = definition.graph.dependencies.of(at);
