@@ -180,7 +180,8 @@ impl Turn {
                 } else if let Some(node) = expanded {
                     self.take_over_instances(&run, node);
                 } else if let Some((node, attempt)) = expected {
-                    self.expect(&run, node, attempt);
+                    // Not before it is durable: a run that is never accepted leaves no folder.
+                    self.after.entry(seq).or_default().push(After::Expect(AttemptId { run, node, attempt }));
                 }
             }
             Effect::Start(order) => self.start(*order),
@@ -198,12 +199,12 @@ impl Turn {
         }
     }
 
-    /// Tells the engine of an attempt whose intent was recorded. A direct one has a thread of its own, which makes what it needs.
-    fn expect(&self, run: &RunId, node: NodeIndex, attempt: AttemptNumber) {
-        let Some(state) = self.world.run(run) else { return };
-        let settings = &state.node_def(node).settings;
+    /// Tells the engine of an attempt whose intent is durable. A direct one has a thread of its own, which makes what it needs.
+    pub(super) fn expect(&self, id: &AttemptId) {
+        let Some(state) = self.world.run(&id.run).filter(|state| state.intent(id.node).is_some()) else { return };
+        let settings = &state.node_def(id.node).settings;
         if settings.isolation == Isolation::Wrapped {
-            let folder = AttemptFolder::new(&self.workspace.run(run), &state.path(node), attempt);
+            let folder = AttemptFolder::new(&self.workspace.run(&id.run), &state.path(id.node), id.attempt);
             self.engine.expect(folder, settings.workdir == WorkDir::Fresh);
         }
     }

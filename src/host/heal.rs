@@ -35,6 +35,8 @@ impl Turn {
                     drop(reply.send(Err(refusal())));
                 }
                 // They are in the state already, and answered when that is on the disk.
+                // A hint, and no more.
+                After::Expect(_) => {}
                 After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) => kept.entry(seq).or_default().push(after),
             }
         }
@@ -125,6 +127,7 @@ impl Turn {
         for (seq, after) in after.into_iter().flat_map(|(seq, list)| list.into_iter().map(move |after| (seq, after))) {
             match after {
                 After::File(_) => self.after.entry(seq).or_default().push(after),
+                After::Expect(_) => {}
                 After::Submitted(reply, run) => {
                     self.forget(&run);
                     drop(reply.send(Err(self.refusal())));

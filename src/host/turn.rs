@@ -24,7 +24,7 @@ use super::update::{NodeChange, Update};
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
 use crate::event::Event;
-use crate::ids::{RunId, Seq};
+use crate::ids::{AttemptId, RunId, Seq};
 use crate::journal;
 use crate::resources::{Disk, DiskLevel, worst_level};
 use crate::run::RunState;
@@ -70,6 +70,8 @@ pub(super) enum After {
     Pruned(Reply<BTreeSet<RunId>>, BTreeSet<RunId>),
     /// File the run that ended.
     File(RunId),
+    /// Tell the engine that this attempt will probably come.
+    Expect(AttemptId),
 }
 
 /// How a loop ended.
@@ -258,6 +260,7 @@ impl Turn {
             After::Resumed(reply, runs) => drop(reply.send(Ok(runs))),
             After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
+            After::Expect(id) => self.expect(&id),
         }
     }
 
