@@ -223,8 +223,7 @@ impl Turn {
 
     /// Whether the run's state takes the attempt: its start was recorded, or its node may start.
     fn is_in_turn(&self, run: &RunId, trace: &Trace) -> bool {
-        let ready = |state: &RunState| matches!(state.node(trace.node).state(), NodeState::Ready { .. });
-        trace.recorded.is_some() || self.world.run(run).is_some_and(ready)
+        trace.recorded.is_some() || self.world.run(run).is_some_and(|state| may_start(state, trace.node))
     }
 
     /// What an attempt holds whose record was lost with the host.
@@ -240,7 +239,7 @@ impl Turn {
     /// Records the start of an attempt whose record was lost with the host.
     fn record_start(&mut self, run: &RunId, trace: &Trace, isolation: Isolation) {
         let Some(state) = self.world.run(run) else { return };
-        if !matches!(state.node(trace.node).state(), NodeState::Ready { .. }) {
+        if !may_start(state, trace.node) {
             return;
         }
         // They were computed from the same results before.
@@ -340,6 +339,11 @@ impl Recovery {
         self.done.insert((trace.node, trace.attempt));
         self.lost.push(Lost { trace, isolation, reason });
     }
+}
+
+/// Whether the state takes the start of an attempt of a node.
+fn may_start(state: &RunState, node: NodeIndex) -> bool {
+    matches!(state.node(node).state(), NodeState::Ready { .. }) && !state.awaits_check(node)
 }
 
 fn is_asked(left: &Left) -> bool {
