@@ -17,7 +17,7 @@ use crate::attempt::{AttemptFolder, AttemptSpec, StopRequest};
 use crate::engine::{self, Found, Left, StopHow, read_claims, reap_strangers};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, StartFacts, StopReason};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
-use crate::request::{GpuShare, Isolation, Request};
+use crate::request::{Isolation, Request};
 use crate::run::{NodeState, RunState, evaluate};
 use crate::scheduler::records_of;
 use crate::units::DurationMs;
@@ -229,11 +229,12 @@ impl Turn {
     /// What an attempt holds whose record was lost with the host.
     fn recovered_grant(&self, run: &RunId, state: &RunState, trace: &Trace) -> Request {
         let asked = state.node_def(trace.node).settings.request.clone();
-        if !asked.wants_gpu() {
-            return asked;
-        }
         let folder = AttemptFolder::new(&self.workspace.run(run), &state.path(trace.node), trace.attempt);
-        Request { devices: devices_of(&folder), ..asked }
+        // A direct one has none, and does not outlive its host.
+        match AttemptSpec::read(folder.path()) {
+            Ok(spec) => granted(asked, spec),
+            Err(_) => Request { devices: Vec::new(), ..asked },
+        }
     }
 
     /// Records the start of an attempt whose record was lost with the host.
@@ -351,7 +352,28 @@ fn is_asked(left: &Left) -> bool {
     StopRequest::read(folder.path()).is_ok_and(|request| request.is_some())
 }
 
-/// GPUs that an attempt was started with, by its folder; none for a direct one, which does not outlive its host.
-fn devices_of(folder: &AttemptFolder) -> Vec<GpuShare> {
-    AttemptSpec::read(folder.path()).map(|spec| spec.gpus).unwrap_or_default()
+/// What an attempt was started with, by its folder: its memory may have been raised after `oom`. What was only set aside for it, because
+/// nothing was declared, no folder tells.
+fn granted(asked: Request, spec: AttemptSpec) -> Request {
+    let devices = if asked.wants_gpu() { spec.gpus } else { Vec::new() };
+    Request { memory: spec.memory.unwrap_or(asked.memory), devices, ..asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Bytes;
+
+    #[test]
+    fn a_recovered_attempt_holds_what_it_was_started_with() {
+        let text = |memory: &str| {
+            format!(
+                r#"{{"format":1,"name":"r/n/2","token":"t","program":"/bin/true","args":[],"environment":[],"work":"/","capture":"pump","leaks":"end",{memory}"grace_ms":1000}}"#
+            )
+        };
+        let spec = |memory: &str| AttemptSpec::decode(&text(memory)).expect("a spec");
+        let asked = Request { memory: Bytes(64), ..Request::default() };
+        assert_eq!(granted(asked.clone(), spec("\"memory\":128,")), Request { memory: Bytes(128), ..asked.clone() });
+        assert_eq!(granted(asked.clone(), spec("")), asked);
+    }
 }
