@@ -17,7 +17,7 @@ use crate::attempt::{AttemptFolder, AttemptSpec, StopRequest};
 use crate::engine::{self, Found, Left, StopHow, read_claims, reap_strangers};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, StartFacts, StopReason};
 use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId};
-use crate::request::{GpuShare, Isolation, Request};
+use crate::request::{Isolation, Request};
 use crate::run::{NodeState, RunState, evaluate};
 use crate::scheduler::records_of;
 use crate::units::DurationMs;
@@ -223,24 +223,24 @@ impl Turn {
 
     /// Whether the run's state takes the attempt: its start was recorded, or its node may start.
     fn is_in_turn(&self, run: &RunId, trace: &Trace) -> bool {
-        let ready = |state: &RunState| matches!(state.node(trace.node).state(), NodeState::Ready { .. });
-        trace.recorded.is_some() || self.world.run(run).is_some_and(ready)
+        trace.recorded.is_some() || self.world.run(run).is_some_and(|state| may_start(state, trace.node))
     }
 
     /// What an attempt holds whose record was lost with the host.
     fn recovered_grant(&self, run: &RunId, state: &RunState, trace: &Trace) -> Request {
         let asked = state.node_def(trace.node).settings.request.clone();
-        if !asked.wants_gpu() {
-            return asked;
-        }
         let folder = AttemptFolder::new(&self.workspace.run(run), &state.path(trace.node), trace.attempt);
-        Request { devices: devices_of(&folder), ..asked }
+        // A direct one has none, and does not outlive its host.
+        match AttemptSpec::read(folder.path()) {
+            Ok(spec) => granted(asked, spec),
+            Err(_) => Request { devices: Vec::new(), ..asked },
+        }
     }
 
     /// Records the start of an attempt whose record was lost with the host.
     fn record_start(&mut self, run: &RunId, trace: &Trace, isolation: Isolation) {
         let Some(state) = self.world.run(run) else { return };
-        if !matches!(state.node(trace.node).state(), NodeState::Ready { .. }) {
+        if !may_start(state, trace.node) {
             return;
         }
         // They were computed from the same results before.
@@ -342,12 +342,38 @@ impl Recovery {
     }
 }
 
+/// Whether the state takes the start of an attempt of a node.
+fn may_start(state: &RunState, node: NodeIndex) -> bool {
+    matches!(state.node(node).state(), NodeState::Ready { .. }) && !state.awaits_check(node)
+}
+
 fn is_asked(left: &Left) -> bool {
     let folder = AttemptFolder::new(&left.run_folder, &left.node, left.id.attempt);
     StopRequest::read(folder.path()).is_ok_and(|request| request.is_some())
 }
 
-/// GPUs that an attempt was started with, by its folder; none for a direct one, which does not outlive its host.
-fn devices_of(folder: &AttemptFolder) -> Vec<GpuShare> {
-    AttemptSpec::read(folder.path()).map(|spec| spec.gpus).unwrap_or_default()
+/// What an attempt was started with, by its folder: its memory may have been raised after `oom`. What was only set aside for it, because
+/// nothing was declared, no folder tells.
+fn granted(asked: Request, spec: AttemptSpec) -> Request {
+    let devices = if asked.wants_gpu() { spec.gpus } else { Vec::new() };
+    Request { memory: spec.memory.unwrap_or(asked.memory), devices, ..asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Bytes;
+
+    #[test]
+    fn a_recovered_attempt_holds_what_it_was_started_with() {
+        let text = |memory: &str| {
+            format!(
+                r#"{{"format":1,"name":"r/n/2","token":"t","program":"/bin/true","args":[],"environment":[],"work":"/","capture":"pump","leaks":"end",{memory}"grace_ms":1000}}"#
+            )
+        };
+        let spec = |memory: &str| AttemptSpec::decode(&text(memory)).expect("a spec");
+        let asked = Request { memory: Bytes(64), ..Request::default() };
+        assert_eq!(granted(asked.clone(), spec("\"memory\":128,")), Request { memory: Bytes(128), ..asked.clone() });
+        assert_eq!(granted(asked.clone(), spec("")), asked);
+    }
 }

@@ -25,7 +25,7 @@ impl RunState {
         self.derived.stuck.iter().copied()
     }
 
-    /// Waiting leaves whose only unfinished dependency runs and whose next attempt is not intended.
+    /// Waiting leaves whose only unfinished dependency runs, whose next attempt is not intended, and which start without a check.
     pub(crate) fn ahead(&self) -> impl ExactSizeIterator<Item = NodeIndex> {
         self.derived.ahead.iter().copied()
     }
@@ -38,9 +38,13 @@ impl RunState {
     /// Whether a node is ready but for the answer whether an earlier result is taken. That is asked once, before its first attempt.
     #[must_use]
     pub fn awaits_check(&self, node: NodeIndex) -> bool {
+        matches!(self.node(node).state, NodeState::Ready { .. }) && self.is_unchecked(node)
+    }
+
+    /// Whether an earlier result has to be looked for before the first attempt of a leaf, now or when it is ready.
+    pub(super) fn is_unchecked(&self, node: NodeIndex) -> bool {
         let at = self.node(node);
-        matches!(at.state, NodeState::Ready { .. })
-            && at.body == Body::Leaf
+        at.body == Body::Leaf
             && self.node_def(node).settings.reuse == Reuse::Inputs
             && at.record().is_none_or(|record| record.reuse.is_none() && record.attempts.is_empty())
     }

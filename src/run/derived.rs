@@ -48,7 +48,8 @@ pub(super) struct Derived {
     pub(super) stuck: BTreeSet<NodeIndex>,
     /// Nodes that need a decision: each of them gives one record.
     pub(super) unsettled: BTreeSet<NodeIndex>,
-    /// Waiting leaves whose only unfinished dependency runs: their intents may be written now.
+    /// Waiting leaves whose only unfinished dependency runs, and for which no earlier result has to be looked for: their intents may be
+    /// written now.
     pub(super) ahead: BTreeSet<NodeIndex>,
     /// Nodes that hold nothing and have an intent that was not used.
     pub(super) intended: u32,
@@ -266,7 +267,10 @@ impl RunState {
         let at = self.node(node);
         let plain = at.body == Body::Leaf && at.ordinal().is_none() && self.control(node).is_none_or(|control| control.when.is_none());
         let intended = at.record().is_some_and(|record| record.intent.is_some());
+        // An intent says that a process may exist, and none does before the answer about an earlier result is recorded. Written earlier, it
+        // could outlive that record in a crash, and the state would refuse the attempt that was started after both.
         plain
+            && !self.is_unchecked(node)
             && !intended
             && at.state == (NodeState::Waiting { unfinished: 1 })
             && self.dependencies(node).any(|dependency| self.node(dependency).state.holding().is_some())

@@ -74,6 +74,29 @@ mod tests {
         assert_eq!((sim.running(), sim.checks.len()), (vec!["b".to_owned()], 1));
     }
 
+    /// A host that finds an intent takes a process of it for possible, and none is before the answer.
+    #[test]
+    fn an_intent_is_never_written_before_the_answer() {
+        let mut sim = Sim::new(capacity(1, 1));
+        sim.submit(1, &pipe(vec![n("a"), n("b").needs(&["a"]).reuse(), n("c").reuse(), n("d").needs(&["b"]).reuse().attempts(2)]));
+        sim.turn();
+        let intended = |sim: &Sim, path: &str| sim.run().intent(sim.run().find(path).expect("a node")).is_some();
+        assert_eq!((sim.running(), intended(&sim, "b"), intended(&sim, "c")), (vec!["a".to_owned()], false, false));
+        sim.event(none(sim.run().find("c").expect("a node")));
+        sim.turn();
+        assert!(intended(&sim, "c"), "it is ready without room, as any other");
+        sim.ok("a", json!({}));
+        let b = sim.run().find("b").expect("a node");
+        assert!(sim.run().awaits_check(b) && !intended(&sim, "b"));
+        sim.event(none(b));
+        sim.turn();
+        let place = |wanted: &dyn Fn(&Event) -> bool| sim.log.iter().position(|(_, event, _)| wanted(event)).expect("it is there");
+        let checked = place(&|event| matches!(event, Event::NodeChecked { node, .. } if *node == b));
+        let written = place(&|event| matches!(event, Event::AttemptIntended { node, .. } if *node == b));
+        assert!(checked < written);
+        assert!(!intended(&sim, "d"), "nor while the node before it runs");
+    }
+
     #[test]
     fn a_result_that_is_taken_needs_no_room() {
         let mut sim = Sim::new(capacity(1, 1));

@@ -59,6 +59,7 @@ struct Intents<'w> {
 impl<'w> Intents<'w> {
     /// Proposes the intent of a node's next attempt, unless it is written or proposed.
     fn propose(&mut self, run: &'w RunState, node: NodeIndex, effects: &mut Vec<Effect>) {
+        debug_assert!(!run.awaits_check(node), "an intent before the answer about an earlier result");
         if run.intent(node).is_none() && self.written.insert((run.id(), node)) {
             self.count += 1;
             effects.push(record(run, Event::AttemptIntended { node, attempt: run.next_attempt(node) }));
@@ -111,7 +112,8 @@ fn ahead_of_dependencies<'w>(run: &'w RunState, intents: &mut Intents<'w>, effec
     }
 }
 
-/// Intents of the next ready nodes, whether or not there is room for them now.
+/// Intents of the next ready nodes, whether or not there is room for them now. A node that awaits its check is in no class, so that its
+/// intent always follows the answer.
 fn ahead_of_room<'w>(run: &'w RunState, intents: &mut Intents<'w>, effects: &mut Vec<Effect>) {
     let mut queue = Queue::new(run);
     while let Some((_, node)) = queue.next(|_| true) {

@@ -85,12 +85,12 @@ impl Hasher {
     }
 
     fn file(&mut self, path: &Path) -> io::Result<blake3::Hash> {
-        let file = fs::File::open(path)?;
+        // A pipe or a device has no content that could be compared, and may be read for ever. Opening one may wait for ever too, or do
+        // something; and it may have come in the place of a file since.
+        check_is_file(&fs::metadata(path)?)?;
+        let file = open(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            // A pipe or a device has no content that could be compared, and may be read for ever.
-            return Err(io::Error::other("it is neither a file nor a folder"));
-        }
+        check_is_file(&metadata)?;
         let (modified, length) = (metadata.modified()?, metadata.len());
         if let Some((at, long, hash)) = self.known.get(path)
             && (*at, *long) == (modified, length)
@@ -108,6 +108,22 @@ impl Hasher {
         }
         Ok(hash)
     }
+}
+
+fn check_is_file(metadata: &fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() { Ok(()) } else { Err(io::Error::other("it is neither a file nor a folder")) }
+}
+
+/// Opens a file without waiting for whoever may be at the other end of it.
+fn open(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
+    options.open(path)
 }
 
 /// When the newest of these files and of what lies in these folders was changed. `None`: one of them cannot be looked at, or is not there.
@@ -187,6 +203,27 @@ mod tests {
         hash_of(folder.path());
         assert!(newest(&[folder.path().to_string_lossy().into_owned()]).is_some());
         assert!(Hasher::default().file(Path::new("/dev/zero")).is_err());
+    }
+
+    /// Nobody writes into it: whoever opens it waits for ever.
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_is_no_input_and_holds_nobody_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o644.into(), 0).expect("a pipe");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let inner = folder.path().to_owned();
+        std::thread::spawn(move || {
+            let mut hasher = Hasher::default();
+            let alone = hasher.file(&pipe).map_err(|error| error.to_string());
+            let inside = hasher.add(&inner, &mut blake3::Hasher::new()).map_err(|error| error.to_string());
+            // Also where it came after the look.
+            sender.send((alone.err(), inside.err(), open(&pipe).is_ok()))
+        });
+        let found = receiver.recv_timeout(Duration::from_secs(60)).expect("nobody waits for the other end");
+        let why = Some("it is neither a file nor a folder".to_owned());
+        assert_eq!(found, (why.clone(), why, true));
     }
 
     #[test]

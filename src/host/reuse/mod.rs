@@ -27,6 +27,7 @@ use crate::ids::{NodeIndex, RunId};
 use crate::manifest::Module;
 use crate::request::NodeSettings;
 use crate::scheduler::ReuseOrder;
+use crate::units::Timestamp;
 
 pub use forecast::{ReuseForecast, reuse_forecast};
 use key::Hasher;
@@ -61,6 +62,17 @@ impl Reuser {
             }
         })?;
         Ok(Self(sender))
+    }
+
+    /// Has it look.
+    ///
+    /// # Errors
+    /// The answer, where the thread is gone: the node runs then, since nobody would ever answer it.
+    fn ask(&self, order: ReuseOrder, at: Timestamp) -> Result<(), Answer> {
+        self.0.send(order).map_err(|mpsc::SendError(ReuseOrder { run, node, .. })| {
+            let why = NotReused::Unreadable { message: "the thread that looks for earlier results has ended".into() };
+            Answer { run, node, found: Err(Box::new(ReuseCheck { why, key: None, at, files: Vec::new() })) }
+        })
     }
 }
 
@@ -117,8 +129,9 @@ impl Turn {
             let check = Box::new(ReuseCheck { why: NotReused::Retry, key: None, at: self.clock.now().wall, files: Vec::new() });
             return self.checked(Answer { run: order.run, node: order.node, found: Err(check) });
         }
-        // The thread ends only after this sender.
-        let _ = self.reuser.0.send(order);
+        if let Err(answer) = self.reuser.ask(order, self.clock.now().wall) {
+            self.checked(answer);
+        }
     }
 
     /// The thread has looked. An answer about a node that was stopped meanwhile is for nobody.
@@ -139,5 +152,29 @@ impl Turn {
             // The journal takes nothing now: it is asked again when it does.
             self.world.forget_checking(&run, node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::testing::{module, run_id};
+
+    #[test]
+    fn a_thread_that_is_gone_leaves_no_node_waiting() {
+        let (sender, orders) = mpsc::channel();
+        let reuser = Reuser(sender);
+        let order = || ReuseOrder {
+            run: run_id(1),
+            node: NodeIndex(3),
+            module: module("m", None),
+            settings: Arc::new(NodeSettings::default()),
+            params: Arc::default(),
+        };
+        assert!(reuser.ask(order(), Timestamp::default()).is_ok());
+        drop(orders);
+        let Err(Answer { run, node, found: Err(check) }) = reuser.ask(order(), Timestamp::default()) else { panic!("nobody looks") };
+        assert_eq!((run, node), (run_id(1), NodeIndex(3)));
+        assert!(matches!(check.why, NotReused::Unreadable { .. }), "{check:?}");
     }
 }
