@@ -7,7 +7,7 @@
 mod local;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,6 +212,9 @@ pub trait Engine: Send + Sync {
     /// A wrapped attempt will probably be started before long, with a working directory of its own if `fresh`: its folder may be made in an
     /// idle moment. Nothing depends on it.
     fn expect(&self, folder: AttemptFolder, fresh: bool);
+
+    /// No attempt of the run with this folder will come any more.
+    fn forget(&self, run_folder: &Path);
 
     /// Asks for a stop. Nothing happens when the attempt is unknown or over. May be called again, with the kill after the polite stop.
     fn stop(&self, id: &AttemptId, how: StopHow);

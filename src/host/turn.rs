@@ -270,6 +270,7 @@ impl Turn {
         self.reuse.remove(run);
         let Some(state) = self.world.remove(run) else { return };
         let Some(head) = self.heads.remove(run) else { return };
+        self.engine.forget(&self.workspace.run(run));
         self.file_run(run, state, head);
     }
 

@@ -19,6 +19,7 @@ mod supervise;
 mod system;
 mod wrapped;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,6 +70,10 @@ impl Engine for LocalEngine {
 
     fn expect(&self, folder: AttemptFolder, fresh: bool) {
         self.wrapped.expect(folder, fresh);
+    }
+
+    fn forget(&self, run_folder: &Path) {
+        self.wrapped.forget(run_folder);
     }
 
     fn stop(&self, id: &AttemptId, how: StopHow) {

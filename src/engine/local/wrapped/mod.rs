@@ -21,6 +21,7 @@ mod system;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -96,12 +97,16 @@ impl Wrapped {
     /// Has the folder of an attempt made when there is nothing else to do.
     pub(super) fn expect(&self, folder: AttemptFolder, fresh: bool) {
         let mut book = self.shared.lock();
-        // Without the thread it might come to it long after the run has ended.
-        if book.served && book.expected.len() < EXPECTED_MAX {
+        if book.expected.len() < EXPECTED_MAX {
             book.expected.push_back((folder, fresh));
             drop(book);
             self.shared.work.notify_one();
         }
+    }
+
+    /// Makes no more folders ahead in that of a run.
+    pub(super) fn forget(&self, run_folder: &Path) {
+        self.shared.lock().expected.retain(|(folder, _)| folder.path().parent() != Some(run_folder));
     }
 
     /// Takes an attempt that another host started.
