@@ -116,6 +116,11 @@ stop_wine() {
   [ -n "$WINE_STARTED" ] || return 0
   timeout 30 "$WINESERVER" -k >/dev/null 2>&1 8>&- || true
   timeout 30 "$WINESERVER" -w >/dev/null 2>&1 8>&- || true
+  # Where a program hung, the server had to be killed, and the others still wait for it.
+  local process
+  for process in /proc/[0-9]*; do
+    case $(readlink "$process/exe" 2>/dev/null) in "$R"/lib/wine/*) kill -9 "${process##*/}" 2>/dev/null || true ;; esac
+  done
 }
 WINE_STARTED=
 trap stop_wine EXIT
