@@ -106,7 +106,8 @@ impl Hatch {
     /// Reads one; `None` at the end of the stream.
     ///
     /// # Errors
-    /// As [`read_frame`]; [`io::ErrorKind::InvalidData`] for a frame that makes no sense.
+    /// What the system said; [`io::ErrorKind::InvalidData`] for a frame that is too long or makes no sense, [`io::ErrorKind::UnexpectedEof`] for
+    /// one that is cut.
     pub fn read(from: &mut impl io::Read) -> io::Result<Option<Self>> {
         read_frame(from)?.map(|frame| Self::of_frame(&frame).ok_or_else(senseless)).transpose()
     }
