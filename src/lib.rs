@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | words | [`units`] [`ids`] [`diagnostics`] [`tree`] [`json`] [`request`] [`event`] | values and their notation |
 //! | decisions | [`fields`] [`params`] [`resources`] [`pipeline::expr`] [`manifest`] [`settings`] [`pipeline`] [`schemas`] [`run`] [`scheduler`] [`simulate`] [`import`] | words. Pure: no clock, no files, no processes, no threads, no randomness; time and ids come in as arguments |
-//! | input and output | `win32` [`probe`] [`yaml`] [`source`] [`journal`] [`logs`] [`attempt`] [`engine`] [`wrapper`] | words, never a decision and hardly each other |
+//! | input and output | `win32` [`probe`] [`yaml`] [`source`] [`secrets`] [`journal`] [`logs`] [`attempt`] [`engine`] [`wrapper`] | words, never a decision and hardly each other |
 //! | host | [`host`] | all of the above: the only place where they meet |
 //! | surfaces | [`api`] [`cli`] | the host's handle and views |
 //!
@@ -104,6 +104,8 @@ pub mod journal;
 pub mod logs;
 #[expect(clippy::disallowed_methods, reason = "asks for the disk of a folder")]
 pub mod probe;
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "asks files and programs for values")]
+pub mod secrets;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads the files that people write")]
 pub mod source;
 #[cfg(windows)]

@@ -4,6 +4,7 @@
 //! done where the YAML is read (`manifest`), deciding in `resources` and `scheduler`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -310,6 +311,20 @@ pub struct NodeSettings {
     /// Whether an earlier result is taken.
     #[serde(default)]
     pub reuse: Reuse,
+    /// Names of the secrets that it gets in its environment. Their values are nowhere but there.
+    #[serde(default)]
+    pub secrets: BTreeSet<String>,
+}
+
+/// Where the value of a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretSource {
+    /// A variable of the host's environment.
+    Variable(String),
+    /// A file that only its owner can read, absolute.
+    File(PathBuf),
+    /// A program and its arguments, without a shell: what it prints is the value.
+    Command(Vec<String>),
 }
 
 /// Grace where nothing else is said: long enough for a Python program to write a checkpoint.
@@ -331,6 +346,7 @@ impl Default for NodeSettings {
             log_cap: None,
             duration: None,
             reuse: Reuse::default(),
+            secrets: BTreeSet::new(),
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct AttemptSpec {
     pub args: Vec<OsString>,
     /// Names of the variables that the module gets.
     pub environment: Vec<OsString>,
+    /// Which of them are secrets: their values are masked in the output.
+    pub secrets: Vec<OsString>,
     /// Where it runs.
     pub work: PathBuf,
     /// The file that it reads from standard input; none: end of file at once.
@@ -65,6 +67,9 @@ impl AttemptSpec {
         json.system("program", self.program.as_os_str());
         json.systems("args", &self.args);
         json.systems("environment", &self.environment);
+        if !self.secrets.is_empty() {
+            json.systems("secrets", &self.secrets);
+        }
         json.system("work", self.work.as_os_str());
         if let Some(stdin) = &self.stdin {
             json.system("stdin", stdin.as_os_str());
@@ -94,6 +99,7 @@ impl AttemptSpec {
             program: json.system("program")?.into(),
             args: json.systems("args")?,
             environment: json.systems("environment")?,
+            secrets: json.systems("secrets")?,
             work: json.system("work")?.into(),
             stdin: json.optional_system("stdin")?.map(PathBuf::from),
             capture: named(&json, "capture", &[Capture::Pump, Capture::Raw], capture_name)?,
@@ -194,6 +200,7 @@ mod tests {
             program: "/usr/bin/python3".into(),
             args: vec!["-u".into(), "ein \"Weg\"\n".into(), OsString::new()],
             environment: vec!["PATH".into(), "PRISMQ_TOKEN".into()],
+            secrets: vec!["API_KEY".into()],
             work: "/w/größe".into(),
             stdin: None,
             capture: Capture::Pump,
@@ -226,6 +233,7 @@ mod tests {
             program: "/bin/true".into(),
             args: vec!["a".into()],
             environment: vec!["PATH".into()],
+            secrets: Vec::new(),
             work: "/".into(),
             stdin: Some("/p.json".into()),
             capture: Capture::Raw,

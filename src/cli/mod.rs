@@ -28,6 +28,7 @@ mod retry;
 mod run;
 mod runs;
 mod schema;
+mod secret;
 mod serve;
 mod session;
 mod show;
@@ -127,6 +128,8 @@ enum Verb {
     Prune(prune::Arguments),
     /// Look for what would keep modules from running here
     Doctor(doctor::Arguments),
+    /// Keep, list, check and forget secrets: values that modules get in their environment
+    Secret(secret::Arguments),
     /// Print a JSON Schema for editors
     Schema(schema::Arguments),
     /// Be the host of a workspace until Ctrl-C
@@ -231,6 +234,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Wait(arguments) => wait::run(&arguments, context),
         Verb::Journal(arguments) => journal::run(&arguments, context),
         Verb::Prune(arguments) => prune::run(&arguments, context),
+        Verb::Secret(arguments) => secret::run(&arguments, context),
         Verb::Schema(arguments) => schema::run(&arguments, context),
         Verb::Serve(arguments) => serve::run(&arguments, context),
     }
@@ -248,6 +252,7 @@ fn changes(verb: &Verb) -> bool {
         | Verb::Prune(_)
         | Verb::Serve(_) => true,
         Verb::Journal(arguments) => arguments.changes(),
+        Verb::Secret(arguments) => arguments.changes(),
         Verb::Validate(_)
         | Verb::Plan(_)
         | Verb::Simulate(_)

@@ -5,6 +5,7 @@
 //! state or the scheduler. [`LocalEngine`] is the one that starts programs on this machine.
 
 mod local;
+mod secrets;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use local::found::{Found, end, look, prevent};
 pub use local::interpreter::{Launch, Resolver, Unavailable};
 pub use local::strangers::{Reaped, reap_strangers};
 pub use local::wrapper_program;
+pub use secrets::{Secrets, Unlock, Values};
 
 /// Everything that is needed to execute one attempt.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Spec {
     pub args: Vec<OsString>,
     /// What the module finds in its environment beside the `PRISMQ_` variables, which the engine adds.
     pub environment: Environment,
+    /// Secrets that it finds there too. Only a wrapped attempt has any.
+    pub secrets: Secrets,
     /// Where it runs.
     pub work: WorkIn,
     /// `.prismq/runs/<run>`, absolute. The attempt's folder lies in it, see [`crate::attempt::AttemptFolder`].

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::catalog::Catalog;
 use super::machine::Machine;
+use super::secrets::Store;
 use super::workspace::Workspace;
 use super::{disk, ownership};
 use crate::attempt::HostEnvironment;
@@ -29,7 +30,7 @@ pub enum Level {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What: `cpus`, `memory`, `gpu`, `wrapper`, `disk`, `host`, `module`, `settings`.
+    /// What: `cpus`, `memory`, `gpu`, `wrapper`, `disk`, `host`, `module`, `secret`, `settings`.
     pub about: &'static str,
     /// How it is.
     pub level: Level,
@@ -141,6 +142,25 @@ fn module_checks(catalog: &Catalog, machine: &Machine) -> Vec<Check> {
         checks.push(check("module", Level::Problem, format!("{broken} manifest(s) are refused")).with_help("`prismq validate` says why"));
     }
     checks.push(check("module", Level::Ok, format!("{good} module(s) have all that they need")));
+    checks.extend(secret_checks(catalog));
+    checks
+}
+
+/// Secrets that modules ask for and that have no value here. No program is started for it.
+fn secret_checks(catalog: &Catalog) -> Vec<Check> {
+    let listed = Store::new(&catalog.workspace, catalog.settings.secrets.clone()).list(catalog);
+    let wanted: Vec<_> = listed.into_iter().filter(|secret| !secret.modules.is_empty()).collect();
+    let mut checks: Vec<Check> = wanted
+        .iter()
+        .filter_map(|secret| {
+            let found = format!("{} (for {}): {}", secret.name, secret.modules.join(", "), secret.problem.as_ref()?);
+            Some(check("secret", Level::Problem, found))
+        })
+        .collect();
+    let good = wanted.len() - checks.len();
+    if good > 0 {
+        checks.push(check("secret", Level::Ok, format!("{good} secret(s) have a source; `prismq secret check` fetches them")));
+    }
     checks
 }
 

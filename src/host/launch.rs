@@ -3,7 +3,7 @@
 //! The one place that looks at the disk on behalf of a start: finds the interpreter, checks that the script lies where it may, and
 //! hashes it. What it finds is remembered, since a pipeline starts the same module many times.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,17 +15,19 @@ use crate::event::{FailureCause, SpawnFailure, SpawnFailureKind};
 use crate::ids::ModuleId;
 use crate::manifest::{Module, Program, arguments};
 use crate::pipeline::expr::Scope;
-use crate::request::{ArgumentStyle, WorkDir};
+use crate::request::{ArgumentStyle, SecretSource, WorkDir};
 use crate::scheduler::StartOrder;
 use crate::source;
 use crate::units::Bytes;
 
+use super::secrets::Store;
 use super::workspace::Workspace;
 
 /// Makes specs. One for each host.
 pub(super) struct Launcher {
     workspace: Workspace,
     roots: Vec<PathBuf>,
+    secrets: Store,
     environment: Arc<HostEnvironment>,
     resolver: Resolver,
     shares: HashMap<Vec<String>, Arc<Vec<(OsString, OsString)>>>,
@@ -48,9 +50,10 @@ pub(super) struct Prepared {
 }
 
 impl Launcher {
-    pub(super) fn new(workspace: Workspace, roots: Vec<PathBuf>) -> Self {
+    pub(super) fn new(workspace: Workspace, roots: Vec<PathBuf>, secrets: BTreeMap<String, SecretSource>) -> Self {
         let environment = Arc::new(HostEnvironment::new(std::env::vars_os()));
         Self {
+            secrets: Store::with(&workspace, secrets, environment.clone()),
             workspace,
             roots,
             resolver: Resolver::new(environment.clone()),
@@ -94,6 +97,7 @@ impl Launcher {
             program: launch.program,
             args: all_args,
             environment: Environment { base: self.share(&module.pass_env), own },
+            secrets: self.secrets.of_attempt(&order.settings),
             work: self.work_in(order),
             run_folder,
             params,

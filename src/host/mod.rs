@@ -47,6 +47,7 @@ pub mod resources_view;
 mod retry;
 pub mod reuse;
 pub mod runfile;
+pub mod secrets;
 mod start;
 pub mod submission;
 mod sweep;

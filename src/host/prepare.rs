@@ -23,6 +23,7 @@ use crate::yaml::{self, Format, Limits};
 use super::catalog::{self, Catalog, NoModule};
 use super::clock;
 use super::machine::Machine;
+use super::secrets::Store;
 use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
 use super::workspace::{Workspace, create_private_folder, write_synced};
 
@@ -163,6 +164,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
     if !matches!(target, Target::Exec { .. }) {
         let mut refused = Diagnostics::new();
         refused.extend(modules.iter().filter_map(|module| catalog.check_script(module)));
+        refused.extend(Store::new(workspace, catalog.settings.secrets.clone()).missing(&definition));
         refused.into_result(())?;
     }
     let pinned = Pinned {

@@ -193,7 +193,7 @@ fn make_turn(
         finished: super::index::Finished::default(),
         writer,
         engine: Arc::new(LocalEngine::new(sink)),
-        launcher: Launcher::new(workspace.clone(), catalog::script_roots(workspace, settings)),
+        launcher: Launcher::new(workspace.clone(), catalog::script_roots(workspace, settings), settings.secrets.clone()),
         fanout: Fanout::default(),
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         reuser: super::reuse::Reuser::start(workspace.clone(), inbox.clone())?,

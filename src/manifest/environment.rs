@@ -64,7 +64,7 @@ pub(super) fn read_passed(fields: &Fields<'_>, diagnostics: &mut Diagnostics) ->
     let mut kept: Vec<String> = Vec::new();
     for (name, node) in fields.texts("pass_env", diagnostics)? {
         let injected = ["LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES"].contains(&name.to_ascii_uppercase().as_str());
-        match refuse_name(name, node).or_else(|| injected.then(|| loader_refusal(name, node))) {
+        match refuse_name(name, node).or_else(|| injected.then(|| loader_refusal(name).at(node.place()))) {
             Some(refusal) => diagnostics.push(refusal),
             None if kept.iter().any(|known| known == name) => {}
             None => kept.push(name.to_owned()),
@@ -73,32 +73,55 @@ pub(super) fn read_passed(fields: &Fields<'_>, diagnostics: &mut Diagnostics) ->
     Some(kept)
 }
 
-fn refuse_name(name: &str, node: NodeRef<'_>) -> Option<Diagnostic> {
+/// The name of a secret, which is that of the variable by which a module gets it.
+///
+/// # Errors
+/// Why it cannot be one.
+pub fn secret_name(node: NodeRef<'_>) -> Result<&str, Box<Diagnostic>> {
+    let name = node.scalar_text().unwrap_or_default();
+    refuse_name(name, node).or_else(|| refuse_loader(name, node)).map_or(Ok(name), |refusal| Err(Box::new(refusal)))
+}
+
+/// The same for a name that stands in no file.
+///
+/// # Errors
+/// Why it cannot be one, in words.
+pub fn is_secret_name(name: &str) -> Result<(), String> {
+    let refusal = bad_name(name).or_else(|| is_loader(name).then(|| loader_refusal(name)));
+    refusal.map_or(Ok(()), |refusal| Err(refusal.message))
+}
+
+pub(super) fn refuse_name(name: &str, node: NodeRef<'_>) -> Option<Diagnostic> {
+    bad_name(name).map(|refusal| refusal.at(node.place()))
+}
+
+fn bad_name(name: &str) -> Option<Diagnostic> {
     let fits = |(at, c): (usize, char)| c.is_ascii_alphabetic() || c == '_' || (at > 0 && c.is_ascii_digit());
     if name.is_empty() || !name.char_indices().all(fits) {
         let refusal = Diagnostic::error(format!("{name:?} is not the name of an environment variable"));
-        return Some(refusal.at(node.place()).with_help("use letters, digits and `_`, not starting with a digit"));
+        return Some(refusal.with_help("use letters, digits and `_`, not starting with a digit"));
     }
     let upper = name.to_ascii_uppercase();
     if upper.starts_with("PRISMQ_") || OWN.contains(&upper.as_str()) {
-        return Some(
-            Diagnostic::error(format!("`{name}` is set by prismq for each attempt")).at(node.place()).with_help("choose another name"),
-        );
+        return Some(Diagnostic::error(format!("`{name}` is set by prismq for each attempt")).with_help("choose another name"));
     }
     None
 }
 
-fn refuse_loader(name: &str, node: NodeRef<'_>) -> Option<Diagnostic> {
-    let upper = name.to_ascii_uppercase();
-    let is_loader = LOADER_VARIABLES.contains(&upper.as_str()) || LOADER_PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
-    is_loader.then(|| loader_refusal(name, node))
+pub(super) fn refuse_loader(name: &str, node: NodeRef<'_>) -> Option<Diagnostic> {
+    is_loader(name).then(|| loader_refusal(name).at(node.place()))
 }
 
-fn loader_refusal(name: &str, node: NodeRef<'_>) -> Diagnostic {
+fn is_loader(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    LOADER_VARIABLES.contains(&upper.as_str()) || LOADER_PREFIXES.iter().any(|prefix| upper.starts_with(prefix))
+}
+
+fn loader_refusal(name: &str) -> Diagnostic {
     let help = match name.to_ascii_uppercase().as_str() {
         "PATH" | "PATHEXT" => "name the program of a `command:` by its absolute path",
         "PYTHONPATH" | "PYTHONHOME" => "choose the interpreter with `python: venv:DIR`, or install the package there",
         _ => "set it inside the module, where its author can see it",
     };
-    Diagnostic::error(format!("`{name}` is refused: it makes programs load other code")).at(node.place()).with_help(help)
+    Diagnostic::error(format!("`{name}` is refused: it makes programs load other code")).with_help(help)
 }

@@ -10,6 +10,7 @@ mod program;
 mod read;
 pub mod registry;
 pub mod schema;
+mod secret_keys;
 mod settings_keys;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::params::ParamSchema;
 use crate::pipeline::expr::Template;
 use crate::request::{NodeSettings, PythonChoice, Runtime};
 
+pub use environment::{is_secret_name, secret_name};
 pub(crate) use program::rooted_python;
 pub use program::{lexically_joined, read_python};
 pub(crate) use read::read_format;

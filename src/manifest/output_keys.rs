@@ -58,6 +58,12 @@ fn refuse_impossible(fields: &Fields<'_>, settings: &NodeSettings, diagnostics: 
             "write `isolation: wrapped`, or `capture: pump`",
         ),
         (
+            raw && !settings.secrets.is_empty(),
+            ["capture", "secrets"],
+            "`capture: raw` cannot have `secrets:`: nobody could mask what the module writes into its log files itself",
+            "write `capture: pump`",
+        ),
+        (
             settings.leaks == Leaks::Allow && direct,
             ["leaks", "isolation"],
             "`leaks: allow` needs the wrapper, which knows what was left: `isolation: direct` goes without it",

@@ -13,7 +13,7 @@ use crate::tree::Tree;
 use super::{Defaults, LATER_KEYS, Module, Program, program, read_defaults_keys};
 
 /// All keys of a manifest.
-pub const MANIFEST_KEYS: [&str; 32] = [
+pub const MANIFEST_KEYS: [&str; 33] = [
     "format",
     "id",
     "name",
@@ -32,6 +32,7 @@ pub const MANIFEST_KEYS: [&str; 32] = [
     "dependencies",
     "environment",
     "pass_env",
+    "secrets",
     "timeout",
     "grace",
     "retry",

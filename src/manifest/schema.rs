@@ -83,6 +83,8 @@ pub struct ManifestFile {
     pub leaks: Option<Leaks>,
     /// Most bytes of output of an attempt that are kept, beginning and end; `null` for all.
     pub log_cap: Option<LogCap>,
+    /// Names of secrets that it gets as environment variables. Their values never stand in a file of prismq's but the store's.
+    pub secrets: Option<Vec<String>>,
     /// How long an attempt is expected to take; `null` for what was learned. It orders and predicts, and limits nothing.
     pub duration: Option<Timeout>,
     /// What happens if the script changes during a run: `record` marks the run, `strict` fails the node.

@@ -9,10 +9,10 @@ use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, R
 use crate::tree::{Kind, NodeRef};
 use crate::units::{Amount, DurationMs};
 
-use super::{Defaults, Pin, Requires, environment, output_keys, program};
+use super::{Defaults, Pin, Requires, environment, output_keys, program, secret_keys};
 
 /// Keys that [`read_settings_keys`] reads.
-pub const NODE_SETTINGS_KEYS: [&str; 13] = [
+pub const NODE_SETTINGS_KEYS: [&str; 14] = [
     "resources",
     "timeout",
     "grace",
@@ -26,6 +26,7 @@ pub const NODE_SETTINGS_KEYS: [&str; 13] = [
     "log_cap",
     "duration",
     "reuse",
+    "secrets",
 ];
 
 /// Keys that [`read_defaults_keys`] reads besides.
@@ -36,7 +37,6 @@ pub const LATER_KEYS: &[(&str, &str)] = &[
     ("priority", "Resources"),
     ("affinity", "Resources"),
     ("any_of", "Resources"),
-    ("secrets", "Host"),
     ("schedule", "Patterns"),
     ("on_change", "Patterns"),
     ("on_finish", "Patterns"),
@@ -88,6 +88,7 @@ pub fn read_settings_keys(fields: &Fields<'_>, base: &NodeSettings, diagnostics:
     settings.isolation = fields.word("isolation", &ISOLATIONS, diagnostics).unwrap_or(settings.isolation);
     settings.arguments = fields.word("arguments", &ARGUMENTS, diagnostics).unwrap_or(settings.arguments);
     settings.reuse = fields.word("reuse", &REUSES, diagnostics).unwrap_or(settings.reuse);
+    secret_keys::read(fields, &mut settings, diagnostics);
     output_keys::read(fields, &mut settings, diagnostics);
     read_expected(fields, &mut settings.duration, diagnostics);
     settings

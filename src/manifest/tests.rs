@@ -67,6 +67,7 @@ resources: {cpus: 500m, memory: 2GiB, youtube-api: 1}
 dependencies: [fetch-video]
 environment: {PYTHONUTF8: "1"}
 pass_env: [HF_TOKEN]
+secrets: []
 timeout: 30m
 grace: 20s
 retry: {attempts: 3, on: [75, exit, lost], backoff: 1s, factor: 1.5, max_backoff: 1m, grow: {memory: 1.5}}

@@ -80,6 +80,8 @@ pub struct NodeFile {
     pub leaks: Option<Leaks>,
     /// Most bytes of output of an attempt that are kept; `null` for all.
     pub log_cap: Option<LogCap>,
+    /// Names of secrets that it gets as environment variables, besides those of its module.
+    pub secrets: Option<Vec<String>>,
     /// How long an attempt is expected to take; `null` for what was learned.
     pub duration: Option<Timeout>,
 }

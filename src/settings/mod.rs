@@ -7,6 +7,7 @@ mod gpus;
 mod pattern;
 mod retention;
 pub mod schema;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,14 @@ use crate::manifest::{
     DEFAULTS_SHARED_KEYS, Defaults, LATER_KEYS, NODE_SETTINGS_KEYS, lexically_joined, meant_resource, read_defaults_keys, read_format,
     rooted_python,
 };
-use crate::request::PythonChoice;
+use crate::request::{PythonChoice, SecretSource};
 use crate::tree::{NodeRef, Tree};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
 pub use gpus::{GPU_KEYS, GpuSetting};
 pub use pattern::Pattern;
 pub use retention::{RETENTION_KEYS, Retention};
+pub use secrets::SECRET_SOURCE_KEYS;
 
 /// Attempts at once where nothing is said: more than a workstation runs well, fewer than make it unusable.
 pub const MAX_CONCURRENT_DEFAULT: u32 = 10;
@@ -54,7 +56,7 @@ pub const RESERVE_DISK_MOST: Bytes = Bytes(1 << 30);
 const RESERVE_DISK_SHARE: u64 = 50;
 
 /// Keys of the file.
-pub const SETTINGS_KEYS: [&str; 6] = ["format", "host", "roots", "pipelines", "defaults", "retention"];
+pub const SETTINGS_KEYS: [&str; 7] = ["format", "host", "roots", "pipelines", "defaults", "retention", "secrets"];
 
 /// Keys under `host:`.
 pub const HOST_KEYS: [&str; 7] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after"];
@@ -65,7 +67,6 @@ pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
 /// Keys of the file that are known and not built yet.
 pub const LATER_SETTINGS_KEYS: &[(&str, &str)] = &[
     ("log", "Host"),
-    ("secrets", "Host"),
     ("auth", "Host"),
     ("serve", "Host"),
     ("engines", "Slurm"),
@@ -116,6 +117,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// How long finished runs are kept.
     pub retention: Retention,
+    /// Where secrets come from that are neither kept in the workspace nor in the host's environment under their own names.
+    pub secrets: BTreeMap<String, SecretSource>,
 }
 
 impl Default for Settings {
@@ -135,6 +138,7 @@ impl Default for Settings {
             pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
             defaults: Defaults::default(),
             retention: Retention::default(),
+            secrets: BTreeMap::new(),
         }
     }
 }
@@ -184,6 +188,7 @@ impl Settings {
             self.read_defaults(node, folder, diagnostics);
         }
         self.retention = Retention::read(fields, diagnostics);
+        self.secrets = secrets::read(fields, folder, diagnostics);
     }
 
     fn read_host(&mut self, host: &Fields<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -212,7 +217,7 @@ impl Settings {
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).chain(&["dependencies"]).copied().collect();
         let Some(fields) = Fields::open(node, "`defaults`", &known, LATER_KEYS, diagnostics) else { return };
-        for key in ["dependencies", "duration"].into_iter().filter(|key| fields.has(key)) {
+        for key in ["dependencies", "duration", "secrets"].into_iter().filter(|key| fields.has(key)) {
             let refusal = Diagnostic::error(format!("`{key}` has no default")).at(fields.key_place(key));
             diagnostics.push(refusal.with_help("each module names its own in its manifest"));
         }

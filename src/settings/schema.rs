@@ -26,6 +26,22 @@ pub struct SettingsFile {
     pub defaults: Option<DefaultsFile>,
     /// How long finished runs are kept; without it until `prismq prune`.
     pub retention: Option<RetentionFile>,
+    /// Where the values of secrets come from, by name. One that is not named here comes from `prismq secret set`, or from the variable of
+    /// its name in the host's environment.
+    pub secrets: Option<BTreeMap<String, SecretSourceFile>>,
+}
+
+/// Where a secret's value comes from: exactly one of the keys.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct SecretSourceFile {
+    /// A variable of the host's environment.
+    pub env: Option<String>,
+    /// A file that only its owner can read; relative paths start at this file.
+    pub file: Option<String>,
+    /// A program and its arguments, without a shell. What it prints is the value, without the last line end.
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
 }
 
 /// What of finished runs stays. What one of the two lets go goes.
@@ -191,7 +207,7 @@ pub fn settings_schema() -> Value {
 mod tests {
     use super::*;
     use crate::manifest::NODE_SETTINGS_KEYS;
-    use crate::settings::{DEFAULTS_KEYS, GPU_KEYS, HOST_KEYS, RETENTION_KEYS, SETTINGS_KEYS};
+    use crate::settings::{DEFAULTS_KEYS, GPU_KEYS, HOST_KEYS, RETENTION_KEYS, SECRET_SOURCE_KEYS, SETTINGS_KEYS};
 
     #[test]
     fn the_schema_has_the_keys_of_the_reader() {
@@ -209,10 +225,11 @@ mod tests {
         };
         assert_eq!(keys("/properties"), sorted(SETTINGS_KEYS.to_vec()));
         assert_eq!(keys("/$defs/HostFile/properties"), sorted(HOST_KEYS.to_vec()));
-        let with_default = NODE_SETTINGS_KEYS.iter().filter(|key| **key != "duration");
+        let with_default = NODE_SETTINGS_KEYS.iter().filter(|key| !["duration", "secrets"].contains(key));
         assert_eq!(keys("/$defs/DefaultsFile/properties"), sorted(with_default.chain(&DEFAULTS_KEYS).copied().collect()));
         assert_eq!(keys("/$defs/ReserveFile/properties"), "disk memory vram");
         assert_eq!(keys("/$defs/GpuFile/properties"), sorted(GPU_KEYS.to_vec()));
+        assert_eq!(keys("/$defs/SecretSourceFile/properties"), sorted(SECRET_SOURCE_KEYS.to_vec()));
         assert_eq!(keys("/$defs/RetentionFile/properties"), sorted(RETENTION_KEYS.to_vec()));
     }
 

@@ -3,10 +3,12 @@
 //!
 //! Knows nothing of attempts or modules. `attempt`, `journal`, `engine` and `wrapper` use it; on other systems it is not there.
 
+mod console;
 mod job;
 mod lock;
 mod process;
 
+pub(crate) use console::{echo_off, set_console_mode};
 pub(crate) use job::Job;
 pub(crate) use lock::{try_lock, try_lock_shared};
 pub(crate) use process::{SpawnFlags, boot, break_group, computer_name, keep_streams_private, started, usage_of, wait_for_end};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::claim::Claim;
 use super::ladder::{Ladder, Step};
+use super::mask::Patterns;
 use super::pump::Pump;
 use super::reporter::Reporter;
 use super::system::{self, Guard, Process, Signals};
@@ -102,6 +103,7 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
     if !matches!(StopRequest::read(folder), Ok(None)) {
         return Err(ExitHow::Prevented);
     }
+    let patterns = patterns(&spec, order);
     let command = command(&spec, order)?;
     system::settle_in(spec.open_files);
     let signals = match order.signals.take() {
@@ -131,7 +133,7 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
         folder,
         claim,
         reporter: &mut order.reporter,
-        pump: Pump::new(folder, spec.log_cap),
+        pump: Pump::new(folder, spec.log_cap).hiding(patterns),
         ladder: Ladder::new(Duration::from_millis(spec.grace.0)),
         spec,
         guard,
@@ -147,6 +149,18 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
 
 fn failed(what: &str, error: &io::Error) -> ExitHow {
     ExitHow::SpawnFailed { errno: error.raw_os_error().unwrap_or(0), message: format!("{what}: {error}") }
+}
+
+/// What must not be shown in the output.
+fn patterns(spec: &AttemptSpec, order: &Order<'_>) -> Option<Patterns> {
+    if spec.secrets.is_empty() {
+        return None;
+    }
+    let values: Vec<OsString> = match &order.environment {
+        Some(all) => all.iter().filter(|(name, _)| spec.secrets.contains(name)).map(|(_, value)| value.clone()).collect(),
+        None => spec.secrets.iter().filter_map(std::env::var_os).collect(),
+    };
+    Patterns::new(values.iter().map(|value| value.as_encoded_bytes()))
 }
 
 fn command(spec: &AttemptSpec, order: &mut Order<'_>) -> Result<Command, ExitHow> {

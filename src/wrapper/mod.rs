@@ -17,6 +17,7 @@ mod claim;
 mod ending;
 mod ladder;
 mod life;
+mod mask;
 #[cfg(unix)]
 mod nursery;
 mod pump;

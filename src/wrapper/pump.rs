@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::mask::{Mask, Patterns};
 use super::wall_clock;
 use crate::attempt::StreamTotals;
 use crate::logs::{Kept, LogWriter, Stream};
@@ -20,18 +21,32 @@ pub(super) struct Pump {
     logs: LogWriter,
     written: u64,
     announce_at: Option<Instant>,
+    /// What is hidden in standard output and standard error.
+    hidden: Option<(Patterns, [Mask; 2])>,
 }
 
 impl Pump {
     /// A pump into the logs of a folder, which keep at most so many bytes.
     pub(super) fn new(folder: &Path, cap: Option<Bytes>) -> Self {
-        Self { logs: LogWriter::new(folder).capped(cap.map(|cap| cap.0)), written: 0, announce_at: None }
+        Self { logs: LogWriter::new(folder).capped(cap.map(|cap| cap.0)), written: 0, announce_at: None, hidden: None }
+    }
+
+    /// The same, with stars for what must not be shown.
+    pub(super) fn hiding(self, patterns: Option<Patterns>) -> Self {
+        Self { hidden: patterns.map(|patterns| (patterns, Default::default())), ..self }
     }
 
     /// Takes bytes as they were read.
     pub(super) fn take(&mut self, stream: Stream, bytes: &[u8]) {
-        self.written += bytes.len() as u64;
-        self.logs.write(stream, bytes, wall_clock());
+        let shown = match &mut self.hidden {
+            None => bytes,
+            Some((patterns, masks)) => masks[place(stream)].pass(patterns, bytes),
+        };
+        if shown.is_empty() {
+            return;
+        }
+        self.written += shown.len() as u64;
+        self.logs.write(stream, shown, wall_clock());
         if self.announce_at.is_none() {
             self.announce_at = Some(Instant::now() + ANNOUNCE_AFTER);
         }
@@ -53,9 +68,22 @@ impl Pump {
     }
 
     /// Closes the logs: what came through them, and the first error.
-    pub(super) fn finish(self) -> ([StreamTotals; 2], Option<String>) {
+    pub(super) fn finish(mut self) -> ([StreamTotals; 2], Option<String>) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let held_back = self.hidden.as_ref().map_or(&[][..], |(_, masks)| masks[place(stream)].rest());
+            if !held_back.is_empty() {
+                self.logs.write(stream, held_back, wall_clock());
+            }
+        }
         let totals = |kept: Kept| StreamTotals { written: kept.written, dropped: kept.capped, lost: kept.failed };
         let written = self.logs.finish();
         ([totals(written.stdout), totals(written.stderr)], written.error.map(|error| error.to_string()))
+    }
+}
+
+fn place(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
     }
 }

@@ -26,6 +26,7 @@ mod prune;
 mod resources;
 mod reuse;
 mod run;
+mod secrets;
 mod serve;
 mod stop;
 #[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]

@@ -43,6 +43,7 @@ impl Attempt {
             program: stub(),
             args: args.iter().map(OsString::from).collect(),
             environment: ["SystemRoot", "TEMP", "PATH"].map(OsString::from).into(),
+            secrets: Vec::new(),
             work: folder.clone(),
             stdin: None,
             capture: Capture::Pump,

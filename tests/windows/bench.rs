@@ -64,6 +64,7 @@ impl Bench {
             program: stub(),
             args: args.iter().map(Into::into).collect(),
             environment: Environment { base: HostEnvironment::new(std::env::vars_os()).share(&[]), own: Vec::new() },
+            secrets: prismq::engine::Secrets::None,
             work: WorkIn::Folder(self.folder.path().to_owned()),
             run_folder: self.run_folder(),
             params: Arc::new(ParamsFile::new(&self.run_folder(), &json!({"topic": "größe"}))),

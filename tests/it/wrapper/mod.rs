@@ -50,6 +50,7 @@ impl Attempt {
             program: program.to_owned(),
             args: args.iter().map(OsString::from).collect(),
             environment: ["PATH", "PRISMQ_TOKEN", "PRISMQ_ARTIFACTS"].map(OsString::from).to_vec(),
+            secrets: Vec::new(),
             work: "/".into(),
             stdin: None,
             capture: Capture::Pump,

@@ -15,6 +15,7 @@ pub(super) mod ending;
 mod outcome;
 mod preparer;
 pub(super) mod program;
+mod secrets;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod system;

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use super::super::super::{Exit, Spec, Stdin, StopHow};
+use super::super::super::{Exit, Secrets, Spec, Stdin, StopHow};
 use super::super::control::Stops;
 use super::super::prepare::prepare;
 use super::super::{failure, supervise};
 use super::book::{Book, Order, Phase};
 use super::system::{self, Hatchery};
-use super::{Shared, program::Program};
+use super::{Shared, program::Program, secrets};
 use crate::attempt::{AttemptFolder, AttemptSpec, Hatch, StopAs, StopRequest};
 use crate::event::{SpawnFailure, SpawnFailureKind};
 
@@ -52,6 +52,9 @@ pub(super) fn serve(shared: &Arc<Shared>) {
 }
 
 fn start(shared: &Arc<Shared>, number: u64, hatchery: &mut Hatchery) {
+    if secrets::are_fetched_first(shared, number) {
+        return;
+    }
     let Some((spec, stops, tries)) = take_spec(shared, number) else { return };
     match stops.strongest {
         Some(_) if tries == 1 => return shared.finish(number, supervise::never_started(Exit::Prevented, stops)),
@@ -84,7 +87,7 @@ fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut 
     let (_, ready) = prepare(&spec, &folder, &shared.runs)?;
     let longest_variable = ready.longest_variable().filter(|(_, length)| *length > LONG_VARIABLE_BYTES);
     let longest_variable = longest_variable.map(|(name, length)| (name.to_owned(), length));
-    let environment = last_of_each(ready.environment);
+    let environment = last_of_each(ready.environment.into_iter().chain(spec.secrets.values().iter().cloned()).collect());
     // Not synced: whoever reads it within this boot sees it, and after a reboot the attempt is lost anyway.
     let written = wrapper_spec(&spec, ready.work, &environment).write(folder.path(), false);
     written.map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
@@ -117,6 +120,7 @@ fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString,
         program: spec.program.clone(),
         args: spec.args.clone(),
         environment: environment.iter().map(|(name, _)| name.clone()).collect(),
+        secrets: spec.secrets.names(),
         work,
         stdin: match spec.stdin {
             Stdin::Nothing => None,
@@ -161,8 +165,16 @@ fn stop(shared: &Shared, number: u64) {
     let (folder, how, grace) = {
         let mut book = shared.lock();
         let Some(entry) = book.entries.get_mut(&number) else { return };
-        if let Phase::Queued(_) = entry.phase {
-            return;
+        match &entry.phase {
+            // Whoever fetches its secrets will find that nobody needs them.
+            Phase::Queued(spec) if matches!(spec.secrets, Secrets::Locked(_)) => {
+                let stops = entry.stops;
+                entry.phase = Phase::Ending;
+                drop(book);
+                return shared.finish(number, supervise::never_started(Exit::Prevented, stops));
+            }
+            Phase::Queued(_) => return,
+            Phase::Hatched { .. } | Phase::Running { .. } | Phase::Adopted(_) | Phase::Found | Phase::Ending => {}
         }
         entry.undelivered = false;
         (entry.folder.path().to_owned(), entry.stops.strongest, entry.left.grace)
