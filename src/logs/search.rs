@@ -165,7 +165,7 @@ impl Matches {
                     bytes.extend_from_slice(piece);
                     at += piece.len() as u64;
                 }
-                Piece::Gap(_) => break,
+                Piece::Gap => break,
             }
         }
         if at < hit.end {

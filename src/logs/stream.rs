@@ -33,8 +33,8 @@ struct Segment {
 pub(super) enum Piece<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
-    /// So many bytes that are not on the disk.
-    Gap(u64),
+    /// Bytes that are not on the disk; [`StreamBytes::gap`] says how many.
+    Gap,
 }
 
 impl StreamBytes {
@@ -80,19 +80,25 @@ impl StreamBytes {
         let window_end = self.window_from + self.window.len() as u64;
         if from < self.window_from || from >= window_end {
             let at = self.segments.partition_point(|segment| segment.end <= from);
-            let Some(segment) = self.segments.get(at) else { return Ok(Piece::Gap(to - from)) };
+            let Some(segment) = self.segments.get(at) else { return Ok(Piece::Gap) };
             if segment.from > from {
-                return Ok(Piece::Gap(segment.from.min(to) - from));
+                return Ok(Piece::Gap);
             }
             let wanted = (to - from).clamp(WINDOW, WINDOW_MAX).min(segment.end - from);
             if !self.load(at, from, wanted)? {
-                return Ok(Piece::Gap(self.segments[at].end.min(to).max(from + 1) - from));
+                return Ok(Piece::Gap);
             }
         }
         let skipped = usize::try_from(from - self.window_from).unwrap_or(usize::MAX);
         let rest = self.window.get(skipped..).unwrap_or_default();
         let length = usize::try_from(to - from).unwrap_or(usize::MAX).min(rest.len());
         Ok(Piece::Bytes(&rest[..length]))
+    }
+
+    /// How much is missing from `from` on, where something is, at most up to `to`.
+    pub(super) fn gap(&self, from: u64, to: u64) -> u64 {
+        let next = self.segments.iter().map(|segment| if segment.from > from { segment.from } else { segment.end });
+        next.filter(|next| *next > from).min().unwrap_or(to).min(to) - from
     }
 
     /// The bytes before `to`, as far as they are there without a gap, at most so many.
@@ -104,7 +110,7 @@ impl StreamBytes {
         while from + (bytes.len() as u64) < to {
             match self.piece(from + bytes.len() as u64, to)? {
                 Piece::Bytes(piece) => bytes.extend_from_slice(piece),
-                Piece::Gap(_) => return Ok(Vec::new()),
+                Piece::Gap => return Ok(Vec::new()),
             }
         }
         Ok(bytes)

@@ -114,7 +114,7 @@ impl Files {
         // `seek` stops at bytes only; a file that is gone since then is passed by the next call.
         let bytes = match self.streams[here].piece(from, to)? {
             Piece::Bytes(bytes) => bytes,
-            Piece::Gap(_) => &[],
+            Piece::Gap => &[],
         };
         position.bytes[here] = if bytes.is_empty() { to } else { from + bytes.len() as u64 };
         position.missing[here] = position.bytes[here] - from - bytes.len() as u64;
@@ -203,7 +203,8 @@ impl Files {
             let (length, newlines, is_there) = match self.streams[here].piece(from, end.min(from + wanted.piece))? {
                 Piece::Bytes(_) if is_wanted => return Ok(true),
                 Piece::Bytes(bytes) => (bytes.len() as u64, Some(count_newlines(bytes)), true),
-                Piece::Gap(length) => (length, None, false),
+                // All of it at once: an index that lost some bits may speak of more than any disk holds.
+                Piece::Gap => (self.streams[here].gap(from, end), None, false),
             };
             position.bytes[here] += length;
             position.newlines = position.newlines.zip(newlines).map(|(before, more)| before + more);

@@ -1,0 +1,143 @@
+//! Bytes on the socket of a real host: no request is a fault of ours, and none without a token gets more than the greeting.
+//!
+//! `{HOST}` and `{TOKEN}` in an input stand for what this host has, so that kept inputs stay good.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use prismq::host::ownership::Ownership;
+use prismq::host::workspace::Workspace;
+use prismq::host::{Host, HostMode, StartOptions};
+
+use super::{Play, Target, way};
+
+/// How long an answer may take. The host answers in milliseconds; requests that never end are its own to close.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Most of an answer that is looked at.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// What a status of 5xx may be: a host that is full or leaving says so.
+const EXPECTED_5XX: [&str; 2] = ["503", "507"];
+
+pub(crate) fn target() -> Target {
+    Target {
+        name: "http",
+        words: &[
+            "GET ",
+            "POST ",
+            "DELETE ",
+            "HEAD ",
+            "OPTIONS ",
+            "PUT ",
+            " HTTP/1.1\r\n",
+            " HTTP/1.0\r\n",
+            "\r\n\r\n",
+            "Host: {HOST}\r\n",
+            "Host: evil.example\r\n",
+            "Authorization: Bearer {TOKEN}\r\n",
+            "Authorization: Bearer x\r\n",
+            "Origin: null\r\n",
+            "Origin: http://{HOST}\r\n",
+            "Sec-Fetch-Site: cross-site\r\n",
+            "Content-Type: application/json\r\n",
+            "Content-Type: text/plain\r\n",
+            "Content-Length: ",
+            "Transfer-Encoding: chunked\r\n",
+            "Connection: close\r\n",
+            "Range: bytes=0-",
+            "Last-Event-ID: ",
+            "Cookie: ",
+            "Idempotency-Key: ",
+            "/api/",
+            "health",
+            "modules/",
+            "runs/",
+            "/logs",
+            "/stream?end=close",
+            "local/",
+            "config",
+            "pipelines",
+            "%2e%2e%2f",
+            "%00",
+            "%",
+            "//",
+            "..;/",
+            "?limit=",
+            "&offset=",
+            "18446744073709551616",
+            "{\"parameters\":",
+            "{\"a\":1,\"a\":2}",
+            "\\u0000",
+            "\u{ff0e}",
+        ],
+        begin,
+    }
+}
+
+fn begin() -> Play {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("manifests")).expect("a folder");
+    std::fs::write(
+        folder.path().join("manifests/m.yaml"),
+        "id: m\ncommand: [prismq-has-no-such-program]\nparams: {properties: {a: {type: integer}}}\n",
+    )
+    .expect("a manifest");
+    std::fs::write(folder.path().join("prismq.yaml"), "host: {max_queued: 50}\n").expect("settings");
+    let workspace = Workspace::at(folder.path()).expect("a workspace");
+    let ownership = Ownership::try_take(&workspace).expect("a lock").expect("nobody else is here");
+    let host = Host::start(&workspace, ownership, StartOptions { mode: HostMode::Serve }).expect("a host");
+    let token = prismq::host::ownership::token(&workspace).expect("a token");
+    let server = prismq::api::start(host.handle().clone(), &token, 0).expect("a server");
+    let address = format!("127.0.0.1:{}", server.port());
+    // The host lives as long as its inputs.
+    let kept = (folder, host, server);
+    Box::new(move |input| {
+        let _ = &kept;
+        let known = String::from_utf8_lossy(input).contains("{TOKEN}");
+        let request = replaced(&replaced(input, b"{HOST}", address.as_bytes()), b"{TOKEN}", token.as_bytes());
+        let answer = ask(&address, &request);
+        if answer.is_empty() {
+            return 1;
+        }
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1."), "no answer of HTTP: {text:.200}");
+        let status = text.split(' ').nth(1).unwrap_or_default();
+        assert!(!status.starts_with('5') || EXPECTED_5XX.contains(&status), "{text:.400}");
+        if status.starts_with('2') && !known {
+            let open = request.starts_with(b"GET /api/health") || request.starts_with(b"HEAD /api/health");
+            assert!(open, "an answer without a token: {text:.400}");
+        }
+        let code = text.split("\"error_code\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        way(code) ^ crate::dice::hash(status.as_bytes())
+    })
+}
+
+/// Sends a request and closes that side; gives what comes back until the other end closes.
+fn ask(address: &str, request: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(address).expect("the host listens");
+    socket.set_read_timeout(Some(ANSWER)).expect("a limit");
+    // Whoever refuses a request early closes before all of it was sent.
+    let _ = socket.write_all(request);
+    let _ = socket.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let read = socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
+    if let Err(error) = read {
+        let timed_out = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+        assert!(!timed_out, "no answer, and the connection stays open");
+    }
+    answer
+}
+
+fn replaced(input: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut output = Vec::with_capacity(input.len());
+    let mut rest = input;
+    while let Some(at) = rest.windows(from.len()).position(|part| part == from) {
+        output.extend_from_slice(&rest[..at]);
+        output.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    output.extend_from_slice(rest);
+    output
+}
