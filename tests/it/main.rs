@@ -22,6 +22,8 @@ mod logs;
 mod look;
 mod module;
 mod nodes;
+#[cfg(unix)]
+mod ordinary;
 mod prune;
 mod resources;
 mod reuse;
