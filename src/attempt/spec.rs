@@ -48,6 +48,8 @@ pub struct AttemptSpec {
     pub log_cap: Option<Bytes>,
     /// Most memory that all its processes together may use; none: no limit.
     pub memory: Option<Bytes>,
+    /// Memory that was set aside for it and is no limit. For a host that starts from this folder alone, as the next.
+    pub set_aside: Option<Bytes>,
     /// GPUs that it was granted: a host that starts from this folder alone learns it here.
     pub gpus: Vec<GpuShare>,
     /// Between the polite stop and the kill, where the request to stop does not say.
@@ -78,6 +80,7 @@ impl AttemptSpec {
         json.text("leaks", leaks_name(self.leaks));
         json.optional_number("log_cap", self.log_cap.map(|bytes| bytes.0));
         json.optional_number("memory", self.memory.map(|bytes| bytes.0));
+        json.optional_number("set_aside", self.set_aside.map(|bytes| bytes.0));
         if !self.gpus.is_empty() {
             json.systems("gpus", &self.gpus.iter().map(gpu_text).collect::<Vec<_>>());
         }
@@ -106,6 +109,7 @@ impl AttemptSpec {
             leaks: named(&json, "leaks", &[Leaks::End, Leaks::Allow], leaks_name)?,
             log_cap: json.optional_number("log_cap")?.map(Bytes),
             memory: json.optional_number("memory")?.map(Bytes),
+            set_aside: json.optional_number("set_aside")?.map(Bytes),
             gpus: json.systems("gpus")?.iter().filter_map(|text| gpu_of(text.to_str()?)).collect(),
             grace: DurationMs(json.number("grace_ms")?),
             open_files: json.optional_number("open_files")?,
@@ -207,6 +211,7 @@ mod tests {
             leaks: Leaks::End,
             log_cap: None,
             memory: Some(Bytes(u64::MAX)),
+            set_aside: Some(Bytes(5)),
             gpus: vec![GpuShare { gpu: "GPU-1".to_owned(), share: Amount(1000), vram: Bytes(7) }],
             grace: DurationMs(10_000),
             open_files: Some(1024),
@@ -240,6 +245,7 @@ mod tests {
             leaks: Leaks::Allow,
             log_cap: Some(Bytes(1)),
             memory: Some(Bytes(2)),
+            set_aside: None,
             gpus: Vec::new(),
             grace: DurationMs(3),
             open_files: Some(4),

@@ -75,7 +75,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-fn parse_since(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_past(text, clock::wall()).map_err(|error| error.to_string())
 }
 

@@ -162,6 +162,9 @@ fn used(module: &Module, learned: &Learned, output: &Output) {
     if let Some(advice) = learned.advice(module.settings.request.memory) {
         output.line(format!("  {:<10} {advice}", "memory"));
     }
+    if let Some(advice) = learned.vram_advice(module.settings.request.vram) {
+        output.line(format!("  {:<10} {advice}", "vram"));
+    }
     for bucket in &learned.buckets {
         let name = if bucket.bucket.is_empty() { "other parameters" } else { &bucket.bucket };
         output.line(format!("    {}  {}", printable(name), bucket.usage.text()));

@@ -1,5 +1,7 @@
 //! `prismq resources`: what the machine has, what is handed out of it, what others use, and what is free.
 
+mod history;
+
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -8,11 +10,15 @@ use super::session::Session;
 use crate::host::offline;
 use crate::host::resources_view::{GpuView, MemoryView, ResourcesView};
 use crate::host::views::printable;
-use crate::units::Bytes;
+use crate::units::{Bytes, Timestamp};
 
 /// Arguments of `resources`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// How it was since then, while something ran: 14:02 (the latest such time), a date, RFC 3339, or 1h for an hour ago
+    #[arg(long, value_name = "TIME", value_parser = super::logs::parse_since)]
+    since: Option<Timestamp>,
+
     /// As JSON, in bytes and thousandths
     #[arg(long)]
     json: bool,
@@ -20,6 +26,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace_or_here()?;
+    if let Some(since) = arguments.since {
+        return history::run(&workspace, since, arguments.json, context);
+    }
     let view = match Session::attach(&workspace)? {
         Some(client) => client.resources()?,
         None => offline::resources(&workspace)?,

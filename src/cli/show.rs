@@ -196,6 +196,7 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("granted", row.granted_memory.map(|memory| format!("{memory} of memory{raised}")));
     fact("cpu time", row.cpu_ms.map(|cpu| cpu.to_string()));
     fact("peak memory", row.peak_memory.map(|peak| peak.to_string()));
+    fact("peak vram", row.peak_vram.map(|peak| peak.to_string()));
     fact("memory", row.memory.map(|memory| format!("at most {}, held by {}", memory.limit, memory.guard.as_str())));
     fact("script", row.script_hash.clone());
     fact("isolation", row.isolation.map(|isolation| format!("{isolation:?}").to_lowercase()));

@@ -56,12 +56,16 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Order {
-    /// The longest way to the end first
+    /// The longest way to the end first (also `longest-path`)
+    #[value(alias = "longest-path")]
     CriticalPath,
     /// The longest node first
     LongestFirst,
-    /// As in the file
+    /// As in the file: first come, first served (also `fifo`)
+    #[value(alias = "fifo")]
     Declared,
+    /// The best that is found
+    Portfolio,
 }
 
 #[derive(Serialize)]
@@ -76,10 +80,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let workspace = workspace_of(&arguments.pipeline, context)?;
     let definition = definition_of(&workspace, &arguments.pipeline, context)?;
     let ask = Ask {
-        policy: arguments.order.map(|order| match order {
-            Order::CriticalPath => Policy::CriticalPath,
-            Order::LongestFirst => Policy::LongestFirst,
-            Order::Declared => Policy::Declared,
+        policy: arguments.order.and_then(|order| match order {
+            Order::CriticalPath => Some(Policy::CriticalPath),
+            Order::LongestFirst => Some(Policy::LongestFirst),
+            Order::Declared => Some(Policy::Declared),
+            Order::Portfolio => None,
         }),
         durations: arguments.durations.as_deref().map(read_durations).transpose()?.unwrap_or_default(),
         duration: arguments.duration,

@@ -56,6 +56,8 @@ pub struct Spec {
     pub cpus: CpuMillis,
     /// Memory granted; 0: none declared. A wrapped attempt is held to it.
     pub memory: Bytes,
+    /// Memory that was set aside for it without a promise of its author, so that it is no limit; 0: none.
+    pub set_aside: Bytes,
     /// GPUs granted; the module sees no others.
     pub gpus: Vec<GpuShare>,
     /// Under the wrapper, or started by the host itself.

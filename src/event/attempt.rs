@@ -79,6 +79,9 @@ pub struct EndFacts {
     /// Most memory that it used, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// Most memory of one GPU that it used, as far as that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_vram: Option<Bytes>,
     /// The memory limit that really held it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryLimit>,
@@ -109,6 +112,7 @@ impl EndFacts {
             duration_ms: DurationMs(0),
             cpu_ms: None,
             peak_memory: None,
+            peak_vram: None,
             memory: None,
             signals: Vec::new(),
             escalated: false,

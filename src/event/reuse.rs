@@ -84,6 +84,13 @@ pub enum NotReused {
         /// The file.
         path: String,
     },
+    /// A file that the result names is not the one that its attempt left, or that is not known.
+    OutputChanged {
+        /// The run that had it.
+        run: RunId,
+        /// The file.
+        path: String,
+    },
     /// A file that decides over the result cannot be read.
     Unreadable {
         /// Which, and what the system said.
@@ -103,6 +110,7 @@ impl std::fmt::Display for NotReused {
             }
             Self::Pruned { run } => write!(f, "run {run}, which had the result, was pruned"),
             Self::OutputGone { run, path } => write!(f, "{path}, a result of run {run}, is not there any more"),
+            Self::OutputChanged { run, path } => write!(f, "{path}, a result of run {run}, may have changed since"),
             Self::Unreadable { message } => f.write_str(message),
             Self::Retry => f.write_str("a retry repeats what it does not take over"),
         }

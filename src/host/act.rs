@@ -289,6 +289,7 @@ impl Turn {
         }
         let Some(module) = state.module(id.node).cloned() else { return };
         let frees = node.state().holding().is_some_and(|(_, grant)| grant.is_measured());
+        let has_gpu = node.state().holding().is_some_and(|(_, grant)| !grant.devices.is_empty());
         // The code of a script without a manifest is its caller's to read.
         let said = if failed_by_itself(&ending) && !module.is_made_up() {
             let path = state.path(id.node);
@@ -298,6 +299,7 @@ impl Turn {
         };
         let asked = Asked { stopping, timeout: state.node_def(id.node).settings.timeout, said };
         let facts = judge(ending, asked, &module);
+        let facts = EndFacts { peak_vram: self.peak_vram(id, has_gpu), ..facts };
         self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
         if frees {
             self.freed();

@@ -82,7 +82,7 @@ pub fn examine(workspace: &Workspace) -> Vec<Check> {
 }
 
 fn machine_checks(machine: &Machine, settings: &Settings) -> Vec<Check> {
-    let capacity = machine.capacity(settings);
+    let capacity = machine.capacity();
     let found = machine.found();
     let mut checks = vec![
         check("cpus", Level::Ok, format!("{} detected, {} may be held", found.machine.cpus, capacity.cpus)),
@@ -124,7 +124,7 @@ fn wrapper() -> Check {
 
 /// Modules that could not run here; all others in one line.
 fn module_checks(catalog: &Catalog, machine: &Machine) -> Vec<Check> {
-    let capacity = machine.capacity(&catalog.settings);
+    let capacity = machine.capacity();
     let resolver = Resolver::new(Arc::new(HostEnvironment::new(std::env::vars_os())));
     let mut checks = Vec::new();
     let mut good = 0;

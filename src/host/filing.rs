@@ -67,11 +67,11 @@ impl Filing {
             for run in receiver {
                 let file = RunFile::of(&run.0, &run.1);
                 discard_unused(&run.0, &workspace);
-                drop(run);
                 let written = file.write(&workspace);
                 if written.is_ok() {
-                    reuse::remember(&workspace, &file);
+                    reuse::remember(&workspace, &file, &run.0);
                 }
+                drop(run);
                 if inbox.send(Message::Filed(file.run.run_id, written)).is_err() {
                     break;
                 }

@@ -16,7 +16,7 @@ impl Fits {
     /// By the settings of a workspace and this machine.
     #[must_use]
     pub fn here(catalog: &Catalog) -> Self {
-        Self(Machine::detect(&catalog.settings).capacity(&catalog.settings))
+        Self(Machine::detect(&catalog.settings).capacity())
     }
 
     /// What of a pipeline can never run here, each at its node.

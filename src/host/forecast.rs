@@ -3,6 +3,7 @@
 //! Durations are what authors say (`duration:`), else what was learned, else a second each. Above [`NODES_MAX`] nodes only the longest path
 //! and the areas are told: playing a million nodes takes longer than anybody waits for a forecast.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub struct Ask {
     pub durations: BTreeMap<String, DurationMs>,
     /// Duration of all other nodes, instead of what is known.
     pub duration: Option<DurationMs>,
-    /// Real durations differ from the expected ones by up to so many thousandths.
+    /// Real durations differ from the expected ones by up to so many thousandths. The lower bound is then that of the real ones.
     pub spread: u64,
     /// By how much in this play.
     pub seed: u64,
@@ -99,7 +100,7 @@ pub enum BoundBy {
 /// # Errors
 /// All mistakes in the settings.
 pub fn capacity_of(workspace: &Workspace) -> Result<Capacity, crate::diagnostics::Diagnostics> {
-    super::catalog::settings_of(workspace).map(|settings| super::machine::Machine::detect(&settings).capacity(&settings))
+    super::catalog::settings_of(workspace).map(|settings| super::machine::Machine::detect(&settings).capacity())
 }
 
 /// What the workspace learned of durations; nothing where its journal cannot be read.
@@ -151,6 +152,12 @@ pub(super) fn order(definition: &Arc<Definition>, capacity: &Capacity, durations
     let mut run = RunState::new(RunId::new(at, 0), definition.clone(), Arc::new(Value::Null), String::new());
     run.prioritise(&|module, settings| durations.weight(module, settings));
     simulate::choose(&Model::of(&run, capacity), simulate::UNITS, SEED).order
+}
+
+/// Whether anything of a pipeline asks for a GPU.
+pub(super) fn wants_gpu(definition: &Definition, durations: &Durations) -> bool {
+    let learned = |module: &Module| durations.used(&module.id).is_some_and(|used| used.vram_request(None).is_some());
+    simulate::wants_gpu(definition) || simulate::runs_any(definition, &|_, module| learned(module))
 }
 
 /// What is known without playing.
@@ -231,9 +238,12 @@ fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
     let id = run.id().clone();
     let expected: Vec<u64> = run.nodes().map(|(node, _)| run.weight(node)).collect();
     let mut dice = Dice::new(ask.seed);
-    let behaviour = Box::new(move |order: &crate::scheduler::StartOrder| {
+    let really = RefCell::new(BTreeMap::new());
+    let behaviour = Box::new(|order: &crate::scheduler::StartOrder| {
         let takes = expected.get(order.id.node.at()).copied().unwrap_or(0);
-        Ending::after(DurationMs(if ask.spread > 0 { dice.spread(takes, ask.spread) } else { takes }))
+        let takes = if ask.spread > 0 { dice.spread(takes, ask.spread) } else { takes };
+        really.borrow_mut().insert(order.id.node, takes);
+        Ending::after(DurationMs(takes))
     });
     let mut simulation = Simulation::new(forecast.capacity.clone(), Durations::default(), behaviour);
     simulation.submit_at(DurationMs(0), run);
@@ -242,6 +252,13 @@ fn play(forecast: &mut Forecast, mut run: RunState, model: &Model, ask: &Ask) {
     }
     forecast.spans = simulation.spans().to_vec();
     forecast.peak = simulation.peak().clone();
+    drop(simulation);
+    if ask.spread > 0 {
+        // What no order could have beaten, had it known.
+        let bounds = simulate::bounds(&model.lasting(&really.into_inner()));
+        let (bound, bound_by) = bound_by(&bounds);
+        (forecast.bound, forecast.bound_by, forecast.path) = (DurationMs(bound), bound_by, DurationMs(bounds.path));
+    }
 }
 
 #[cfg(test)]
@@ -279,6 +296,17 @@ mod tests {
         assert_eq!(order(&nothing, &capacity(), &Durations::default()), None);
         let something = pipe(vec![n("deep").calls(&pipe(vec![n("sub").calls(&pipe(tricky(true)))]))]);
         assert!(simulate::runs_any(&something, &known));
+    }
+
+    #[test]
+    fn what_was_not_known_before_is_bounded_by_what_really_was() {
+        let ask = |seed| Ask { spread: 300, seed, ..Ask::default() };
+        let of = |seed| forecast(&pipe(tricky(true)), capacity(), &Durations::default(), &ask(seed));
+        let (one, two) = (of(1), of(2));
+        for found in [&one, &two] {
+            assert!(found.makespan.is_some_and(|makespan| makespan >= found.bound && found.bound >= found.path), "{found:?}");
+        }
+        assert!(one.bound != two.bound && of(1).makespan == one.makespan, "{one:?} {two:?}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::disk::Known;
 use super::health::{Board, HealthStatus, HostHealth};
+use super::history::{self, History};
 use super::leave::{Attempts, OnExit};
+use super::machine::Machine;
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
 use super::resources_view::ResourcesView;
@@ -22,8 +24,10 @@ use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::ids::RunId;
 use crate::journal::{FailureKind, JournalFailure};
+use crate::pipeline::definition::Definition;
 use crate::resources::Capacity;
 use crate::scheduler::Durations;
+use crate::units::Timestamp;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +169,7 @@ pub(super) enum Command {
 #[derive(Debug, Clone)]
 pub struct Handle {
     workspace: Workspace,
-    capacity: Capacity,
+    machine: Machine,
     inbox: mpsc::Sender<Message>,
     board: Board,
     leaving: Arc<AtomicBool>,
@@ -173,8 +177,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
-        Self { workspace, capacity, inbox, board, leaving: Arc::default(), disk: Known::default() }
+    pub(super) fn new(workspace: Workspace, machine: Machine, inbox: mpsc::Sender<Message>, board: Board) -> Self {
+        Self { workspace, machine, inbox, board, leaving: Arc::default(), disk: Known::default() }
     }
 
     /// Where the host's loop says what it can do.
@@ -195,10 +199,10 @@ impl Handle {
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
         // Before anything is written for it.
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let mut prepared =
-            prepare::prepare(&self.workspace, submit, &self.capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         let durations = self.ask(|reply| Command::Durations { reply })?;
-        prepared.order = super::forecast::order(&prepared.definition, &self.capacity, &durations);
+        let capacity = |definition: &Definition| self.capacity_for(definition, &durations);
+        let mut prepared = prepare::prepare(&self.workspace, submit, &capacity).map_err(|refused| CommandError::from(refused).or_full())?;
+        prepared.order = super::forecast::order(&prepared.definition, &self.machine.capacity(), &durations);
         self.accept(prepared, None)
     }
 
@@ -208,8 +212,18 @@ impl Handle {
     /// When there is no such run or node, it has not ended, or the host is leaving.
     pub fn retry(&self, request: &Retry) -> Result<Accepted, CommandError> {
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let (prepared, reuse) = retry::prepare(&self.workspace, request, &self.capacity).map_err(CommandError::or_full)?;
+        let durations = self.ask(|reply| Command::Durations { reply })?;
+        let capacity = |definition: &Definition| self.capacity_for(definition, &durations);
+        let (prepared, reuse) = retry::prepare(&self.workspace, request, &capacity).map_err(CommandError::or_full)?;
         self.accept(prepared, Some(Box::new(reuse)))
+    }
+
+    /// What there is for a graph. Where it asks for a GPU the driver is asked, on this thread and not in the host's loop.
+    fn capacity_for(&self, definition: &Definition, durations: &Durations) -> Capacity {
+        if super::forecast::wants_gpu(definition, durations) {
+            self.machine.find_gpus();
+        }
+        self.machine.capacity()
     }
 
     fn accept(&self, mut prepared: Prepared, retry: Option<Box<retry::Reuse>>) -> Result<Accepted, CommandError> {
@@ -257,7 +271,16 @@ impl Handle {
     /// # Errors
     /// When the host is gone.
     pub fn resources(&self) -> Result<ResourcesView, CommandError> {
+        self.machine.find_gpus();
         self.ask(|reply| Command::Resources { reply })
+    }
+
+    /// How the machine stood since then, while something ran. Read from files on the caller's thread: the host need not answer.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn resource_history(&self, since: Timestamp) -> std::io::Result<History> {
+        history::read(&self.workspace, since)
     }
 
     /// Why nodes do not run.

@@ -62,6 +62,8 @@ pub(super) fn judge(ending: Ending, asked: Asked, module: &Module) -> EndFacts {
         duration_ms: DurationMs(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
         cpu_ms: ending.cpu.map(|cpu| DurationMs(u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX))),
         peak_memory: ending.peak_memory,
+        // What a look at the machine found is added by who keeps it.
+        peak_vram: None,
         memory: ending.memory.map(|(limit, guard)| MemoryLimit { limit, guard }),
         signals: signals(ending.stop_sent, ending.escalated),
         escalated: ending.escalated,

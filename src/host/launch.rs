@@ -104,6 +104,7 @@ impl Launcher {
             stdin: if order.settings.arguments == ArgumentStyle::JsonStdin { Stdin::Params } else { Stdin::Nothing },
             cpus: order.grant.cpus,
             memory: limit(order),
+            set_aside: Bytes(order.grant.memory.0 - limit(order).0),
             gpus: order.grant.devices.clone(),
             isolation: order.settings.isolation,
             grace: order.settings.grace,

@@ -15,6 +15,9 @@ pub struct Learned {
     /// The memory that is set aside for an attempt where the manifest declares none; not known before enough attempts were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_request: Option<Bytes>,
+    /// The same of the memory of a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vram_request: Option<Bytes>,
     /// The same by kind and size of their parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<Bucket>,
@@ -43,6 +46,9 @@ pub struct Usage {
     /// Their peaks of memory in bytes, where measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Numbers>,
+    /// Their peaks of memory of one GPU in bytes, where measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vram: Option<Numbers>,
 }
 
 /// Some measured values in a few numbers.
@@ -63,17 +69,27 @@ impl Learned {
             samples.by_bucket().map(|(bucket, usage)| Bucket { bucket: bucket.to_owned(), usage: Usage::of(usage) }).collect();
         // A single one says nothing that the whole does not say.
         buckets.retain(|bucket| bucket.usage != usage);
-        Self { usage, memory_request: samples.memory_request(None), buckets }
+        Self { usage, memory_request: samples.memory_request(None), vram_request: samples.vram_request(None), buckets }
     }
 
     /// How what was used goes with what is declared, in a sentence; nothing where no memory was measured.
     #[must_use]
     pub fn advice(&self, declared: Bytes) -> Option<String> {
-        let used = Bytes(self.usage.memory?.max);
+        self.put_side_by_side(declared, self.usage.memory, self.memory_request)
+    }
+
+    /// The same of the memory of a GPU.
+    #[must_use]
+    pub fn vram_advice(&self, declared: Bytes) -> Option<String> {
+        self.put_side_by_side(declared, self.usage.vram, self.vram_request)
+    }
+
+    fn put_side_by_side(&self, declared: Bytes, used: Option<Numbers>, request: Option<Bytes>) -> Option<String> {
+        let used = Bytes(used?.max);
         let runs = if self.usage.attempts == 1 { "in one run".to_owned() } else { format!("in the last {} runs", self.usage.attempts) };
         let better = scheduler::advised(used);
         let said = format!("used {used} at most {runs}");
-        Some(match (declared, self.memory_request) {
+        Some(match (declared, request) {
             (Bytes(0), Some(request)) => format!("declared none, {said}: {request} are set aside for it"),
             (Bytes(0), None) => format!("declared none, {said}: too few to set memory aside ({} are needed)", scheduler::ENOUGH),
             _ if better < Bytes(declared.0 / 5 * 4) => format!("declared {declared}, {said}: consider {better}"),
@@ -89,7 +105,8 @@ impl Usage {
             attempts: usage.attempts,
             wall_ms: times(usage.wall_ms),
             cpu_ms: usage.cpu_ms.map(times),
-            memory: usage.memory.map(|memory| Numbers { p50: memory.p50.0, p95: memory.p95.0, max: memory.max.0 }),
+            memory: usage.memory.map(sizes),
+            vram: usage.vram.map(sizes),
         }
     }
 
@@ -103,8 +120,15 @@ impl Usage {
         if let Some(memory) = self.memory {
             text.push_str(&format!("; memory {}", Bytes(memory.max)));
         }
+        if let Some(vram) = self.vram {
+            text.push_str(&format!("; VRAM {}", Bytes(vram.max)));
+        }
         text
     }
+}
+
+fn sizes(spread: Spread<Bytes>) -> Numbers {
+    Numbers { p50: spread.p50.0, p95: spread.p95.0, max: spread.max.0 }
 }
 
 fn times(spread: Spread<DurationMs>) -> Numbers {
@@ -137,6 +161,19 @@ mod tests {
         assert_eq!(of(5, 0), "declared none, used 2 GiB at most in the last 5 runs: 2.7 GiB are set aside for it");
         assert_eq!(of(1, 0), "declared none, used 2 GiB at most in one run: too few to set memory aside (5 are needed)");
         assert_eq!(learned(9, None).advice(Bytes(GIB)), None);
+    }
+
+    #[test]
+    fn memory_of_a_gpu_has_a_sentence_of_its_own() {
+        let mut samples = Samples::default();
+        for at in 0..20 {
+            let sample = Sample::new(Timestamp::from_micros(at), DurationMs(90), None, None);
+            samples.learn("", sample.with_vram(Some(Bytes(GIB * 21 / 10))));
+        }
+        let learned = Learned::of(&samples);
+        let said = learned.vram_advice(Bytes(8 * GIB)).expect("it is known");
+        assert_eq!(said, "declared 8 GiB, used 2 GiB at most in the last 20 runs: consider 2.7 GiB");
+        assert_eq!((learned.advice(Bytes(GIB)), learned.usage.text().as_str()), (None, "90ms mostly, 90ms at most; VRAM 2 GiB"));
     }
 
     #[test]

@@ -4,20 +4,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::Arc;
 
+use super::devices::Devices;
 use crate::attempt::StartRecord;
 use crate::ids::AttemptId;
-use crate::probe::{self, GpuDevice, GpuDriver, GpuUse, NoDriver, Processes};
+use crate::probe::{self, GpuDevice, GpuUse, Processes};
 use crate::resources::{Capacity, Gpu, GpuReading, MemoryReading, Reading, Usage};
 use crate::settings::Settings;
-use crate::units::{Bytes, CpuMillis};
+use crate::units::{Bytes, CpuMillis, DurationMs};
 
-/// How long a driver may take to name its devices: it answers within some hundredths of a second, or not at all.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// What was found at the start of a host.
+/// What is known of the machine by now.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     /// Processors and memory.
@@ -28,10 +25,12 @@ pub(super) struct Found {
     expected: Vec<String>,
 }
 
-/// The machine, and the drivers to look again.
+/// The machine, and the way to its drivers. Copies share what is found.
+#[derive(Debug, Clone)]
 pub(super) struct Machine {
-    found: Found,
-    driver: Box<dyn GpuDriver>,
+    machine: probe::Detected,
+    devices: Devices,
+    settings: Arc<Settings>,
 }
 
 /// An attempt whose use is to be measured.
@@ -50,51 +49,81 @@ pub(super) struct Subject {
 pub(super) struct Report {
     pub(super) reading: Reading,
     pub(super) used: Vec<(AttemptId, Usage)>,
+    pub(super) times: CpuTimes,
+}
+
+/// Time on processors up to now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CpuTimes {
+    /// Of all programs; none where the system does not tell.
+    pub(super) busy: Option<DurationMs>,
+    /// Of attempts.
+    pub(super) attempts: BTreeMap<AttemptId, DurationMs>,
 }
 
 impl Machine {
-    /// Looks at this machine. Where the settings hand out no GPUs nobody is asked for them.
+    /// Looks at this machine, all of it.
     pub(super) fn detect(settings: &Settings) -> Self {
+        let machine = Self::of_host(Arc::new(settings.clone()));
+        machine.find_gpus();
+        machine
+    }
+
+    /// The same, but that its GPUs are looked for when somebody wants them. Where the settings hand out none nobody is ever asked.
+    pub(super) fn of_host(settings: Arc<Settings>) -> Self {
         let none = settings.capacity.gpus.as_ref().is_some_and(Vec::is_empty);
-        let (driver, gpus) = if none { without("`host.capacity.gpus` in prismq.yaml is empty") } else { asked(probe::nvidia) };
-        Self::with(settings, probe::detect(), driver, gpus)
+        let devices = if none { Devices::none("`host.capacity.gpus` in prismq.yaml is empty") } else { Devices::of(probe::nvidia) };
+        Self { machine: probe::detect(), devices, settings }
     }
 
-    fn with(settings: &Settings, machine: probe::Detected, driver: Box<dyn GpuDriver>, gpus: Result<Vec<GpuDevice>, String>) -> Self {
-        let expected = gpus.as_ref().map(|devices| expected(settings, devices)).unwrap_or_default();
-        Self { found: Found { machine, gpus, expected }, driver }
+    /// Has the driver asked, if nobody did yet. May take some seconds where it hangs.
+    pub(super) fn find_gpus(&self) {
+        self.devices.find();
     }
 
-    /// What was found.
-    pub(super) fn found(&self) -> &Found {
-        &self.found
+    /// Whether it was.
+    pub(super) fn has_asked(&self) -> bool {
+        self.devices.known().is_some()
+    }
+
+    /// What is known by now.
+    pub(super) fn found(&self) -> Found {
+        let gpus = self.devices.known().cloned().unwrap_or_else(|| Err("nobody has asked for them yet".to_owned()));
+        let expected = gpus.as_ref().map(|devices| expected(&self.settings, devices)).unwrap_or_default();
+        Found { machine: self.machine, gpus, expected }
     }
 
     /// What may be held at once: the settings, else what the machine has, less the reserve.
-    pub(super) fn capacity(&self, settings: &Settings) -> Capacity {
-        let found = self.found.machine;
+    pub(super) fn capacity(&self) -> Capacity {
+        let (settings, found) = (&*self.settings, self.machine);
         let cpus: CpuMillis = settings.capacity.cpus.unwrap_or(found.cpus);
         // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
         let reserved = Bytes(found.memory.0.saturating_sub(settings.memory_reserve(found.memory).0));
         let memory = settings.capacity.memory.unwrap_or(reserved);
-        let gpus = gpus(settings, self.found.gpus.as_deref().unwrap_or_default());
+        let known = self.devices.known().and_then(|devices| devices.as_deref().ok());
+        let gpus = gpus(settings, known.unwrap_or_default());
         Capacity { cpus, memory, gpus, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
     }
 
     /// Looks what is free, and what these attempts use. May take long where a driver hangs.
-    pub(super) fn look(&mut self, subjects: &[Subject]) -> Report {
+    pub(super) fn look(&self, subjects: &[Subject]) -> Report {
         // What is free comes last: what somebody takes between two of these steps is then missing twice, and never counted as free.
-        let asks = !self.found.expected.is_empty();
+        let expected = self.found().expected;
+        let asks = !expected.is_empty();
         let processes = if subjects.is_empty() && !asks { Processes::default() } else { Processes::look() };
-        let uses = if asks { self.driver.look() } else { Vec::new() };
+        let uses = if asks { self.devices.look() } else { Vec::new() };
         let memory = probe::memory().map(|memory| MemoryReading { total: memory.total, free: memory.free });
-        let gpus = self.found.expected.iter().map(|uuid| {
+        let gpus = expected.iter().map(|uuid| {
             let found = uses.iter().find(|gpu| gpu.uuid == *uuid);
             (uuid.clone(), found.map_or(GpuReading::Lost, |gpu| reading_of(gpu, &processes)))
         });
         let reading = Reading { memory, gpus: gpus.collect() };
-        let used = subjects.iter().filter_map(|subject| Some((subject.id.clone(), usage(subject, &processes, &uses)?)));
-        Report { reading, used: used.collect() }
+        let (mut used, mut times) = (Vec::new(), CpuTimes { busy: probe::busy(), attempts: BTreeMap::new() });
+        for (id, usage, cpu) in subjects.iter().filter_map(|subject| usage(subject, &processes, &uses)) {
+            times.attempts.insert(id.clone(), cpu);
+            used.push((id, usage));
+        }
+        Report { reading, used, times }
     }
 
     /// What is said of a machine that was asked and does not answer: its GPUs are out of reach, and of its memory nothing is known.
@@ -102,25 +131,6 @@ impl Machine {
         let gpus = found.expected.iter().map(|uuid| (uuid.clone(), GpuReading::Lost));
         Reading { memory: None, gpus: gpus.collect() }
     }
-}
-
-type Asked = (Box<dyn GpuDriver>, Result<Vec<GpuDevice>, String>);
-
-/// A driver and its devices. One that hangs, as with a card that fell off the bus, costs its GPUs and not the start of a host.
-fn asked(driver: fn() -> Box<dyn GpuDriver>) -> Asked {
-    let (send, answer) = mpsc::channel();
-    let asking = std::thread::Builder::new().name("gpus".into()).spawn(move || {
-        let mut driver = driver();
-        let devices = driver.devices();
-        // Whoever asked may have given up.
-        let _ = send.send((driver, devices));
-    });
-    let answered = asking.ok().and_then(|_| answer.recv_timeout(ANSWER_WITHIN).ok());
-    answered.unwrap_or_else(|| without("the NVIDIA driver does not answer"))
-}
-
-fn without(reason: &str) -> Asked {
-    (Box::new(NoDriver(reason.to_owned())), Err(reason.to_owned()))
 }
 
 /// Devices that were found, and those of the settings that this driver would show if they were there.
@@ -138,7 +148,7 @@ fn reading_of(gpu: &GpuUse, processes: &Processes) -> GpuReading {
     GpuReading::Seen { used: gpu.used, free: gpu.free, by_process }
 }
 
-fn usage(subject: &Subject, processes: &Processes, uses: &[GpuUse]) -> Option<Usage> {
+fn usage(subject: &Subject, processes: &Processes, uses: &[GpuUse]) -> Option<(AttemptId, Usage, DurationMs)> {
     // What is left behind by a module belongs to its wrapper.
     let wrapper = || StartRecord::read(&subject.folder).ok().flatten().map(|record| record.wrapper.pid);
     let own: HashSet<u32> = processes.below(subject.pid.or_else(wrapper)?);
@@ -147,7 +157,7 @@ fn usage(subject: &Subject, processes: &Processes, uses: &[GpuUse]) -> Option<Us
         (gpu.uuid.clone(), Bytes(ours.fold(0, |sum, memory| sum.saturating_add(memory.0))))
     });
     let vram: BTreeMap<String, Bytes> = vram.filter(|(_, used)| used.0 > 0).collect();
-    Some(Usage { memory: processes.memory_of(&own), vram })
+    Some((subject.id.clone(), Usage { memory: processes.memory_of(&own), vram }, processes.cpu_of(&own)))
 }
 
 /// GPUs that may be handed out: those of the settings, else all that were found.
@@ -171,6 +181,7 @@ fn gpus(settings: &Settings, found: &[GpuDevice]) -> Vec<Gpu> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::GpuDriver;
     use crate::ids::{AttemptNumber, NodeIndex, RunId};
     use crate::settings::GpuSetting;
 
@@ -197,11 +208,13 @@ mod tests {
     }
 
     fn machine(settings: &Settings, uses: Vec<GpuUse>) -> Machine {
-        let driver = Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses };
+        let open = move || -> Box<dyn GpuDriver> {
+            Box::new(Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses: uses.clone() })
+        };
         let found = probe::Detected { cpus: CpuMillis(4000), memory: Bytes(16 * GIB) };
-        let mut driver = Box::new(driver);
-        let gpus = driver.devices();
-        Machine::with(settings, found, driver, gpus)
+        let machine = Machine { machine: found, devices: Devices::of(open), settings: Arc::new(settings.clone()) };
+        machine.find_gpus();
+        machine
     }
 
     fn listed(uuid: &str, vram: Option<u64>) -> GpuSetting {
@@ -216,7 +229,7 @@ mod tests {
 
     #[test]
     fn all_that_is_found_is_handed_out_less_the_reserves() {
-        let capacity = machine(&Settings::default(), Vec::new()).capacity(&Settings::default());
+        let capacity = machine(&Settings::default(), Vec::new()).capacity();
         let shown: Vec<_> = capacity.gpus.iter().map(|gpu| (gpu.uuid.as_str(), gpu.usable().0 / GIB)).collect();
         assert_eq!((shown, capacity.memory), (vec![("GPU-a", 23), ("GPU-b", 7)], Bytes(15 * GIB)));
     }
@@ -224,10 +237,10 @@ mod tests {
     #[test]
     fn the_settings_choose_limit_and_add() {
         let settings = with_gpus(vec![listed("GPU-b", None), listed("GPU-a", Some(10)), listed("other", Some(4)), listed("unknown", None)]);
-        let capacity = machine(&settings, Vec::new()).capacity(&settings);
+        let capacity = machine(&settings, Vec::new()).capacity();
         let shown: Vec<_> = capacity.gpus.iter().map(|gpu| (gpu.name.as_str(), gpu.total.0 / GIB)).collect();
         assert_eq!(shown, [("Card GPU-b", 8), ("Card GPU-a", 10), ("other", 4)]);
-        assert_eq!(machine(&with_gpus(Vec::new()), Vec::new()).capacity(&with_gpus(Vec::new())).gpus, []);
+        assert_eq!(machine(&with_gpus(Vec::new()), Vec::new()).capacity().gpus, []);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::catalog::{self, Catalog, NoModule};
 use super::clock;
 use super::machine::Machine;
 use super::secrets::Store;
-use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
+use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, RetryScope, Submit, Target};
 use super::workspace::{Workspace, create_private_folder, write_synced};
 
 /// Why a submission is refused. Nothing was started, and no run was made.
@@ -101,6 +101,8 @@ pub struct RunHead {
     pub pipeline: Option<String>,
     /// The run that it repeats.
     pub retry_of: Option<RunId>,
+    /// Which of its nodes it repeats.
+    pub retry_scope: Option<RetryScope>,
 }
 
 impl RunHead {
@@ -112,17 +114,17 @@ impl RunHead {
             Target::Module { id, .. } => (Some(id.to_string()), None),
             Target::Exec { script, .. } => (script.file_name().map(|name| name.to_string_lossy().into_owned()), None),
         };
-        Self { module, pipeline, retry_of: pinned.retry_of.clone() }
+        Self { module, pipeline, retry_of: pinned.retry_of.clone(), retry_scope: pinned.retry_scope.clone() }
     }
 }
 
-/// Resolves a submission against the files of this moment and pins it.
+/// Resolves a submission against the files of this moment and pins it. `capacity` tells what there is for a graph.
 ///
 /// # Errors
 /// See [`Refused`].
-pub fn prepare(workspace: &Workspace, submit: &Submit, capacity: &Capacity) -> Result<Prepared, Refused> {
+pub fn prepare(workspace: &Workspace, submit: &Submit, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<Prepared, Refused> {
     let (pinned, definition, notes) = resolve(workspace, submit)?;
-    admit(&definition, capacity)?;
+    admit(&definition, &capacity(&definition))?;
     pin(workspace, pinned, definition, notes)
 }
 
@@ -181,6 +183,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             text: source.text.clone(),
         }),
         retry_of: None,
+        retry_scope: None,
     };
     Ok((pinned, definition, notes))
 }
@@ -191,7 +194,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
 /// Mistakes of the settings, or what can never fit.
 pub fn admit_here(workspace: &Workspace, definition: &Definition) -> Result<(), Refused> {
     let settings = catalog::settings_of(workspace)?;
-    admit(definition, &Machine::detect(&settings).capacity(&settings))
+    admit(definition, &Machine::detect(&settings).capacity())
 }
 
 /// What the settings do not define of what the modules of a run ask for.

@@ -335,6 +335,7 @@ mod tests {
                     duration_ms: DurationMs(12),
                     cpu_ms: None,
                     peak_memory: None,
+                    peak_vram: None,
                     memory: None,
                     signals: vec![StopSignal::Term, StopSignal::Kill],
                     escalated: true,

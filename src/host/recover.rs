@@ -352,11 +352,10 @@ fn is_asked(left: &Left) -> bool {
     StopRequest::read(folder.path()).is_ok_and(|request| request.is_some())
 }
 
-/// What an attempt was started with, by its folder: its memory may have been raised after `oom`. What was only set aside for it, because
-/// nothing was declared, no folder tells.
+/// What an attempt was started with, by its folder: its memory may have been raised after `oom`, or learned where nothing was declared.
 fn granted(asked: Request, spec: AttemptSpec) -> Request {
-    let devices = if asked.wants_gpu() { spec.gpus } else { Vec::new() };
-    Request { memory: spec.memory.unwrap_or(asked.memory), devices, ..asked }
+    let vram = spec.gpus.first().map_or(asked.vram, |device| device.vram);
+    Request { memory: spec.memory.or(spec.set_aside).unwrap_or(asked.memory), vram, devices: spec.gpus, ..asked }
 }
 
 #[cfg(test)]
@@ -375,5 +374,10 @@ mod tests {
         let asked = Request { memory: Bytes(64), ..Request::default() };
         assert_eq!(granted(asked.clone(), spec("\"memory\":128,")), Request { memory: Bytes(128), ..asked.clone() });
         assert_eq!(granted(asked.clone(), spec("")), asked);
+        let learned = Request { memory: Bytes(7), ..Request::default() };
+        assert_eq!(granted(Request::default(), spec("\"set_aside\":7,")), learned);
+        let devices = vec![crate::request::GpuShare { gpu: "GPU-1".into(), share: crate::units::Amount(0), vram: Bytes(9) }];
+        let wanted = Request { vram: Bytes(9), devices, ..Request::default() };
+        assert_eq!(granted(Request::default(), spec("\"gpus\":[\"0 9 GPU-1\"],")), wanted);
     }
 }

@@ -109,9 +109,9 @@ pub struct CustomView {
 impl ResourcesView {
     /// Of a machine on which no host runs.
     pub(super) fn idle(settings: &Settings, disks: &[Disk]) -> Self {
-        let mut machine = Machine::detect(settings);
+        let machine = Machine::detect(settings);
         let live = Live::new(machine.look(&[]).reading, crate::resources::Seen::default());
-        let view = Self::of(machine.found(), &machine.capacity(settings), &Held::default(), &live, disks);
+        let view = Self::of(&machine.found(), &machine.capacity(), &Held::default(), &live, disks);
         Self { hosted: false, ..view }
     }
 

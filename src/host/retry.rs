@@ -17,7 +17,7 @@ use crate::event::{Event, SkipReason};
 use crate::ids::{NodeIndex, RunId};
 use crate::pipeline::definition::Definition;
 use crate::resources::Capacity;
-use crate::run::{Body, NodeStatus, RunState};
+use crate::run::{Body, NodeState, NodeStatus, RunState};
 use crate::scheduler::impossible;
 
 /// What a retry takes over.
@@ -34,7 +34,7 @@ pub(super) struct Reuse {
 }
 
 /// Reads the finished run and pins its submission again.
-pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &Capacity) -> Result<(Prepared, Reuse), CommandError> {
+pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<(Prepared, Reuse), CommandError> {
     let unreadable = |reason: String| CommandError::Unreadable { run: request.run.clone(), reason };
     if !workspace.run(&request.run).exists() {
         return Err(CommandError::UnknownRun(request.run.clone()));
@@ -42,15 +42,12 @@ pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &Capacit
     let file = RunFile::read(workspace, &request.run).map_err(|error| unreadable(error.to_string()))?;
     let file = file.ok_or_else(|| CommandError::StillRunning(request.run.clone()))?;
     let (mut pinned, definition) = load_pinned(workspace, &request.run, None).map_err(unreadable)?;
-    let repeated = repeated(&definition, request)?;
-    admit_again(&definition, &file, &repeated, request, capacity)?;
-    let reuse = Reuse {
-        from: request.run.clone(),
-        results: file.nodes.into_iter().filter(|row| is_good(row.status)).map(|row| (row.node, row.outputs)).collect(),
-        repeated,
-        only: matches!(request.scope, RetryScope::Only(_)),
-    };
+    let repeated = repeated(&definition, &request.scope)
+        .map_err(|node| CommandError::UnknownNode { run: request.run.clone(), node: node.to_owned() })?;
+    admit_again(&definition, &file, &repeated, request, &capacity(&definition))?;
+    let reuse = Reuse::of(request, file, repeated);
     pinned.retry_of = Some(request.run.clone());
+    pinned.retry_scope = Some(request.scope.clone());
     let prepared = prepare::pin(workspace, pinned, definition, Diagnostics::new()).map_err(|error: Refused| CommandError::from(error))?;
     Ok((prepared, reuse))
 }
@@ -87,8 +84,11 @@ fn is_good(status: NodeStatus) -> bool {
 }
 
 /// Nodes of the pipeline that run again by the request: the named one, and with `--from` all that depends on it.
-fn repeated(definition: &Definition, request: &Retry) -> Result<BTreeSet<String>, CommandError> {
-    let (name, descendants) = match &request.scope {
+///
+/// # Errors
+/// The node that there is not.
+fn repeated<'a>(definition: &Definition, scope: &'a RetryScope) -> Result<BTreeSet<String>, &'a str> {
+    let (name, descendants) = match scope {
         RetryScope::Unfinished => return Ok(BTreeSet::new()),
         RetryScope::From(name) => (name, true),
         RetryScope::Only(name) => (name, false),
@@ -98,7 +98,7 @@ fn repeated(definition: &Definition, request: &Retry) -> Result<BTreeSet<String>
     let position = definition.nodes.iter().position(|node| node.id.as_str() == head);
     let start = position
         .and_then(|position| u32::try_from(position).ok())
-        .ok_or_else(|| CommandError::UnknownNode { run: request.run.clone(), node: name.clone() })?;
+        .ok_or(name.as_str())?;
     let mut found = BTreeSet::from([start]);
     let mut open = vec![start];
     while let Some(node) = open.pop().filter(|_| descendants) {
@@ -108,6 +108,15 @@ fn repeated(definition: &Definition, request: &Retry) -> Result<BTreeSet<String>
 }
 
 impl Reuse {
+    fn of(request: &Retry, file: RunFile, repeated: BTreeSet<String>) -> Self {
+        Self {
+            from: request.run.clone(),
+            results: file.nodes.into_iter().filter(|row| is_good(row.status)).map(|row| (row.node, row.outputs)).collect(),
+            repeated,
+            only: matches!(request.scope, RetryScope::Only(_)),
+        }
+    }
+
     /// The run that it takes results of.
     pub(super) fn from(&self) -> &RunId {
         &self.from
@@ -115,6 +124,24 @@ impl Reuse {
 }
 
 impl Turn {
+    /// What a retry takes over that an earlier host had accepted: its nodes may still expand, and that host may have died before it recorded
+    /// all that it took over.
+    pub(super) fn take_over_again(&mut self, run: &RunId) {
+        let known = self.heads.get(run).and_then(|head| Some(Retry { run: head.retry_of.clone()?, scope: head.retry_scope.clone()? }));
+        let Some((request, state)) = known.zip(self.world.run(run)) else { return };
+        let Ok(repeated) = repeated(state.definition(), &request.scope) else { return };
+        match RunFile::read(&self.workspace, &request.run) {
+            Ok(Some(file)) => {
+                let is_open = |node: &NodeIndex| matches!(state.node(*node).state(), NodeState::Open { .. });
+                let open: Vec<NodeIndex> = state.nodes().map(|(node, _)| node).filter(is_open).collect();
+                self.take_over(run, Reuse::of(&request, file, repeated));
+                open.into_iter().for_each(|node| self.take_over_instances(run, node));
+            }
+            Ok(None) => tracing::warn!(%run, of = %request.run, "the run that it repeats is gone: all that is left of it runs"),
+            Err(error) => tracing::warn!(%run, of = %request.run, %error, "the run that it repeats cannot be read: all that is left runs"),
+        }
+    }
+
     /// Records what a new run takes over from the one that it repeats.
     pub(super) fn take_over(&mut self, run: &RunId, reuse: Reuse) {
         let Some(state) = self.world.run(run) else { return };
@@ -129,7 +156,7 @@ impl Turn {
     fn take_over_node(&mut self, run: &RunId, node: NodeIndex, reuse: &Reuse, top: bool) {
         let Some(state) = self.world.run(run) else { return };
         let path = state.path(node);
-        if top && reuse.repeated.contains(&path) {
+        if top && reuse.repeated.contains(&path) || !is_untouched(state, node) {
             return;
         }
         if let Some(outputs) = reuse.results.get(&path) {
@@ -157,6 +184,20 @@ impl Turn {
         for inner in inside(state, node) {
             self.take_over_node(run, inner, &reuse, false);
         }
+    }
+}
+
+/// Whether nothing was decided about a node.
+fn is_untouched(state: &RunState, node: NodeIndex) -> bool {
+    let at = state.node(node);
+    match at.state() {
+        NodeState::Waiting { .. } | NodeState::Ready { .. } => at.attempts() == 0 && state.intent(node).is_none(),
+        NodeState::Open { .. }
+        | NodeState::Running { .. }
+        | NodeState::Stopping { .. }
+        | NodeState::Retrying { .. }
+        | NodeState::Interrupted { .. }
+        | NodeState::Done { .. } => false,
     }
 }
 

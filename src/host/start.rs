@@ -24,7 +24,6 @@ use crate::diagnostics::Diagnostics;
 use crate::engine::{Fact, LocalEngine};
 use crate::ids::RunId;
 use crate::journal::{self, OpenError};
-use crate::resources::Capacity;
 use crate::scheduler::{Durations, Timers, World};
 use crate::settings::Settings;
 
@@ -98,15 +97,19 @@ impl Host {
         if !opened.reserve {
             tracing::warn!("there is no room for the ballast: should the disk be full, nothing more can be written down");
         }
-        let machine = Machine::detect(&settings);
-        let capacity = machine.capacity(&settings);
+        let machine = Machine::of_host(settings.clone());
         let durations = replayed.durations.clone();
-        let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
-        let mut turn = make_turn(workspace, &settings, (machine, capacity), durations, opened.writer, &handle)?;
+        if replayed.runs.values().any(|(state, _)| super::forecast::wants_gpu(state.definition(), &durations)) {
+            machine.find_gpus();
+        }
+        let handle = Handle::new(workspace.clone(), machine.clone(), inbox.clone(), Board::default());
+        let mut turn = make_turn(workspace, &settings, machine, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let disks = turn.watch.first();
         turn.disks(disks);
         let boots = take_over(&mut turn, replayed);
+        let retries: Vec<RunId> = turn.heads.iter().filter(|(_, head)| head.retry_of.is_some()).map(|(run, _)| run.clone()).collect();
+        retries.iter().for_each(|run| turn.take_over_again(run));
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
@@ -162,7 +165,7 @@ impl Host {
 fn make_turn(
     workspace: &Workspace,
     settings: &Settings,
-    (machine, capacity): (Machine, Capacity),
+    machine: Machine,
     durations: Durations,
     writer: journal::Writer,
     handle: &Handle,
@@ -186,7 +189,7 @@ fn make_turn(
     Ok(Turn {
         workspace: workspace.clone(),
         clock: Clock::start(),
-        world: World::new(capacity, durations),
+        world: World::new(machine.capacity(), durations),
         timers: Timers::new(settings.unkillable_after),
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),

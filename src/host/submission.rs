@@ -60,7 +60,7 @@ pub struct Retry {
 }
 
 /// Which nodes a retry runs again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryScope {
     /// Those that did not complete.
@@ -118,4 +118,7 @@ pub struct Pinned {
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
+    /// Which of its nodes it repeats. Earlier versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_scope: Option<RetryScope>,
 }

@@ -158,9 +158,9 @@ impl Turn {
         Ended { remaining, unwritten }
     }
 
-    /// Runs that go on; held ones do not.
+    /// Runs that go on. Held ones do not, nor does one that has ended and whose file is still to be written.
     pub(super) fn remaining(&self) -> usize {
-        self.world.runs().filter(|run| !run.facts().held).count()
+        self.world.runs().filter(|run| !run.facts().held && !run.status().is_terminal()).count()
     }
 
     /// The next message; `None` when a deadline came first.
@@ -178,6 +178,7 @@ impl Turn {
             let nap = if is_careful { left.min(NAP_LONGEST) } else { left };
             let message = inbox.recv_timeout(nap.to_std()).ok();
             if let Some(away) = self.clock.woke(is_careful.then_some(nap)) {
+                self.gauge.forget_reading();
                 tracing::warn!(away_ms = away.0, "this process was stopped, or the machine slept: all deadlines are later by that");
             }
             if message.is_some() || self.clock.now().mono >= due {
@@ -406,6 +407,7 @@ impl Turn {
             return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
         }
         self.refresh_disk();
+        self.take_devices();
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();

@@ -5,6 +5,7 @@
 //! those off.
 
 mod cgroup;
+mod cpu;
 mod disk;
 mod gpu;
 mod nvml;
@@ -13,6 +14,7 @@ mod processes;
 use crate::units::{Bytes, CpuMillis};
 
 pub use cgroup::{Limits, limits_in};
+pub use cpu::busy;
 pub use disk::{Space, space};
 pub use gpu::{GpuDevice, GpuDriver, GpuUse, NoDriver, nvidia};
 pub use processes::Processes;

@@ -1,13 +1,14 @@
-//! All processes of the machine with their parents and memory: what the processes below one use together.
+//! All processes of the machine with their parents, memory and time on processors: what the processes below one use together.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::units::Bytes;
+use crate::units::{Bytes, DurationMs};
 
 /// One look at all processes.
 #[derive(Debug, Default)]
 pub struct Processes {
     memory: HashMap<u32, Bytes>,
+    cpu: HashMap<u32, DurationMs>,
     children: HashMap<u32, Vec<u32>>,
 }
 
@@ -16,7 +17,10 @@ impl Processes {
     #[must_use]
     pub fn look() -> Self {
         let mut found = Self::default();
-        for_each(|pid, parent, memory| found.add(pid, parent, memory));
+        for_each(|pid, parent, memory, cpu| {
+            found.add(pid, parent, memory);
+            found.cpu.insert(pid, cpu);
+        });
         found
     }
 
@@ -50,19 +54,24 @@ impl Processes {
     pub fn memory_of(&self, pids: &HashSet<u32>) -> Bytes {
         Bytes(pids.iter().filter_map(|pid| self.memory.get(pid)).fold(0, |sum, memory| sum.saturating_add(memory.0)))
     }
+
+    /// Time of these processes on processors together, since each was started.
+    #[must_use]
+    pub fn cpu_of(&self, pids: &HashSet<u32>) -> DurationMs {
+        DurationMs(pids.iter().filter_map(|pid| self.cpu.get(pid)).fold(0, |sum, cpu| sum.saturating_add(cpu.0)))
+    }
 }
 
 #[cfg(target_os = "linux")]
-fn for_each(mut take: impl FnMut(u32, u32, Bytes)) {
+fn for_each(mut take: impl FnMut(u32, u32, Bytes, DurationMs)) {
     let page = rustix::param::page_size() as u64;
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
         // One that ended meanwhile is passed over.
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
-        let Some((parent, memory)) = read("stat").as_deref().and_then(parent_in).zip(read("statm").as_deref().and_then(own_pages)) else {
-            continue;
-        };
-        take(pid, parent, Bytes(memory.saturating_mul(page)));
+        let Some(stat) = read("stat") else { continue };
+        let Some((parent, memory)) = parent_in(&stat).zip(read("statm").as_deref().and_then(own_pages)) else { continue };
+        take(pid, parent, Bytes(memory.saturating_mul(page)), of_ticks(ticks_in(&stat).unwrap_or(0)));
     }
 }
 
@@ -70,6 +79,21 @@ fn for_each(mut take: impl FnMut(u32, u32, Bytes)) {
 #[cfg(target_os = "linux")]
 fn parent_in(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Ticks on processors in `/proc/PID/stat`, with those of children that have ended and were waited for: so that what a whole tree has used
+/// does not shrink when one of them ends.
+#[cfg(target_os = "linux")]
+fn ticks_in(stat: &str) -> Option<u64> {
+    let words = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4).map(str::parse::<i64>);
+    let ticks: Vec<i64> = words.collect::<Result<_, _>>().ok()?;
+    (ticks.len() == 4).then(|| ticks.into_iter().map(|ticks| u64::try_from(ticks).unwrap_or(0)).sum())
+}
+
+/// The kernel's ticks as time.
+#[cfg(target_os = "linux")]
+pub(super) fn of_ticks(ticks: u64) -> DurationMs {
+    DurationMs(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
 }
 
 /// Pages in `/proc/PID/statm` that are in memory and belong to no file.
@@ -81,14 +105,14 @@ fn own_pages(statm: &str) -> Option<u64> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn for_each(mut take: impl FnMut(u32, u32, Bytes)) {
+fn for_each(mut take: impl FnMut(u32, u32, Bytes, DurationMs)) {
     use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
     let Ok(mut system) = System::new() else { return };
-    let kind = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
     for (pid, process) in system.processes() {
         let parent = process.parent().map_or(0, sysinfo::Pid::as_u32);
-        take(pid.as_u32(), parent, Bytes(process.memory()));
+        take(pid.as_u32(), parent, Bytes(process.memory()), DurationMs(process.accumulated_cpu_time()));
     }
 }
 
@@ -121,6 +145,8 @@ mod tests {
     fn names_with_parentheses_do_not_confuse() {
         assert_eq!(parent_in("12 (a) b) (c)) S 7 12 12 0"), Some(7));
         assert_eq!(parent_in("12"), None);
+        assert_eq!(ticks_in("12 (a) b) (c)) S 7 12 12 0 -1 4194304 1 2 3 4 100 20 3 4 20 0"), Some(127));
+        assert_eq!((ticks_in("12"), ticks_in("12 (a) S 7 1")), (None, None));
         assert_eq!((own_pages("100 50 20 1 0 9 0"), own_pages("1 2 3"), own_pages("")), (Some(30), Some(0), None));
     }
 }

@@ -43,6 +43,23 @@ pub struct Capacity {
     pub max_concurrent: u32,
 }
 
+/// The most that one attempt can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Memory.
+    pub memory: Bytes,
+    /// Memory of one GPU.
+    pub vram: Bytes,
+}
+
+impl Capacity {
+    /// The most that one attempt can have.
+    #[must_use]
+    pub fn most(&self) -> Most {
+        Most { memory: self.memory, vram: self.gpus.iter().map(Gpu::usable).max().unwrap_or_default() }
+    }
+}
+
 /// What running attempts hold together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Held {

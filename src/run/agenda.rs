@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::request::{Request, Reuse};
+use crate::resources::Most;
 use crate::units::{Bytes, CpuMillis};
 
 use super::derived::{ClassId, OrderKey};
@@ -104,15 +105,21 @@ impl RunState {
         !self.derived.ready.is_empty() && !self.facts.held && self.facts.cancel.is_none()
     }
 
-    /// What nodes of a class ask for. Memory that grew after `oom` stops growing at what there is.
-    pub(crate) fn request_of(&self, class: ClassId, most: Bytes) -> std::borrow::Cow<'_, Request> {
+    /// What nodes of a class ask for. Memory that grew after `oom`, and what was only learned, stops at what there is.
+    pub(crate) fn request_of(&self, class: ClassId, most: Most) -> std::borrow::Cow<'_, Request> {
         let base = self.plans.class(class.base);
-        let memory = Bytes(base.request.memory.0.min(most.0.max(base.declared)));
-        if memory == base.request.memory {
+        let memory = Bytes(base.request.memory.0.min(most.memory.0.max(base.declared)));
+        let vram = if base.learned_vram { base.request.vram.min(most.vram) } else { base.request.vram };
+        if (memory, vram) == (base.request.memory, base.request.vram) {
             std::borrow::Cow::Borrowed(&base.request)
         } else {
-            std::borrow::Cow::Owned(Request { memory, ..Request::clone(&base.request) })
+            std::borrow::Cow::Owned(Request { memory, vram, ..Request::clone(&base.request) })
         }
+    }
+
+    /// Whether the author of a class's nodes says nothing of the memory of a GPU that they ask for.
+    pub(crate) fn learned_vram(&self, class: ClassId) -> bool {
+        self.plans.class(class.base).learned_vram
     }
 
     /// Whether the author of a class's nodes says how much memory they need.

@@ -225,6 +225,7 @@ impl RunState {
                 duration: facts.duration_ms,
                 cpu: facts.cpu_ms,
                 peak_memory: facts.peak_memory,
+                peak_vram: facts.peak_vram,
                 memory: facts.memory,
                 signals: facts.signals.clone(),
                 escalated: facts.escalated,

@@ -70,9 +70,9 @@ impl RunState {
         self.plans.get(self.scopes[at.scope as usize].plan).weights[at.position as usize]
     }
 
-    /// Lets nodes that declare no memory ask for what their module is known to need.
-    pub fn expect_memory(&mut self, expected: Expected<'_>) {
-        if self.plans.expect_memory(expected) {
+    /// Lets nodes that declare no memory, or none of a GPU, ask for what their module is known to need.
+    pub fn expect_use(&mut self, expected: Expected<'_>) {
+        if self.plans.expect_use(expected) {
             self.rebuild();
         }
     }

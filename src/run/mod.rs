@@ -37,5 +37,6 @@ pub use apply::IllegalEvent;
 pub use derived::ClassId;
 pub(crate) use derived::OrderKey;
 pub use frozen::{Frozen, ThawError};
+pub use plan::ExpectedUse;
 pub use record::{AttemptEnd, AttemptRecord, Record, RunFacts};
 pub use state::{Body, Node, NodeState, NodeStatus, Outcome, RunState};

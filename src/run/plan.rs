@@ -7,7 +7,7 @@ use crate::ids::ModuleId;
 use crate::manifest::Module;
 use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
 use crate::pipeline::expr::Template;
-use crate::request::{NodeSettings, Request};
+use crate::request::{NodeSettings, Request, WHOLE_GPU};
 use crate::units::Bytes;
 
 /// `Plan::inner` and `Plan::classes` where there is none.
@@ -16,9 +16,18 @@ const NONE: u32 = u32::MAX;
 /// How long an attempt of a module with these settings is expected to take, in any unit that is the same for all.
 pub(crate) type Weight<'a> = &'a dyn Fn(&ModuleId, &NodeSettings) -> u64;
 
-/// The memory that an attempt of a module is expected to need. The function that it is given tells the bucket of the node's parameters,
-/// where they are known before the run.
-pub(crate) type Expected<'a> = &'a dyn Fn(&Module, &dyn Fn() -> Option<String>) -> Option<Bytes>;
+/// What an attempt of a module is expected to need of what its author declares nothing of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExpectedUse {
+    /// Memory.
+    pub memory: Option<Bytes>,
+    /// Memory of one GPU.
+    pub vram: Option<Bytes>,
+}
+
+/// What an attempt of a module is expected to need. The function that it is given tells the bucket of the node's parameters, where they are
+/// known before the run.
+pub(crate) type Expected<'a> = &'a dyn Fn(&Module, &dyn Fn() -> Option<String>) -> ExpectedUse;
 
 /// Pipelines with more nodes than this are not asked for the parameters of each of them: that would take seconds.
 const BUCKETS_ASKED_MAX: usize = 20_000;
@@ -68,6 +77,8 @@ pub(super) struct ClassBase {
     pub(super) request: Arc<Request>,
     /// Memory as declared, before it grew.
     pub(super) declared: u64,
+    /// Its memory of a GPU was learned, and not declared.
+    pub(super) learned_vram: bool,
     /// The module and its `concurrency`, if it has one.
     pub(super) limit: Option<(ModuleId, u32)>,
 }
@@ -116,25 +127,32 @@ impl Plans {
         self.classes.iter().any(|class| passes(&class.request))
     }
 
-    /// Puts nodes that declare no memory into classes that ask for what is expected. Whether that changed anything.
-    pub(super) fn expect_memory(&mut self, expected: Expected<'_>) -> bool {
+    /// Puts nodes that declare no memory, or none of a GPU, into classes that ask for what is expected. Whether that changed anything.
+    pub(super) fn expect_use(&mut self, expected: Expected<'_>) -> bool {
         let mut changed = false;
         for at in 0..self.plans.len() {
             let definition = self.plans[at].definition.clone();
             let tell = definition.nodes.len() <= BUCKETS_ASKED_MAX;
             // Neighbours in a file mostly run the same module.
-            let mut last: Option<(*const Module, Option<Bytes>)> = None;
+            let mut last: Option<(*const Module, ExpectedUse)> = None;
             for (position, node) in definition.nodes.iter().enumerate() {
                 let (Work::Module(module), Some(class)) = (&node.work, self.plans[at].class(number(position))) else { continue };
-                if node.settings.request.memory.0 > 0 || module.is_made_up() {
+                let declared = &node.settings.request;
+                // Who has a GPU for itself shares its memory with nobody.
+                let (no_memory, no_vram) = (declared.memory.0 == 0, declared.vram.0 == 0 && declared.gpus.0 < WHOLE_GPU);
+                if !(no_memory || no_vram) || module.is_made_up() {
                     continue;
                 }
-                let known = last.filter(|(known, _)| !tell && *known == Arc::as_ptr(module)).map(|(_, memory)| memory);
-                let memory = known.unwrap_or_else(|| expected(module, &|| bucket(node, module).filter(|_| tell)));
-                last = Some((Arc::as_ptr(module), memory));
-                if let Some(memory) = memory {
-                    let request = Request { memory, ..Request::clone(&self.class(class).request) };
-                    self.plans[at].classes[position] = self.class_with_memory(class, request);
+                let known = last.filter(|(known, _)| !tell && *known == Arc::as_ptr(module)).map(|(_, known)| known);
+                let used = known.unwrap_or_else(|| expected(module, &|| bucket(node, module).filter(|_| tell)));
+                last = Some((Arc::as_ptr(module), used));
+                let (memory, vram) = (used.memory.filter(|_| no_memory), used.vram.filter(|_| no_vram));
+                if memory.is_some() || vram.is_some() {
+                    let asked = &self.class(class).request;
+                    let request =
+                        Request { memory: memory.unwrap_or(asked.memory), vram: vram.unwrap_or(asked.vram), ..Request::clone(asked) };
+                    let base = ClassBase { request: Arc::new(request), learned_vram: vram.is_some(), ..self.class(class).clone() };
+                    self.plans[at].classes[position] = self.intern(base);
                     changed = true;
                 }
             }
@@ -144,7 +162,10 @@ impl Plans {
 
     /// The class of a request that grew.
     pub(super) fn class_with_memory(&mut self, class: u32, request: Request) -> u32 {
-        let base = ClassBase { request: Arc::new(request), ..self.class(class).clone() };
+        self.intern(ClassBase { request: Arc::new(request), ..self.class(class).clone() })
+    }
+
+    fn intern(&mut self, base: ClassBase) -> u32 {
         let next = number(self.classes.len());
         *self.class_index.entry(base.clone()).or_insert_with(|| {
             self.classes.push(base);
@@ -213,6 +234,7 @@ impl Interner {
         let base = ClassBase {
             request: Arc::new(settings.request.clone()),
             declared: settings.request.memory.0,
+            learned_vram: false,
             limit: module.concurrency.map(|limit| (module.id.clone(), limit)),
         };
         let next = number(self.list.len());

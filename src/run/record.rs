@@ -117,6 +117,9 @@ pub struct AttemptEnd {
     /// Most memory that it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// Most memory of one GPU that it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_vram: Option<Bytes>,
     /// Its memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryLimit>,

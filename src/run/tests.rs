@@ -82,6 +82,7 @@ fn done(outputs: Value) -> EndFacts {
         duration_ms: DurationMs(5),
         cpu_ms: None,
         peak_memory: None,
+        peak_vram: None,
         memory: None,
         signals: Vec::new(),
         escalated: false,

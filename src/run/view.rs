@@ -141,6 +141,9 @@ pub struct NodeRow {
     /// Most memory that its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<Bytes>,
+    /// Most memory of one GPU that its last attempt used, as far as that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_vram: Option<Bytes>,
     /// The memory limit of its last attempt, and what held it to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryLimit>,
@@ -293,6 +296,7 @@ impl RunState {
             raised: if def.settings.retry.grow_memory_millis > 1000 { record.map_or(0, |record| record.grown) } else { 0 },
             cpu_ms: end.and_then(|end| end.cpu),
             peak_memory: end.and_then(|end| end.peak_memory),
+            peak_vram: end.and_then(|end| end.peak_vram),
             memory: end.and_then(|end| end.memory),
             signals: end.map(|end| end.signals.clone()).unwrap_or_default(),
             escalated: end.is_some_and(|end| end.escalated),

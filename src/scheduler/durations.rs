@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::ModuleId;
 use crate::request::NodeSettings;
-use crate::run::RunState;
-use crate::units::{Bytes, DurationMs};
+use crate::run::{ExpectedUse, RunState};
+use crate::units::DurationMs;
 
 use super::samples::{Sample, Samples};
 
@@ -55,7 +55,7 @@ impl Durations {
             let count = sampled.entry(module.id.clone()).or_default();
             if *count < SAMPLED_MAX && !module.is_made_up() {
                 *count += 1;
-                let sample = Sample::new(end.at, end.duration, end.cpu, end.peak_memory);
+                let sample = Sample::new(end.at, end.duration, end.cpu, end.peak_memory).with_vram(end.peak_vram);
                 learned.learn_use(&module.id, &module.params.bucket(record.params()), sample);
             }
         }
@@ -84,13 +84,16 @@ impl Durations {
         self.modules.get(module).map(|mean| &mean.used).filter(|used| !used.is_empty())
     }
 
-    /// The memory that an attempt of a module may be expected to need, once enough of them were seen. `bucket` is asked for only where
-    /// it matters.
+    /// What an attempt of a module may be expected to need, once enough of them were seen. `bucket` is asked for only where it matters.
     #[must_use]
-    pub fn memory_request(&self, module: &ModuleId, bucket: &dyn Fn() -> Option<String>) -> Option<Bytes> {
-        let used = self.used(module)?;
-        let whole = used.memory_request(None)?;
-        bucket().and_then(|bucket| used.memory_request(Some(&bucket))).or(Some(whole))
+    pub fn expected_use(&self, module: &ModuleId, bucket: &dyn Fn() -> Option<String>) -> ExpectedUse {
+        let Some(used) = self.used(module) else { return ExpectedUse::default() };
+        let whole = ExpectedUse { memory: used.memory_request(None), vram: used.vram_request(None) };
+        let Some(bucket) = Some(whole).filter(|whole| *whole != ExpectedUse::default()).and_then(|_| bucket()) else { return whole };
+        ExpectedUse {
+            memory: used.memory_request(Some(&bucket)).or(whole.memory),
+            vram: used.vram_request(Some(&bucket)).or(whole.vram),
+        }
     }
 
     /// Learns what another host learned.
@@ -140,6 +143,7 @@ impl Durations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Bytes;
 
     #[test]
     fn what_the_first_versions_wrote_is_read_and_stays_short() {
@@ -163,7 +167,7 @@ mod tests {
         let read: Durations = serde_json::from_str(&text).expect("what it wrote");
         durations.merge(&read);
         assert_eq!(durations, read);
-        assert_eq!(durations.memory_request(&module, &|| None), Some(Bytes(1_310_720)));
+        assert_eq!(durations.expected_use(&module, &|| None), ExpectedUse { memory: Some(Bytes(1_310_720)), vram: None });
         assert_eq!(durations.of(&module), None, "samples alone are no mean");
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::request::Request;
-use crate::resources::{Held, Unmet, fits, place, unmet};
+use crate::resources::{Held, Live, Unmet, fits, place, unmet};
 use crate::run::{ClassId, RunState};
 use crate::units::Bytes;
 
@@ -48,26 +48,34 @@ impl<'w> Room<'w> {
     }
 
     fn asked(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
-        run.request_of(class, self.world.capacity().memory)
+        run.request_of(class, self.world.capacity().most())
     }
 
     /// What an attempt of a class that [has](Self::has) room would hold, its GPUs chosen.
     pub(super) fn grant(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
         let asked = self.asked(run, class);
-        match place(&asked, self.world.capacity(), &self.held, self.world.live()) {
+        let mut placed = place(&asked, self.world.capacity(), &self.held, self.world.live());
+        if placed.is_err() && run.learned_vram(class) {
+            // It starts all the same, see `needed`, and holds what it will use.
+            placed = place(&asked, self.world.capacity(), &self.held, &Live::default());
+        }
+        match placed {
             Ok(devices) if !devices.is_empty() => Cow::Owned(Request { devices, ..asked.into_owned() }),
             Ok(_) | Err(_) => asked,
         }
     }
 
-    /// What has to be there for an attempt of a class. Memory that was only learned is nothing to wait for where none of our attempts holds
+    /// What has to be there for an attempt of a class. Memory, also of a GPU, that was only learned is nothing to wait for where none of our attempts holds
     /// any: nobody of ours would ever make room, and the module ran before.
     fn needed(&self, run: &'w RunState, class: ClassId) -> Cow<'w, Request> {
         let asked = self.asked(run, class);
-        if asked.memory.0 == 0 || self.held.memory.0 > 0 || run.declares_memory(class) {
+        let no_memory = asked.memory.0 > 0 && self.held.memory.0 == 0 && !run.declares_memory(class);
+        let no_vram = asked.vram.0 > 0 && self.held.gpus.is_empty() && run.learned_vram(class);
+        if !no_memory && !no_vram {
             return asked;
         }
-        Cow::Owned(Request { memory: Bytes(0), ..asked.into_owned() })
+        let (memory, vram) = (if no_memory { Bytes(0) } else { asked.memory }, if no_vram { Bytes(0) } else { asked.vram });
+        Cow::Owned(Request { memory, vram, ..asked.into_owned() })
     }
 
     /// Whether an attempt of a class may start now.

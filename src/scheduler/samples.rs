@@ -32,13 +32,22 @@ pub struct Sample {
     /// Most memory of all its processes together, as far as that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
+    /// Most memory of one GPU, as far as that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vram: Option<Bytes>,
 }
 
 impl Sample {
     /// Of an attempt that ended at `at`.
     #[must_use]
     pub fn new(at: Timestamp, wall: DurationMs, cpu: Option<DurationMs>, memory: Option<Bytes>) -> Self {
-        Self { at: at.micros(), wall, cpu, memory }
+        Self { at: at.micros(), wall, cpu, memory, vram: None }
+    }
+
+    /// The same with what it used of a GPU.
+    #[must_use]
+    pub fn with_vram(self, vram: Option<Bytes>) -> Self {
+        Self { vram, ..self }
     }
 }
 
@@ -99,8 +108,18 @@ impl Samples {
     /// enough, else of the module.
     #[must_use]
     pub fn memory_request(&self, bucket: Option<&str>) -> Option<Bytes> {
-        let own = bucket.and_then(|bucket| self.of_bucket(bucket)).and_then(|usage| usage.memory);
-        own.or_else(|| self.usage().memory).filter(|memory| memory.count >= ENOUGH).map(|memory| advised(memory.p95))
+        self.request(bucket, |usage| usage.memory)
+    }
+
+    /// The same of the memory of a GPU.
+    #[must_use]
+    pub fn vram_request(&self, bucket: Option<&str>) -> Option<Bytes> {
+        self.request(bucket, |usage| usage.vram)
+    }
+
+    fn request(&self, bucket: Option<&str>, of: impl Fn(&Usage) -> Option<Spread<Bytes>>) -> Option<Bytes> {
+        let own = bucket.and_then(|bucket| self.of_bucket(bucket)).and_then(|usage| of(&usage));
+        own.or_else(|| of(&self.usage())).filter(|used| used.count >= ENOUGH).map(|used| advised(used.p95))
     }
 
     fn forget_old(&mut self) {
@@ -135,6 +154,9 @@ pub struct Usage {
     /// Peaks of memory, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Spread<Bytes>>,
+    /// Peaks of memory of one GPU, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vram: Option<Spread<Bytes>>,
 }
 
 /// Some values in a few numbers.
@@ -158,6 +180,7 @@ impl Usage {
             wall_ms: wall.unwrap_or(Spread { count: 0, p50: DurationMs(0), p95: DurationMs(0), max: DurationMs(0) }),
             cpu_ms: spread(samples.iter().filter_map(|sample| sample.cpu)),
             memory: spread(samples.iter().filter_map(|sample| sample.memory)),
+            vram: spread(samples.iter().filter_map(|sample| sample.vram)),
         }
     }
 }
@@ -186,7 +209,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn sample(at: i64, memory: u64) -> Sample {
-        Sample { at, wall: DurationMs(10), cpu: None, memory: Some(Bytes(memory)) }
+        Sample { at, wall: DurationMs(10), cpu: None, memory: Some(Bytes(memory)), vram: None }
     }
 
     #[test]
@@ -211,6 +234,17 @@ mod tests {
         assert_eq!(samples.memory_request(Some("mode=fast")), Some(Bytes(120 * MIB)));
         assert_eq!(samples.memory_request(Some("mode=best")), samples.memory_request(None));
         assert_eq!(samples.usage().memory.map(|memory| (memory.count, memory.max)), Some((10, Bytes(1000 * MIB))));
+    }
+
+    #[test]
+    fn memory_of_a_gpu_is_learned_beside_the_other() {
+        let mut samples = Samples::default();
+        for at in 0..5 {
+            samples.learn("", sample(at, 100 * MIB).with_vram((at > 0).then_some(Bytes(1000 * MIB))));
+        }
+        assert_eq!((samples.memory_request(None), samples.vram_request(None)), (Some(Bytes(120 * MIB)), None));
+        samples.learn("", sample(5, 100 * MIB).with_vram(Some(Bytes(1000 * MIB))));
+        assert_eq!(samples.vram_request(Some("unknown")), Some(advised(Bytes(1000 * MIB))));
     }
 
     #[test]

@@ -230,6 +230,7 @@ pub(super) fn end_facts() -> EndFacts {
         duration_ms: DurationMs(10),
         cpu_ms: None,
         peak_memory: None,
+        peak_vram: None,
         memory: None,
         signals: Vec::new(),
         escalated: false,

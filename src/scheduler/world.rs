@@ -63,12 +63,12 @@ impl World {
     }
 
     /// Adds a run, new or read from the journal; one of the same id is replaced. Its nodes are ordered by what was
-    /// learned of durations, and those that declare no memory ask for what was learned of that.
+    /// learned of durations, and those that declare no memory, or none of a GPU, ask for what was learned of that.
     pub fn insert(&mut self, mut run: RunState) {
         self.remove(&run.id().clone());
         if !self.durations.is_empty() {
             run.prioritise(&|module, settings| self.durations.weight(module, settings));
-            run.expect_memory(&|module, bucket| self.durations.memory_request(&module.id, bucket));
+            run.expect_use(&|module, bucket| self.durations.expected_use(&module.id, bucket));
         }
         put(&mut self.measured, run.id(), run.is_measured());
         self.add_sums(&run);
@@ -141,7 +141,7 @@ impl World {
         {
             self.durations.learn(&module.id, facts.duration_ms);
             if let Some(record) = run.node(node).record().filter(|_| !module.is_made_up()) {
-                let sample = Sample::new(stamp.at, facts.duration_ms, facts.cpu_ms, facts.peak_memory);
+                let sample = Sample::new(stamp.at, facts.duration_ms, facts.cpu_ms, facts.peak_memory).with_vram(facts.peak_vram);
                 self.durations.learn_use(&module.id, &module.params.bucket(record.params()), sample);
             }
         }
@@ -273,7 +273,7 @@ impl World {
     /// Whether a ready node asks for something of which others on the machine may take more than was handed out.
     #[must_use]
     pub fn wants_reading(&self) -> bool {
-        let most = self.capacity.memory;
+        let most = self.capacity.most();
         let startable = self.measured.iter().filter(|id| self.startable.contains(*id)).filter_map(|id| self.runs.get(id));
         startable.into_iter().any(|run| run.ready_heads().any(|(_, class)| run.request_of(class, most).is_measured()))
     }

@@ -56,6 +56,16 @@ impl Model {
         builder.finish()
     }
 
+    /// The same with other durations of some nodes.
+    #[must_use]
+    pub fn lasting(&self, durations: &BTreeMap<NodeIndex, u64>) -> Self {
+        let mut model = self.clone();
+        for (node, duration) in durations.iter().filter(|(node, _)| node.at() < self.nodes as usize) {
+            model.durations[node.at()] = *duration;
+        }
+        model
+    }
+
     /// How many vertices it has: what playing it once costs.
     #[must_use]
     pub fn len(&self) -> usize {

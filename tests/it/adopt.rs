@@ -169,6 +169,21 @@ fn a_held_run_records_what_ends() {
     assert_eq!(space.statuses(&run), ["a=completed", "b=completed"]);
 }
 
+/// Its module ended while no host was there: the run that is resumed ends at once, and no other one goes on.
+#[test]
+fn a_run_that_ended_alone_is_nobody_elses() {
+    let space = TestSpace::new();
+    space.module("one", "", "mark('began')\ngate('one')");
+    let running = space.start(&["run", "one"]);
+    space.wait_for_marks("began", 1);
+    running.kill_all();
+    space.open("one");
+    space.wait_until("all its processes are gone", || space.processes().is_empty());
+    let ran = space.prismq(&["resume", "last"]).ends(0);
+    assert!(!ran.stderr.contains("other run"), "{ran:?}");
+    assert_eq!(space.statuses("last"), ["one=completed"]);
+}
+
 /// The output of an adopted module goes on where it was.
 #[test]
 fn output_of_an_adopted_module_is_followed() {

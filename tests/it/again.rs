@@ -93,3 +93,34 @@ fn a_retry_uses_what_was_submitted_not_what_is_there_now() {
     space.prismq(&["retry", "last"]).ends(0);
     assert_eq!(space.statuses("last"), ["a=reused", "b=completed", "c=completed", "d=reused"]);
 }
+
+/// The host died right after it had accepted the retry: what is taken over, and what is repeated, is in what was submitted.
+#[test]
+fn which_nodes_are_repeated_survives_the_host() {
+    let space = failed_once();
+    space.open("open");
+    space.prismq(&["retry", "last"]).ends(0);
+    space.prismq(&["retry", "last", "--from", "b"]).ends(0);
+    let run = space.show("last")["run"]["run_id"].as_str().expect("an id").to_owned();
+    // Nothing is left of it but its submission.
+    let journal = space.at(".prismq/journal");
+    let segment = std::fs::read_dir(&journal).expect("a folder").flatten().map(|entry| entry.path()).find(|path| {
+        path.extension().is_some_and(|end| end == "jsonl") && std::fs::read_to_string(path).is_ok_and(|text| text.contains(&run))
+    });
+    let segment = segment.expect("a segment of the journal");
+    let text = std::fs::read_to_string(&segment).expect("text");
+    let is_submit = |line: &str| line.contains("run.submit") && line.contains(&run);
+    let kept: usize = text.split_inclusive('\n').scan(false, |done, line| (!std::mem::replace(done, *done || is_submit(line))).then_some(line.len())).sum();
+    std::fs::write(&segment, &text[..kept]).expect("cut");
+    for entry in std::fs::read_dir(space.at(format!(".prismq/runs/{run}"))).expect("its folder").flatten() {
+        if entry.file_type().expect("a type").is_dir() {
+            std::fs::remove_dir_all(entry.path()).expect("gone");
+        } else if entry.file_name() != "pinned.json" {
+            std::fs::remove_file(entry.path()).expect("gone");
+        }
+    }
+    let before = space.marks("steps").len();
+    space.prismq(&["resume", &run]).ends(0);
+    assert_eq!(space.statuses(&run), ["a=reused", "b=completed", "c=completed", "d=reused"]);
+    assert_eq!(space.marks("steps").len(), before + 2);
+}

@@ -85,6 +85,7 @@ impl Bench {
             stdin: Stdin::Nothing,
             cpus: CpuMillis(1000),
             memory: Bytes(0),
+            set_aside: Bytes(0),
             gpus: Vec::new(),
             isolation: self.isolation,
             grace: DurationMs(10_000),

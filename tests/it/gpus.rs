@@ -135,6 +135,72 @@ fn f62_f63_a_gpu_that_falls_off_the_bus_lets_its_nodes_wait_and_the_others_run()
         .complains("needs 64 GiB of VRAM on one GPU, 23 GiB of 23 GiB are free");
 }
 
+/// What a driver costs is spent by whoever wants a GPU, and not by a host that nobody asked for one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_driver_is_loaded_when_somebody_wants_a_gpu() {
+    let Some(rig) = Rig::new("a_driver_is_loaded_when_somebody_wants_a_gpu") else { return };
+    rig.shows(&["GPU-one 24576 100"]);
+    rig.0.module("light", "resources: {cpus: 0}", "mark('light')");
+    let host = rig.start(&["serve"]);
+    rig.0.wait_until("a host", || rig.0.at(".prismq/host.json").exists());
+    let is_loaded = || std::fs::read_to_string(format!("/proc/{}/maps", host.pid())).expect("its maps").contains("libnvidia-ml");
+    rig.0.prismq(&["run", "light"]).ends(0);
+    assert!(!is_loaded(), "by a run that wants none");
+    rig.0.prismq(&["run", "load", "--detach"]).ends(0);
+    assert!(is_loaded());
+    rig.pid("load");
+    rig.0.open("go-load");
+    rig.0.prismq(&["wait", "last"]).ends(0);
+    host.signal(rustix::process::Signal::INT);
+    host.end();
+    // Nobody has a run here; whoever looks asks the driver.
+    let host = rig.start(&["serve"]);
+    rig.0.wait_until("a host", || rig.0.prismq(&["resources", "--json"]).stdout.contains("GPU-one"));
+    host.signal(rustix::process::Signal::INT);
+    host.end();
+}
+
+/// A module whose author says nothing of VRAM: what it used is shown, and from five runs on it is kept apart.
+#[test]
+fn vram_that_was_used_is_learned_to_5_percent_and_set_aside() {
+    let Some(rig) = Rig::new("vram_that_was_used_is_learned_to_5_percent_and_set_aside") else { return };
+    let python = "mark('pid-' + str(P['n']), str(os.getpid()))\nmark('gpu', str(os.environ.get('CUDA_VISIBLE_DEVICES')))\ngate('go-' + str(P['n']))";
+    rig.0.module("eats", "resources: {cpus: 0}\nparams: {properties: {n: {type: integer}}}", python);
+    rig.shows(&["GPU-one 24576 2048 1:2048"]);
+    let host = rig.start(&["serve"]);
+    rig.0.wait_until("a host looks at it", || rig.0.prismq(&["resources", "--json"]).stdout.contains("GPU-one"));
+    let learned = || rig.0.prismq(&["modules", "show", "eats", "--json"]).ends(0).json()["learned"].clone();
+    for n in 0..6 {
+        rig.0.prismq(&["run", "eats", "-p", &format!("n={n}"), "--detach"]).ends(0);
+        let pid = rig.pid(&n.to_string());
+        for used in [4096, 10240, 6144] {
+            rig.shows(&[&format!("GPU-one 24576 {} 1:2048 {pid}:{used}", 2048 + used)]);
+            rig.0.prismq(&["resources"]).ends(0);
+        }
+        rig.0.open(&format!("go-{n}"));
+        rig.0.prismq(&["wait", "last"]).ends(0);
+        rig.shows(&["GPU-one 24576 2048 1:2048"]);
+        let peak = rig.0.node("last", "eats")["peak_vram"].as_u64().expect("a peak");
+        assert!(peak.abs_diff(10 << 30) <= (10 << 30) / 20, "{peak}");
+        assert_eq!(learned()["vram_request"].is_u64(), n >= 4, "{}", learned());
+    }
+    assert_eq!(rig.0.marks("gpu"), ["None", "None", "None", "None", "None", "GPU-one"]);
+    rig.0.prismq(&["show", "last/eats"]).ends(0).says("10 GiB");
+    let shown = rig.0.prismq(&["modules", "show", "eats"]).ends(0);
+    shown.says("declared none, used 10 GiB at most in the last 6 runs: 12 GiB are set aside for it");
+    // One that asks for more than is left beside it waits.
+    rig.0.prismq(&["run", "eats", "-p", "n=6", "--detach"]).ends(0);
+    rig.pid("6");
+    rig.0.prismq(&["run", "eats", "-p", "n=7", "--detach"]).ends(0);
+    rig.wait_for_reason("last/eats", "needs 12 GiB of VRAM on one GPU, 11 GiB of 23 GiB are free");
+    rig.0.open("go-6");
+    rig.0.open("go-7");
+    rig.0.prismq(&["wait", "last"]).ends(0);
+    host.signal(rustix::process::Signal::INT);
+    host.end();
+}
+
 /// Takes memory of a real GPU by the driver's own library, which needs no toolkit. It sees the GPU that it was granted as the first one.
 const TAKES: &str = r#"import ctypes
 cuda = ctypes.CDLL("libcuda.so.1")

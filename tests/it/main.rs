@@ -14,6 +14,7 @@ mod exec;
 mod free_disk;
 #[cfg(target_os = "linux")]
 mod gpus;
+mod history;
 mod hosts;
 mod kills;
 mod ladder;

@@ -197,3 +197,55 @@ fn a_result_whose_file_is_gone_is_made_again() {
     let again = run(&space, &[]);
     assert_eq!((&again["status"], &again["reuse"]["why"]), (&json!("completed"), &json!("output_gone")));
 }
+
+/// Nor is it where another one was written over it, in the same run or later.
+#[test]
+fn a_result_whose_file_was_overwritten_is_made_again() {
+    let space = TestSpace::new();
+    let keys = "params: {properties: {n: {type: integer, default: 1}}}\nreuse: inputs\noutputs: {properties: {file: {type: string, format: file}}}";
+    space.module("count", keys, "path = os.path.join(SPACE, 'marks', 'made')\nopen(path, 'w').write(str(P['n']))\nout(file=path)");
+    run(&space, &[]);
+    assert_eq!(run(&space, &["-p", "n=2"])["status"], "completed");
+    let again = run(&space, &[]);
+    assert_eq!((&again["status"], &again["reuse"]["why"]), (&json!("completed"), &json!("output_changed")));
+    assert_eq!(run(&space, &[])["status"], "reused");
+    assert_eq!(run(&space, &["-p", "n=2"])["status"], "completed");
+
+    space.module("late", "", "import time\ntime.sleep(0.1)\nopen(os.path.join(SPACE, 'marks', 'made'), 'w').write('x')");
+    space.write("p.yaml", "nodes: {a: {module: count, with: {n: 3}}, b: {module: late, needs: [a]}}\n");
+    space.prismq(&["run", "p.yaml"]).ends(0);
+    space.prismq(&["run", "p.yaml"]).ends(0);
+    assert_eq!(space.statuses("last"), ["a=completed", "b=completed"]);
+}
+
+/// Another file was put in its place, of the same length and with its time: an output, and an input.
+#[test]
+#[cfg(unix)]
+fn a_file_that_was_replaced_is_noticed_by_more_than_its_time() {
+    let space = TestSpace::new();
+    let keys = "params: {properties: {input: {type: string, format: file}}}\nreuse: inputs\noutputs: {properties: {file: {type: string, format: file}}}";
+    space.module("count", keys, "path = os.path.join(SPACE, 'marks', 'made')\nopen(path, 'w').write(open(P['input']).read())\nout(file=path)");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let replace = |path: &str, text: &str, time: std::time::SystemTime| {
+        let aside = space.write("aside", text);
+        std::fs::File::options().append(true).open(&aside).and_then(|file| file.set_modified(time)).expect("its time");
+        std::fs::rename(aside, space.at(path)).expect("replaced");
+    };
+    replace("in.txt", "1", long_ago);
+    let host = space.start(&["serve"]);
+    space.wait_until("a host", || space.at(".prismq/host.json").exists());
+    let run = |status: &str| {
+        space.prismq(&["run", "count", "-p", "input=in.txt"]).ends(0);
+        assert_eq!(space.node("last", "count")["status"], status, "{}", space.node("last", "count"));
+    };
+    run("completed");
+    run("reused");
+    let made = std::fs::metadata(space.at("marks/made")).and_then(|found| found.modified()).expect("its time");
+    replace("marks/made", "x", made);
+    run("completed");
+    run("reused");
+    replace("in.txt", "2", long_ago);
+    run("completed");
+    assert_eq!(space.read("marks/made"), "2");
+    host.kill();
+}

@@ -21,10 +21,33 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Files whose hashes are remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Hashes files, and remembers them as long as their time and length stay.
+/// Hashes files, and remembers them as long as they look the same.
 #[derive(Default)]
 pub(super) struct Hasher {
-    known: HashMap<PathBuf, (SystemTime, u64, blake3::Hash)>,
+    known: HashMap<PathBuf, (Look, blake3::Hash)>,
+}
+
+/// What tells that a file is still the one that was read. The time of the last change can be set back; on Unix that shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    modified: SystemTime,
+    length: u64,
+    /// Inode, and when it was changed last.
+    #[cfg(unix)]
+    inode: (u64, i64, i64),
+}
+
+impl Look {
+    fn of(metadata: &fs::Metadata) -> io::Result<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Ok(Self {
+            modified: metadata.modified()?,
+            length: metadata.len(),
+            #[cfg(unix)]
+            inode: (metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 }
 
 impl Hasher {
@@ -91,20 +114,20 @@ impl Hasher {
         let file = open(path)?;
         let metadata = file.metadata()?;
         check_is_file(&metadata)?;
-        let (modified, length) = (metadata.modified()?, metadata.len());
-        if let Some((at, long, hash)) = self.known.get(path)
-            && (*at, *long) == (modified, length)
+        let look = Look::of(&metadata)?;
+        if let Some((known, hash)) = self.known.get(path)
+            && *known == look
         {
             return Ok(*hash);
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(file)?;
         let hash = hasher.finalize();
-        if modified.elapsed().is_ok_and(|age| age > SETTLED) {
+        if look.modified.elapsed().is_ok_and(|age| age > SETTLED) {
             if self.known.len() >= REMEMBERED_MAX {
                 self.known.clear();
             }
-            self.known.insert(path.to_owned(), (modified, length, hash));
+            self.known.insert(path.to_owned(), (look, hash));
         }
         Ok(hash)
     }
@@ -129,10 +152,15 @@ fn open(path: &Path) -> io::Result<fs::File> {
 /// When the newest of these files and of what lies in these folders was changed. `None`: one of them cannot be looked at, or is not there.
 pub(super) fn newest(files: &[String]) -> Option<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
-    let mut open: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    walk(files.iter().map(PathBuf::from).collect(), |_, _, modified| newest = newest.max(modified))?;
+    Some(newest)
+}
+
+/// Shows files, folders and what lies in them, each with the time of its last change. `None` where one of them cannot be looked at.
+pub(super) fn walk(mut open: Vec<PathBuf>, mut visit: impl FnMut(&Path, &fs::Metadata, SystemTime)) -> Option<()> {
     while let Some(path) = open.pop() {
         let metadata = fs::metadata(&path).ok()?;
-        newest = newest.max(metadata.modified().ok()?);
+        visit(&path, &metadata, metadata.modified().ok()?);
         if metadata.is_dir() {
             for entry in fs::read_dir(&path).ok()? {
                 let entry = entry.ok()?;
@@ -142,10 +170,10 @@ pub(super) fn newest(files: &[String]) -> Option<SystemTime> {
             }
         }
     }
-    Some(newest)
+    Some(())
 }
 
-fn hex(hash: blake3::Hash) -> String {
+pub(super) fn hex(hash: blake3::Hash) -> String {
     hash.to_hex()[..DIGITS].to_owned()
 }
 
@@ -238,6 +266,23 @@ mod tests {
         fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH)).expect("an old file");
         hasher.file(&file).expect("a hash");
         assert_eq!(hasher.known.len(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_in_the_place_of_another_is_read_though_it_has_its_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let old = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, text).expect("a file");
+            fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH)).expect("an old file");
+            file
+        };
+        let (file, other) = (old("a", "1"), old("b", "2"));
+        let mut hasher = Hasher::default();
+        let first = hasher.file(&file).expect("a hash");
+        fs::rename(other, &file).expect("renamed");
+        assert_ne!(first, hasher.file(&file).expect("a hash"));
     }
 
     #[test]

@@ -11,9 +11,11 @@
 
 mod forecast;
 mod key;
+mod made;
 mod store;
 
 use std::io;
+use std::panic;
 use std::sync::{Arc, mpsc};
 
 use serde_json::Value;
@@ -26,6 +28,7 @@ use crate::event::{Event, NotReused, ReuseCheck};
 use crate::ids::{NodeIndex, RunId};
 use crate::manifest::Module;
 use crate::request::NodeSettings;
+use crate::run::RunState;
 use crate::scheduler::ReuseOrder;
 use crate::units::Timestamp;
 
@@ -54,12 +57,11 @@ impl Reuser {
         let (sender, orders) = mpsc::channel::<ReuseOrder>();
         std::thread::Builder::new().name("reuse".into()).spawn(move || {
             let mut hasher = Hasher::default();
-            for ReuseOrder { run, node, module, settings, params } in orders {
-                let found = search(&workspace, &mut hasher, Asked { module: &module, settings: &settings, params: &params });
-                if inbox.send(Message::Checked(Answer { run, node, found })).is_err() {
-                    break;
-                }
-            }
+            let look = |order: &ReuseOrder| {
+                let asked = Asked { module: &order.module, settings: &order.settings, params: &order.params };
+                search(&workspace, &mut hasher, asked)
+            };
+            answer_all(orders, look, |answer| inbox.send(Message::Checked(answer)).is_ok());
         })?;
         Ok(Self(sender))
     }
@@ -69,11 +71,37 @@ impl Reuser {
     /// # Errors
     /// The answer, where the thread is gone: the node runs then, since nobody would ever answer it.
     fn ask(&self, order: ReuseOrder, at: Timestamp) -> Result<(), Answer> {
-        self.0.send(order).map_err(|mpsc::SendError(ReuseOrder { run, node, .. })| {
-            let why = NotReused::Unreadable { message: "the thread that looks for earlier results has ended".into() };
-            Answer { run, node, found: Err(Box::new(ReuseCheck { why, key: None, at, files: Vec::new() })) }
-        })
+        self.0.send(order).map_err(|mpsc::SendError(order)| unchecked(&order, "the thread that looks for earlier results has ended", at))
     }
+}
+
+/// Answers every order, also where a look at one ends by a fault of ours: that node runs, and the others are looked for all the same.
+fn answer_all(
+    orders: mpsc::Receiver<ReuseOrder>,
+    mut look: impl FnMut(&ReuseOrder) -> Result<Found, Box<ReuseCheck>>,
+    tell: impl Fn(Answer) -> bool,
+) {
+    for order in orders {
+        // What it remembers are whole entries of a map, whatever it was doing.
+        let looked = panic::catch_unwind(panic::AssertUnwindSafe(|| look(&order)));
+        let answer = match looked {
+            Ok(found) => Answer { run: order.run, node: order.node, found },
+            Err(_) => {
+                tracing::error!(run = %order.run, node = order.node.0, "the look for an earlier result ended by a fault of ours");
+                unchecked(&order, "the look for an earlier result ended by a fault of prismq", clock::wall())
+            }
+        };
+        if !tell(answer) {
+            break;
+        }
+    }
+}
+
+/// Nobody knows whether there is a result: the node runs.
+fn unchecked(order: &ReuseOrder, message: &str, at: Timestamp) -> Answer {
+    let why = NotReused::Unreadable { message: message.to_owned() };
+    let check = ReuseCheck { why, key: None, at, files: Vec::new() };
+    Answer { run: order.run.clone(), node: order.node, found: Err(Box::new(check)) }
 }
 
 /// An attempt that may have been done before.
@@ -92,22 +120,17 @@ fn search(workspace: &Workspace, hasher: &mut Hasher, asked: Asked<'_>) -> Resul
     let check = |why, key| Box::new(ReuseCheck { why, key, at, files: files.clone() });
     let key = hasher.key(asked, &files).map_err(|message| check(NotReused::Unreadable { message }, None))?;
     let entry = store::find(workspace, &asked.module.id, &key).map_err(|why| check(why, Some(key.clone())))?;
-    let reported = asked.module.outputs.as_ref().zip(entry.outputs.as_deref());
-    let gone = reported.and_then(|(schema, outputs)| {
-        let paths = schema.path_pointers(outputs);
-        let mut paths = paths.iter().filter_map(|pointer| outputs.pointer(pointer)?.as_str());
-        paths.find(|path| !std::path::Path::new(path).exists()).map(str::to_owned)
-    });
-    match gone {
-        Some(path) => Err(check(NotReused::OutputGone { run: entry.run, path }, Some(key))),
+    match made::lost(asked.module, entry.outputs.as_deref(), &entry.made, &entry.run) {
+        Some(why) => Err(check(why, Some(key))),
         None => Ok(Found { from: entry.run, outputs: entry.outputs }),
     }
 }
 
 /// Notes what the nodes of a finished run may be found by. An entry that cannot be written costs a repetition.
-pub(super) fn remember(workspace: &Workspace, file: &RunFile) {
-    for row in &file.nodes {
-        if let Err(error) = store::remember(workspace, &file.run.run_id, row) {
+pub(super) fn remember(workspace: &Workspace, file: &RunFile, state: &RunState) {
+    for ((node, _), row) in state.nodes().zip(&file.nodes) {
+        let Some(module) = state.module(node) else { continue };
+        if let Err(error) = store::remember(workspace, &file.run.run_id, row, module) {
             tracing::warn!(run = %file.run.run_id, node = row.node, %error, "a result cannot be found again by its inputs");
         }
     }
@@ -160,17 +183,38 @@ mod tests {
     use super::*;
     use crate::run::testing::{module, run_id};
 
-    #[test]
-    fn a_thread_that_is_gone_leaves_no_node_waiting() {
-        let (sender, orders) = mpsc::channel();
-        let reuser = Reuser(sender);
-        let order = || ReuseOrder {
+    fn order() -> ReuseOrder {
+        ReuseOrder {
             run: run_id(1),
             node: NodeIndex(3),
             module: module("m", None),
             settings: Arc::new(NodeSettings::default()),
             params: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_look_that_ends_by_a_fault_is_answered_and_so_are_those_behind_it() {
+        let (sender, orders) = mpsc::channel();
+        (3..6).for_each(|node| sender.send(ReuseOrder { node: NodeIndex(node), ..order() }).expect("it listens"));
+        drop(sender);
+        let answers = std::cell::RefCell::new(Vec::new());
+        let look = |order: &ReuseOrder| {
+            assert!(order.node != NodeIndex(4), "a fault");
+            Ok(Found { from: run_id(2), outputs: None })
         };
+        answer_all(orders, look, |answer| {
+            answers.borrow_mut().push((answer.node.0, answer.found.map_err(|check| check.why).err()));
+            true
+        });
+        let why = NotReused::Unreadable { message: "the look for an earlier result ended by a fault of prismq".into() };
+        assert_eq!(answers.into_inner(), [(3, None), (4, Some(why)), (5, None)]);
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_leaves_no_node_waiting() {
+        let (sender, orders) = mpsc::channel();
+        let reuser = Reuser(sender);
         assert!(reuser.ask(order(), Timestamp::default()).is_ok());
         drop(orders);
         let Err(Answer { run, node, found: Err(check) }) = reuser.ask(order(), Timestamp::default()) else { panic!("nobody looks") };

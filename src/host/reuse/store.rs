@@ -2,6 +2,7 @@
 //! parameters and at all. One small file for each, written aside and renamed; one that
 //! a crash left incomplete is none.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -12,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::key;
+use super::made::{Made, made};
 use crate::event::{NotReused, ReuseKey};
 use crate::host::workspace::{Workspace, create_private_folder};
 use crate::ids::{ModuleId, RunId};
+use crate::manifest::Module;
 use crate::run::NodeStatus;
 use crate::run::view::NodeRow;
 
@@ -32,6 +35,9 @@ pub(super) struct Entry {
     node: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) outputs: Option<Arc<Value>>,
+    /// The files that they name, as they were. Earlier versions did not say: such a result is taken only where it names none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) made: BTreeMap<String, Made>,
 }
 
 pub(super) fn folder(workspace: &Workspace) -> PathBuf {
@@ -77,9 +83,8 @@ pub(super) fn find(workspace: &Workspace, module: &ModuleId, key: &ReuseKey) -> 
 ///
 /// # Errors
 /// What the disk says.
-pub(super) fn remember(workspace: &Workspace, run: &RunId, row: &NodeRow) -> io::Result<()> {
+pub(super) fn remember(workspace: &Workspace, run: &RunId, row: &NodeRow, module: &Module) -> io::Result<()> {
     let Some((check, key)) = row.reuse.as_ref().and_then(|check| Some((check, check.key.as_ref()?))) else { return Ok(()) };
-    let Some(module) = row.module.as_deref().and_then(|module| ModuleId::parse(module).ok()) else { return Ok(()) };
     if row.status != NodeStatus::Completed || !key::is_of_script(key, row.script_hash.as_deref()) {
         return Ok(());
     }
@@ -89,10 +94,14 @@ pub(super) fn remember(workspace: &Workspace, run: &RunId, row: &NodeRow) -> io:
         tracing::debug!(%run, node = row.node, "an input changed while it ran");
         return Ok(());
     }
-    let entry = Entry { key: key.clone(), run: run.clone(), node: row.node.clone(), outputs: row.outputs.clone() };
+    let Some(made) = made(module, row.outputs.as_deref(), row.ended_at.unwrap_or_default()) else {
+        tracing::debug!(%run, node = row.node, "a file that it made was written after its end");
+        return Ok(());
+    };
+    let entry = Entry { key: key.clone(), run: run.clone(), node: row.node.clone(), outputs: row.outputs.clone(), made };
     let text = serde_json::to_vec(&entry)?;
     for name in [name(key).as_str(), like(key).as_str(), LAST] {
-        let file = file(workspace, &module, name);
+        let file = file(workspace, &module.id, name);
         if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
             create_private_folder(folder)?;
         }

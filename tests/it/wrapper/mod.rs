@@ -57,6 +57,7 @@ impl Attempt {
             leaks: Leaks::End,
             log_cap: None,
             memory: None,
+            set_aside: None,
             gpus: Vec::new(),
             grace: DurationMs(10_000),
             open_files: None,
