@@ -12,6 +12,7 @@ use super::health::{Board, HealthStatus, HostHealth};
 use super::leave::{Attempts, OnExit};
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
+use super::reload::Reload;
 use super::resources_view::ResourcesView;
 use super::retry;
 use super::submission::{Retry, Submit};
@@ -24,6 +25,7 @@ use crate::ids::RunId;
 use crate::journal::{FailureKind, JournalFailure};
 use crate::resources::Capacity;
 use crate::scheduler::Durations;
+use crate::settings::Settings;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +156,8 @@ pub(super) enum Command {
     Why { asked: WhyAsked, reply: Reply<WhyView> },
     /// What was learned of durations.
     Durations { reply: Reply<Durations> },
+    /// Go on with other settings.
+    Settings { settings: Arc<Settings>, capacity: Capacity },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
@@ -165,7 +169,7 @@ pub(super) enum Command {
 #[derive(Debug, Clone)]
 pub struct Handle {
     workspace: Workspace,
-    capacity: Capacity,
+    reload: Reload,
     inbox: mpsc::Sender<Message>,
     board: Board,
     leaving: Arc<AtomicBool>,
@@ -173,8 +177,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(workspace: Workspace, capacity: Capacity, inbox: mpsc::Sender<Message>, board: Board) -> Self {
-        Self { workspace, capacity, inbox, board, leaving: Arc::default(), disk: Known::default() }
+    pub(super) fn new(workspace: Workspace, reload: Reload, inbox: mpsc::Sender<Message>, board: Board) -> Self {
+        Self { workspace, reload, inbox, board, leaving: Arc::default(), disk: Known::default() }
+    }
+
+    /// What the files say.
+    pub(super) fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// Where the host's loop says what it can do.
@@ -195,10 +204,11 @@ impl Handle {
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
         // Before anything is written for it.
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let mut prepared =
-            prepare::prepare(&self.workspace, submit, &self.capacity).map_err(|refused| CommandError::from(refused).or_full())?;
+        let catalog = self.reload.catalog_for(&submit.target);
+        let capacity = self.reload.capacity();
+        let mut prepared = prepare::prepare(&catalog, submit, &capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         let durations = self.ask(|reply| Command::Durations { reply })?;
-        prepared.order = super::forecast::order(&prepared.definition, &self.capacity, &durations);
+        prepared.order = super::forecast::order(&prepared.definition, &capacity, &durations);
         self.accept(prepared, None)
     }
 
@@ -208,7 +218,7 @@ impl Handle {
     /// When there is no such run or node, it has not ended, or the host is leaving.
     pub fn retry(&self, request: &Retry) -> Result<Accepted, CommandError> {
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let (prepared, reuse) = retry::prepare(&self.workspace, request, &self.capacity).map_err(CommandError::or_full)?;
+        let (prepared, reuse) = retry::prepare(&self.workspace, request, &self.reload.capacity()).map_err(CommandError::or_full)?;
         self.accept(prepared, Some(Box::new(reuse)))
     }
 

@@ -61,6 +61,11 @@ impl Launcher {
         }
     }
 
+    /// Changes the folders in which scripts may lie.
+    pub(super) fn set_roots(&mut self, roots: Vec<PathBuf>) {
+        self.roots = roots;
+    }
+
     /// Makes the spec of a start.
     ///
     /// # Errors

@@ -28,6 +28,19 @@ pub(super) struct Found {
     expected: Vec<String>,
 }
 
+impl Found {
+    /// What may be held at once: the settings, else what the machine has, less the reserve.
+    pub(super) fn capacity(&self, settings: &Settings) -> Capacity {
+        let machine = self.machine;
+        let cpus: CpuMillis = settings.capacity.cpus.unwrap_or(machine.cpus);
+        // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
+        let reserved = Bytes(machine.memory.0.saturating_sub(settings.memory_reserve(machine.memory).0));
+        let memory = settings.capacity.memory.unwrap_or(reserved);
+        let gpus = gpus(settings, self.gpus.as_deref().unwrap_or_default());
+        Capacity { cpus, memory, gpus, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
+    }
+}
+
 /// The machine, and the drivers to look again.
 pub(super) struct Machine {
     found: Found,
@@ -70,15 +83,9 @@ impl Machine {
         &self.found
     }
 
-    /// What may be held at once: the settings, else what the machine has, less the reserve.
+    /// What may be held at once; see [`Found::capacity`].
     pub(super) fn capacity(&self, settings: &Settings) -> Capacity {
-        let found = self.found.machine;
-        let cpus: CpuMillis = settings.capacity.cpus.unwrap_or(found.cpus);
-        // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
-        let reserved = Bytes(found.memory.0.saturating_sub(settings.memory_reserve(found.memory).0));
-        let memory = settings.capacity.memory.unwrap_or(reserved);
-        let gpus = gpus(settings, self.found.gpus.as_deref().unwrap_or_default());
-        Capacity { cpus, memory, gpus, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
+        self.found.capacity(settings)
     }
 
     /// Looks what is free, and what these attempts use. May take long where a driver hangs.

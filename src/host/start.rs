@@ -16,6 +16,7 @@ use super::machine::Machine;
 use super::measure::{Gauge, Pids};
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::prune::Tidying;
+use super::reload::Reload;
 use super::replay::{Replayed, replay};
 use super::sweep;
 use super::turn::{Ended, Message, Turn};
@@ -101,7 +102,9 @@ impl Host {
         let machine = Machine::detect(&settings);
         let capacity = machine.capacity(&settings);
         let durations = replayed.durations.clone();
-        let handle = Handle::new(workspace.clone(), capacity.clone(), inbox.clone(), Board::default());
+        let watched = options.mode != HostMode::Run;
+        let reload = Reload::new(workspace, &settings, machine.found().clone(), inbox.clone(), watched);
+        let handle = Handle::new(workspace.clone(), reload, inbox.clone(), Board::default());
         let mut turn = make_turn(workspace, &settings, (machine, capacity), durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let disks = turn.watch.first();
@@ -110,6 +113,9 @@ impl Host {
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
+        if watched {
+            handle.reload().watch(&settings);
+        }
         let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
         Ok(Self { handle, thread: Some(thread), ownership, settings, held })
     }
@@ -149,6 +155,7 @@ impl Host {
 
     /// Waits until the loop has ended (see [`Handle::leave`]) and gives the workspace free. Tells what is left for a successor.
     pub fn join(mut self) -> Ended {
+        self.handle.reload().stop();
         let ended = self.thread.take().map(JoinHandle::join);
         ended.map_or_else(Ended::default, |ended| {
             ended.unwrap_or_else(|_| {

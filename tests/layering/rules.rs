@@ -72,6 +72,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::InputOutput, "probe", words_and!()),
     row(Layer::InputOutput, "yaml", words_and!()),
     row(Layer::InputOutput, "source", words_and!()),
+    row(Layer::InputOutput, "watch", words_and!()),
     row(Layer::InputOutput, "journal", words_and!("win32")),
     row(Layer::InputOutput, "logs", words_and!()),
     row(Layer::InputOutput, "attempt", words_and!("win32")),
@@ -98,6 +99,7 @@ pub(crate) const TABLE: &[Row] = &[
             "probe",
             "yaml",
             "source",
+            "watch",
             "journal",
             "logs",
             "attempt",
@@ -113,7 +115,7 @@ pub(crate) const TABLE: &[Row] = &[
 ];
 
 /// Crates that reach the outside world.
-const IMPURE_CRATES: [&str; 13] = [
+const IMPURE_CRATES: [&str; 14] = [
     "axum",
     "ctrlc",
     "futures_util",
@@ -121,6 +123,7 @@ const IMPURE_CRATES: [&str; 13] = [
     "http_body_util",
     "hyper",
     "hyper_util",
+    "notify",
     "rustix",
     "tempfile",
     "tokio",
