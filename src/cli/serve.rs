@@ -101,11 +101,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         !matches!(inputs.try_send(Input::Update(update.clone())), Err(mpsc::TrySendError::Disconnected(_)))
     };
     hosting.host().handle().on_workspace_update(Box::new(told));
+    say_broken(&hosting, &context.output);
     let idle = wait(&hosting, arguments.until_idle, &receiver, &context.output);
     drop(receiver);
     // A run that comes to an idle host in the very last moment is not left alone.
     let who = if idle { Who::Run } else { Who::Serve(arguments.on_exit.on_exit()) };
     ending::end(hosting, who, idle, &context.output)
+}
+
+/// Names what is broken at the start.
+fn say_broken(hosting: &Hosting, output: &Output) {
+    let view = hosting.host().handle().reload_view();
+    for broken in &view.broken {
+        output.note(&printable(&format!("broken {} ({})", broken.module_id.as_deref().unwrap_or("?"), broken.file)));
+        broken.errors.iter().for_each(|mistake| output.note(&printable(&format!("  {mistake}"))));
+    }
 }
 
 /// Waits for a signal, or until nothing goes on any more (`true`).

@@ -13,6 +13,7 @@ use crate::manifest::registry::{ManifestResult, Registry};
 use crate::manifest::{Defaults, Module, read_module_with, readable_id};
 use crate::pipeline::compile::{Sources, compile};
 use crate::pipeline::definition::Definition;
+use crate::request::Reuse;
 use crate::settings::{Pattern, Settings};
 use crate::source::{self, FilesFound};
 use crate::tree::Tree;
@@ -54,11 +55,22 @@ impl Catalog {
     /// # Errors
     /// All mistakes in the settings.
     pub fn load(workspace: &Workspace) -> Result<Self, Diagnostics> {
-        let (settings, settings_source) = load_settings(workspace)?;
+        load_settings(workspace).map(|(settings, source)| Self::read(workspace, settings, source))
+    }
+
+    /// The same; modules that do not say otherwise take earlier results.
+    ///
+    /// # Errors
+    /// All mistakes in the settings.
+    pub fn load_reusing(workspace: &Workspace) -> Result<Self, Diagnostics> {
+        load_settings(workspace).map(|(settings, source)| Self::read(workspace, reusing(settings), source))
+    }
+
+    fn read(workspace: &Workspace, settings: Settings, settings_source: Option<Arc<Source>>) -> Self {
         let found = source::read_manifests(&workspace.manifests(), workspace.root());
         let results = found.into_iter().map(|found| read_manifest(found.path, found.source, &settings.defaults));
         let registry = Registry::build(results.collect());
-        Ok(Self { workspace: workspace.clone(), settings, settings_source, registry })
+        Self { workspace: workspace.clone(), settings, settings_source, registry }
     }
 
     /// Every finding of the manifests: mistakes of broken ones, warnings of good ones, scripts that lie where they may not.
@@ -234,6 +246,12 @@ pub(super) fn pipelines_of(workspace: &Workspace, settings: &Settings) -> FilesF
     found
 }
 
+/// Settings by which modules that do not say otherwise take earlier results.
+fn reusing(mut settings: Settings) -> Settings {
+    settings.defaults.settings.reuse = Reuse::Inputs;
+    settings
+}
+
 /// Folders in which scripts may lie: the workspace, and what the settings add.
 #[must_use]
 pub fn script_roots(workspace: &Workspace, settings: &Settings) -> Vec<PathBuf> {
@@ -333,6 +351,7 @@ pub fn pinned_definition(pinned: &Pinned) -> Result<Arc<Definition>, Diagnostics
         }
         None => Settings::default(),
     };
+    let settings = if pinned.reuse { reusing(settings) } else { settings };
     let results = pinned.manifests.iter().map(|file| {
         let source = Source::new(file.name.clone(), file.text.clone());
         read_manifest(file.path.clone(), Ok(source), &settings.defaults)

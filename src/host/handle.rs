@@ -204,7 +204,7 @@ impl Handle {
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
         // Before anything is written for it.
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
-        let catalog = self.reload.catalog_for(&submit.target);
+        let catalog = self.reload.catalog_for_submit(submit)?;
         let capacity = self.reload.capacity();
         let mut prepared = prepare::prepare(&catalog, submit, &capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         let durations = self.ask(|reply| Command::Durations { reply })?;

@@ -130,7 +130,8 @@ pub fn prepare(catalog: &Catalog, submit: &Submit, capacity: &Capacity) -> Resul
 /// # Errors
 /// See [`Refused`].
 pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<Definition>, Diagnostics), Refused> {
-    resolve_in(&Catalog::load(workspace)?, submit)
+    let catalog = if submit.reuse { Catalog::load_reusing(workspace)? } else { Catalog::load(workspace)? };
+    resolve_in(&catalog, submit)
 }
 
 fn resolve_in(catalog: &Catalog, submit: &Submit) -> Result<(Pinned, Arc<Definition>, Diagnostics), Refused> {
@@ -184,6 +185,7 @@ fn resolve_in(catalog: &Catalog, submit: &Submit) -> Result<(Pinned, Arc<Definit
             text: source.text.clone(),
         }),
         retry_of: None,
+        reuse: submit.reuse,
     };
     Ok((pinned, definition, notes))
 }

@@ -48,6 +48,10 @@ pub struct Submit {
     pub params_file: Option<NamedText>,
     /// Where relative paths of the command line start.
     pub caller_folder: PathBuf,
+    /// Modules that do not say otherwise take earlier results, as by `reuse: inputs`: for whoever runs the same again and again while it is
+    /// written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
 }
 
 /// A request to run a finished run's submission again.
@@ -118,4 +122,7 @@ pub struct Pinned {
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
+    /// See [`Submit::reuse`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
 }

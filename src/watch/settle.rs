@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::hints::Hints;
 use super::stamp::Stamp;
 
-/// A file that has looked the same for so long is taken.
+/// A file that has looked the same for so long is taken, where nobody can say whether its writer is done.
 pub const QUIET: Duration = Duration::from_millis(300);
-/// The same for a file whose writer is known not to have closed it: one that writes slowly is waited for longer, one that holds it open for
-/// ever is not.
-pub(super) const QUIET_OPEN: Duration = Duration::from_millis(1_000);
+/// The same for a file whose writer is known not to have closed it: one that writes slowly is waited for, one that holds it open for ever is
+/// not.
+pub(super) const QUIET_OPEN: Duration = Duration::from_secs(5);
 
 /// Remembers which state of each file was taken, and which is waited for.
 #[derive(Debug, Default)]

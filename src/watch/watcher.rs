@@ -111,10 +111,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn start(
-        look: impl FnMut(&Hints) -> Outlook + Send + 'static,
-        tell: impl FnMut(&State) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn start(look: impl FnMut(&Hints) -> Outlook + Send + 'static, tell: impl FnMut(&State) + Send + 'static) -> io::Result<Self> {
         let now = Instant::now();
         let waiting = Waiting { hints: Hints::default(), pace: Pace::new(now), stop: false };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting), news: Condvar::new() });

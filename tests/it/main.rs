@@ -23,6 +23,7 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
+mod reload;
 mod resources;
 mod reuse;
 mod run;

@@ -207,6 +207,10 @@ impl Books {
                 self.settings_source = source;
                 let changes = self.settings.difference(&read);
                 let next = self.settings.taking(read);
+                if next.pipelines != self.settings.pipelines {
+                    // They were listed by the old patterns.
+                    settled.again = Some(Duration::ZERO);
+                }
                 let defaults = next.defaults != self.settings.defaults;
                 let keys = |live: bool| changes.iter().filter(|change| change.live == live).map(|change| change.key.to_owned()).collect();
                 let news = SettingsNews { changed: keys(true), restart: keys(false), errors: Vec::new() };

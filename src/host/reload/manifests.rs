@@ -73,9 +73,7 @@ impl Manifests {
         });
         let mut results: Vec<ManifestResult> = read.chain(refused).collect();
         results.sort_by(|a, b| a.file.cmp(&b.file));
-        let kept = self.last_good.iter().filter(|(file, _)| {
-            !self.is_good(file) || self.refused.contains_key(*file) || is_missing(file)
-        });
+        let kept = self.last_good.iter().filter(|(file, _)| !self.is_good(file) || self.refused.contains_key(*file) || is_missing(file));
         let kept = kept.map(|(file, module)| LastGood { file: file.clone(), module: module.clone() });
         Registry::build_keeping(results, kept.collect())
     }

@@ -11,6 +11,7 @@
 //! save that was finished before it: it compares the files that it needs, and waits a moment for one that is being written.
 
 mod books;
+pub mod files;
 mod manifests;
 mod pipelines;
 mod settings;
@@ -24,7 +25,8 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, NoModule};
 use super::handle::Command;
 use super::machine::Found;
-use super::submission::Target;
+use super::prepare::Refused;
+use super::submission::{Submit, Target};
 use super::turn::Message;
 use super::workspace::Workspace;
 use crate::resources::Capacity;
@@ -32,8 +34,8 @@ use crate::settings::{Settings, WatchSetting};
 use crate::watch::{Hints, Outlook, Watcher};
 use books::{Books, Looked};
 pub use pipelines::PipelineEntry;
-pub use subscribe::{Subscription, WorkspaceSink};
 use subscribe::Subscribers;
+pub use subscribe::{Subscription, WorkspaceSink};
 use update::{Mistake, WatchNews, WorkspaceUpdate, mistakes};
 
 /// How long a submission waits for a file that is being written.
@@ -214,8 +216,13 @@ impl Reload {
         self.current()
     }
 
+    /// For a submission; see [`catalog_for`](Self::catalog_for). One that takes earlier results reads modules in its own way.
+    pub(super) fn catalog_for_submit(&self, submit: &Submit) -> Result<Arc<Catalog>, Refused> {
+        if submit.reuse { Ok(Arc::new(Catalog::load_reusing(&self.0.workspace)?)) } else { Ok(self.catalog_for(&submit.target)) }
+    }
+
     /// For a submission: with everything that was saved before. What is being written just now is waited for, and not for long.
-    pub(super) fn catalog_for(&self, target: &Target) -> Arc<Catalog> {
+    fn catalog_for(&self, target: &Target) -> Arc<Catalog> {
         let deadline = Instant::now() + SETTLE_MAX;
         loop {
             let catalog = self.current();
