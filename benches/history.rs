@@ -67,18 +67,20 @@ fn make_long_journal(root: &Path, ended: bool) -> u64 {
     std::fs::write(root.join("p.json"), json!({"name": "long", "nodes": nodes}).to_string()).expect("a pipeline");
     let workspace = Workspace::at(root).expect("a workspace");
     workspace.create_state().expect("a state folder");
+    let catalog = prismq::host::catalog::Catalog::load(&workspace).expect("no settings");
     let submit = Submit {
         target: Target::Pipeline { path: root.join("p.json") },
         assignments: Vec::new(),
         params_file: None,
         caller_folder: root.to_owned(),
+        reuse: false,
     };
     let capacity =
         Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), gpus: Vec::new(), custom: BTreeMap::new() };
     let limits = Limits { bytes: u64::MAX, records: u64::MAX };
     let opened = journal::open(&workspace.journal(), Options { on_progress: Box::new(|_| {}), limits }).expect("a new journal");
     for number in 0..LONG_RUNS {
-        let prepared = prepare::prepare(&workspace, &submit, &|_| capacity.clone()).expect("it is a good pipeline");
+        let prepared = prepare::prepare(&catalog, &submit, &|_| capacity.clone()).expect("it is a good pipeline");
         let run = &prepared.run;
         let append = |kind: &str, node: Option<&str>, data: serde_json::Value| {
             let data: Box<RawValue> = to_raw_value(&data).expect("JSON");

@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | words | [`units`] [`ids`] [`diagnostics`] [`tree`] [`json`] [`request`] [`event`] | values and their notation |
 //! | decisions | [`fields`] [`params`] [`resources`] [`pipeline::expr`] [`manifest`] [`settings`] [`pipeline`] [`schemas`] [`run`] [`scheduler`] [`simulate`] [`import`] | words. Pure: no clock, no files, no processes, no threads, no randomness; time and ids come in as arguments |
-//! | input and output | `win32` [`probe`] [`yaml`] [`source`] [`secrets`] [`journal`] [`logs`] [`attempt`] [`engine`] [`wrapper`] | words, never a decision and hardly each other |
+//! | input and output | `win32` [`probe`] [`yaml`] [`source`] [`watch`] [`secrets`] [`journal`] [`logs`] [`attempt`] [`engine`] [`wrapper`] | words, never a decision and hardly each other |
 //! | host | [`host`] | all of the above: the only place where they meet |
 //! | surfaces | [`api`] [`cli`] | the host's handle and views |
 //!
@@ -48,6 +48,7 @@
 //!         assignments: vec!["title=My notes".to_owned()],
 //!         params_file: None,
 //!         caller_folder: workspace.root().to_owned(),
+//!         reuse: false,
 //!     })?; // it is on the disk now
 //!
 //!     let (sender, updates) = mpsc::channel();
@@ -108,6 +109,8 @@ pub mod probe;
 pub mod secrets;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads the files that people write")]
 pub mod source;
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "looks at files and waits on a thread of its own")]
+pub mod watch;
 #[cfg(windows)]
 #[expect(unsafe_code, reason = "what Windows offers to nobody but C")]
 #[expect(clippy::disallowed_types, reason = "starts programs and locks files")]

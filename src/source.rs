@@ -33,15 +33,57 @@ pub struct Found {
     pub source: Result<Arc<Source>, Diagnostic>,
 }
 
-/// Reads all `*.yaml`, `*.yml` and `*.json` below `folder`, sorted by path. Texts are called by their path below `workspace`. Links are not
-/// followed; hidden entries are left out. A folder that does not exist holds nothing.
+/// A manifest file, before it is read.
+#[derive(Debug)]
+pub struct Entry {
+    /// The file, absolute if the folder was.
+    pub path: PathBuf,
+    /// Why it is not read, where that is known without opening it.
+    pub refused: Option<Diagnostic>,
+}
+
+/// What a folder of manifests holds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Files, sorted by path.
+    pub entries: Vec<Entry>,
+    /// The folder and all folders below it, in no order; nothing where there is no folder.
+    pub folders: Vec<PathBuf>,
+}
+
+/// All `*.yaml`, `*.yml` and `*.json` below `folder`, and what is refused without being opened. Links are not followed; hidden entries are
+/// left out. A folder that does not exist holds nothing.
+#[must_use]
+pub fn list_manifests(folder: &Path, workspace: &Path) -> Listing {
+    let mut walk = Walk { workspace, found: Listing::default(), entries: 0 };
+    walk.folder(folder, 0);
+    let mut found = walk.found;
+    found.entries.sort_by(|a, b| a.path.cmp(&b.path));
+    refuse_case_clashes(&mut found.entries, workspace);
+    found
+}
+
+/// Reads one of them. Its text is called by its path below `workspace`.
+///
+/// # Errors
+/// Why there is none.
+pub fn read_manifest(entry: &Entry, workspace: &Path) -> Result<Arc<Source>, Diagnostic> {
+    match &entry.refused {
+        Some(refused) => Err(refused.clone()),
+        None => read_text(open_plain(&entry.path), &shown(&entry.path, workspace), MANIFEST_BYTES_MAX),
+    }
+}
+
+/// Reads all manifests below `folder`; see [`list_manifests`].
 #[must_use]
 pub fn read_manifests(folder: &Path, workspace: &Path) -> Vec<Found> {
-    let mut walk = Walk { workspace, found: Vec::new(), entries: 0 };
-    walk.folder(folder, 0);
-    walk.found.sort_by(|a, b| a.path.cmp(&b.path));
-    refuse_case_clashes(&mut walk.found, workspace);
-    walk.found
+    let entries = list_manifests(folder, workspace).entries.into_iter();
+    entries
+        .map(|entry| {
+            let source = read_manifest(&entry, workspace);
+            Found { path: entry.path, source }
+        })
+        .collect()
 }
 
 /// Reads one text file of at most `bytes_max` bytes. `name` is what messages call it.
@@ -56,30 +98,48 @@ pub fn read_file(path: &Path, name: &str, bytes_max: u64) -> Result<Arc<Source>,
 /// this is for looking around, not for loading.
 #[must_use]
 pub fn files_below(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    files_within(folder, FOLDER_DEPTH_MAX, wanted).files
+}
+
+/// What [`files_within`] found.
+#[derive(Debug, Default)]
+pub struct FilesFound {
+    /// Files, sorted.
+    pub files: Vec<PathBuf>,
+    /// Folders that were looked into; nothing where there is no folder.
+    pub folders: Vec<PathBuf>,
+}
+
+/// The same, at most `depth` folders down, with the folders that were looked into.
+#[must_use]
+pub fn files_within(folder: &Path, depth_max: usize, wanted: &dyn Fn(&Path) -> bool) -> FilesFound {
     let mut found = Vec::new();
+    let mut folders = Vec::new();
     let mut open = vec![(folder.to_owned(), 0)];
     let mut entries = 0;
     while let Some((folder, depth)) = open.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let Ok(listed) = fs::read_dir(&folder) else { continue };
+        folders.push(folder);
+        for entry in listed.flatten() {
             entries += 1;
             if entries > ENTRIES_MAX {
                 break;
             }
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && !hidden && depth < FOLDER_DEPTH_MAX => open.push((entry.path(), depth + 1)),
+                Ok(kind) if kind.is_dir() && !hidden && depth < depth_max.min(FOLDER_DEPTH_MAX) => open.push((entry.path(), depth + 1)),
                 Ok(kind) if kind.is_file() && !hidden && wanted(&entry.path()) => found.push(entry.path()),
                 Ok(_) | Err(_) => {}
             }
         }
     }
     found.sort();
-    found
+    FilesFound { files: found, folders }
 }
 
 struct Walk<'w> {
     workspace: &'w Path,
-    found: Vec<Found>,
+    found: Listing,
     entries: usize,
 }
 
@@ -90,6 +150,7 @@ impl Walk<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && depth == 0 => return,
             Err(error) => return self.refuse(folder.to_owned(), &format!("the folder cannot be read: {error}"), None),
         };
+        self.found.folders.push(folder.to_owned());
         if depth > FOLDER_DEPTH_MAX {
             return self.refuse(folder.to_owned(), &format!("more than {FOLDER_DEPTH_MAX} folders inside each other"), None);
         }
@@ -125,11 +186,7 @@ impl Walk<'_> {
             Ok(_) if is_device_name(&file_name) => {
                 self.refuse(path, "on Windows this is the name of a device", Some("rename it"));
             }
-            Ok(_) => {
-                let name = shown(&path, self.workspace);
-                let source = read_text(open_plain(&path), &name, MANIFEST_BYTES_MAX);
-                self.found.push(Found { path, source });
-            }
+            Ok(_) => self.found.entries.push(Entry { path, refused: None }),
         }
     }
 
@@ -141,8 +198,8 @@ impl Walk<'_> {
     }
 
     fn refuse(&mut self, path: PathBuf, reason: &str, help: Option<&str>) {
-        let source = Err(refusal(&shown(&path, self.workspace), reason).with_help_of(help.map(str::to_owned)));
-        self.found.push(Found { path, source });
+        let refused = Some(refusal(&shown(&path, self.workspace), reason).with_help_of(help.map(str::to_owned)));
+        self.found.entries.push(Entry { path, refused });
     }
 }
 
@@ -170,7 +227,7 @@ fn is_device_name(file_name: &str) -> bool {
 }
 
 /// Names that differ in case only are one file on Windows and macOS: a workspace that has both cannot be copied there.
-fn refuse_case_clashes(found: &mut [Found], workspace: &Path) {
+fn refuse_case_clashes(found: &mut [Entry], workspace: &Path) {
     let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (at, one) in found.iter().enumerate() {
         by_name.entry(one.path.to_string_lossy().to_lowercase()).or_default().push(at);
@@ -181,7 +238,7 @@ fn refuse_case_clashes(found: &mut [Found], workspace: &Path) {
             let own = shown(&found[*at].path, workspace);
             let others: Vec<&str> = names.iter().filter(|name| **name != own).map(String::as_str).collect();
             let reason = format!("its name differs from `{}` in case only", others.join("`, `"));
-            found[*at].source = Err(refusal(&own, &reason).with_help("rename one of them: they are one file on Windows and macOS"));
+            found[*at].refused = Some(refusal(&own, &reason).with_help("rename one of them: they are one file on Windows and macOS"));
         }
     }
 }

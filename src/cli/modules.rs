@@ -11,6 +11,7 @@ use super::output::{Output, Style};
 use crate::diagnostics::Diagnostic;
 use crate::host::catalog::{Catalog, NoModule};
 use crate::host::offline::Snapshot;
+use crate::host::ownership;
 use crate::host::views::{Learned, Module, Program, printable};
 use crate::host::workspace::Workspace;
 use crate::request::NodeSettings;
@@ -117,9 +118,12 @@ fn list(catalog: &Catalog, json: bool, context: &Context) {
         let file = catalog.workspace.display(&broken.file);
         let count = broken.diagnostics.len();
         output.line(format!("{}  {file}: {count} error{}", output.styled("broken", Style::Bad), if count == 1 { "" } else { "s" }));
+        broken.diagnostics.iter().for_each(|found| output.line(format!("  {}", printable(&found.to_string()))));
     }
     if !catalog.registry.broken().is_empty() {
-        output.note("`prismq validate` shows what is wrong");
+        let kept =
+            if ownership::is_owned(&catalog.workspace) { "; the host goes on with the last good version where it knows one" } else { "" };
+        output.note(&format!("`prismq validate` shows what is wrong{kept}"));
     }
 }
 

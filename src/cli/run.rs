@@ -1,5 +1,7 @@
 //! `prismq run`: a module or a pipeline file, followed to its end.
 
+mod watch;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +35,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     detach: bool,
 
+    /// Run it again whenever its manifests, scripts, pipeline files or parameters change, until Ctrl-C; what is not affected is reused
+    #[arg(long, conflicts_with_all = ["detach", "dry_run"])]
+    watch: bool,
+
     /// Check everything, show the plan, start nothing
     #[arg(long)]
     dry_run: bool,
@@ -53,23 +59,32 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let submit = submission(arguments)?;
     let workspace = workspace_of(&submit, context)?;
+    if arguments.watch {
+        return watch::run(arguments, submit, &workspace, context);
+    }
     if arguments.dry_run {
         return dry_run(&workspace, &submit, arguments, context);
     }
     if arguments.detach {
         return detach(&workspace, &submit, arguments, context);
     }
+    begin(arguments, &submit, &workspace, context).map(|(exit, _)| exit)
+}
+
+/// Submits it and follows it to its end. Gives how that was, and which run it was.
+fn begin(arguments: &Arguments, submit: &Submit, workspace: &Workspace, context: &Context) -> Result<(Exit, RunId), Failure> {
     let show = match (&submit.target, Show::of_flags(arguments.json, arguments.logs)) {
         (Target::Module { with_dependencies: false, .. }, Show::Nodes) => Show::Output,
         (_, show) => show,
     };
-    let (session, run) = Session::begin(&workspace, &context.output, |session| session.submit(&submit, &context.output))?;
+    let (session, run) = Session::begin(workspace, &context.output, |session| session.submit(submit, &context.output))?;
     session.note_held(&context.output);
     if show != Show::Quiet && show != Show::Output {
         context.output.line(format!("run {run} of {}", arguments.target));
         context.output.flush();
     }
-    follow_to_end(session, &run, &workspace, context, show, arguments.json)
+    let exit = follow_to_end(session, &run, workspace, context, show, arguments.json)?;
+    Ok((exit, run))
 }
 
 /// Follows a run that was just begun, tells how it ended, and leaves the host.
@@ -116,7 +131,13 @@ fn workspace_of(submit: &Submit, context: &Context) -> Result<Workspace, Failure
 fn submission(arguments: &Arguments) -> Result<Submit, Failure> {
     let caller_folder = current_folder()?;
     let params_file = arguments.params.as_deref().map(read_params).transpose()?;
-    Ok(Submit { target: target(arguments, &caller_folder)?, assignments: arguments.param.clone(), params_file, caller_folder })
+    Ok(Submit {
+        target: target(arguments, &caller_folder)?,
+        assignments: arguments.param.clone(),
+        params_file,
+        caller_folder,
+        reuse: arguments.watch,
+    })
 }
 
 /// A file is what has a path's separator or a pipeline's extension; everything else is a module's id.

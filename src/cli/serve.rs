@@ -1,6 +1,6 @@
 //! `prismq serve`: a host without a run of its own, until it is told to end or has nothing left to do.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -9,15 +9,21 @@ use super::Context;
 use super::ending::{self, Who};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::output::Output;
 use super::session::{self, Hosting, lock_failure};
 use super::signals::{self, Signal};
 use crate::host::ownership::{self, HostKind, Ownership};
+use crate::host::reload::update::WorkspaceUpdate;
+use crate::host::views::printable;
 use crate::host::workspace::Workspace;
 use crate::host::{HostMode, OnExit};
 
 const AFTER_HELP: &str = "\
 Ctrl-C (or SIGTERM): the first one does what --on-exit says, the second stops all modules, politely and after their grace by force, and
 the third ends the host at once: modules under the wrapper go on, direct ones are lost.
+
+Manifests, pipelines and prismq.yaml are read again when they change, and each change is a line here. A broken one is named with its
+mistakes, and what was good before stays in use.
 
 It ends with 0, or with 130 where the third one cut it short; with 75 at once where another host owns the workspace.";
 
@@ -62,6 +68,14 @@ impl Choice {
     }
 }
 
+/// What wakes a terminal that serves.
+enum Input {
+    Signal(Signal),
+    Update(Arc<WorkspaceUpdate>),
+}
+
+/// Inputs that wait while the terminal does not take lines.
+const INPUTS_MAX: usize = 256;
 /// How often an idle host looks whether it is still idle; twice in a row ends it.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How long an owner is waited for that does not answer, since it is just starting or gone in a moment, or that is leaving.
@@ -75,28 +89,45 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         leave_session();
     }
     let ownership = take_lock(&workspace)?;
-    let (inputs, receiver) = mpsc::channel();
-    signals::listen(move |signal| inputs.send(signal).is_ok());
+    let (inputs, receiver) = mpsc::sync_channel(INPUTS_MAX);
+    let signalled = inputs.clone();
+    signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
     let mode = if arguments.until_idle { HostMode::UntilIdle } else { HostMode::Serve };
     let hosting = Hosting::start(&workspace, ownership, mode, arguments.port, HostKind::Serve)?;
     let (port, pid) = (hosting.port(), std::process::id());
     context.output.note(&format!("hosting {} on 127.0.0.1:{port} (process {pid}); Ctrl-C ends it", workspace.root().display()));
-    let idle = wait(&hosting, arguments.until_idle, &receiver);
+    // Lines for a terminal that does not take them are lost; the host's log has them too.
+    let told = move |update: &Arc<WorkspaceUpdate>| {
+        !matches!(inputs.try_send(Input::Update(update.clone())), Err(mpsc::TrySendError::Disconnected(_)))
+    };
+    hosting.host().handle().on_workspace_update(Box::new(told));
+    say_broken(&hosting, &context.output);
+    let idle = wait(&hosting, arguments.until_idle, &receiver, &context.output);
     drop(receiver);
     // A run that comes to an idle host in the very last moment is not left alone.
     let who = if idle { Who::Run } else { Who::Serve(arguments.on_exit.on_exit()) };
     ending::end(hosting, who, idle, &context.output)
 }
 
+/// Names what is broken at the start.
+fn say_broken(hosting: &Hosting, output: &Output) {
+    let view = hosting.host().handle().reload_view();
+    for broken in &view.broken {
+        output.note(&printable(&format!("broken {} ({})", broken.module_id.as_deref().unwrap_or("?"), broken.file)));
+        broken.errors.iter().for_each(|mistake| output.note(&printable(&format!("  {mistake}"))));
+    }
+}
+
 /// Waits for a signal, or until nothing goes on any more (`true`).
-fn wait(hosting: &Hosting, until_idle: bool, signals: &mpsc::Receiver<Signal>) -> bool {
+fn wait(hosting: &Hosting, until_idle: bool, inputs: &mpsc::Receiver<Input>, output: &Output) -> bool {
     let mut idle_looks = 0;
     loop {
         let patience = if until_idle { IDLE_LOOK } else { Duration::MAX };
-        match signals.recv_timeout(patience) {
-            Ok(Signal::Interrupt) => return false,
+        match inputs.recv_timeout(patience) {
+            Ok(Input::Signal(Signal::Interrupt)) => return false,
             // Whoever starts a service in a terminal and closes that wants the service.
-            Ok(Signal::Hangup) => {}
+            Ok(Input::Signal(Signal::Hangup)) => {}
+            Ok(Input::Update(update)) => update.lines().iter().for_each(|line| output.note(&printable(line))),
             // Without a listener nobody can end it but by force; then it goes on until that.
             Err(mpsc::RecvTimeoutError::Disconnected) if !until_idle => std::thread::sleep(IDLE_LOOK),
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {

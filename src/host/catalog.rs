@@ -13,8 +13,9 @@ use crate::manifest::registry::{ManifestResult, Registry};
 use crate::manifest::{Defaults, Module, read_module_with, readable_id};
 use crate::pipeline::compile::{Sources, compile};
 use crate::pipeline::definition::Definition;
+use crate::request::Reuse;
 use crate::settings::{Pattern, Settings};
-use crate::source;
+use crate::source::{self, FilesFound};
 use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
@@ -54,11 +55,22 @@ impl Catalog {
     /// # Errors
     /// All mistakes in the settings.
     pub fn load(workspace: &Workspace) -> Result<Self, Diagnostics> {
-        let (settings, settings_source) = load_settings(workspace)?;
+        load_settings(workspace).map(|(settings, source)| Self::read(workspace, settings, source))
+    }
+
+    /// The same; modules that do not say otherwise take earlier results.
+    ///
+    /// # Errors
+    /// All mistakes in the settings.
+    pub fn load_reusing(workspace: &Workspace) -> Result<Self, Diagnostics> {
+        load_settings(workspace).map(|(settings, source)| Self::read(workspace, reusing(settings), source))
+    }
+
+    fn read(workspace: &Workspace, settings: Settings, settings_source: Option<Arc<Source>>) -> Self {
         let found = source::read_manifests(&workspace.manifests(), workspace.root());
         let results = found.into_iter().map(|found| read_manifest(found.path, found.source, &settings.defaults));
         let registry = Registry::build(results.collect());
-        Ok(Self { workspace: workspace.clone(), settings, settings_source, registry })
+        Self { workspace: workspace.clone(), settings, settings_source, registry }
     }
 
     /// Every finding of the manifests: mistakes of broken ones, warnings of good ones, scripts that lie where they may not.
@@ -119,19 +131,7 @@ impl Catalog {
     /// Pipeline files that the settings name, sorted.
     #[must_use]
     pub fn pipeline_files(&self) -> Vec<PathBuf> {
-        let root = self.workspace.root();
-        let matches = |file: &Path, pattern: &Pattern| {
-            file.strip_prefix(root).is_ok_and(|inner| pattern.matches(&inner.to_string_lossy().replace('\\', "/")))
-        };
-        let found = self
-            .settings
-            .pipelines
-            .iter()
-            .flat_map(|pattern| source::files_below(&root.join(pattern.base()), &|file| matches(file, pattern)));
-        let mut files: Vec<PathBuf> = found.collect();
-        files.sort();
-        files.dedup();
-        files
+        pipelines_of(&self.workspace, &self.settings).files
     }
 
     /// What a file is.
@@ -228,6 +228,30 @@ pub enum NoModule {
     Unknown(Diagnostic),
 }
 
+/// Pipeline files that the settings name, sorted, and the folders in which they were looked for.
+pub(super) fn pipelines_of(workspace: &Workspace, settings: &Settings) -> FilesFound {
+    let root = workspace.root();
+    let matches = |file: &Path, pattern: &Pattern| {
+        file.strip_prefix(root).is_ok_and(|inner| pattern.matches(&inner.to_string_lossy().replace('\\', "/")))
+    };
+    let mut found = FilesFound::default();
+    for pattern in &settings.pipelines {
+        let depth = pattern.depth().unwrap_or(usize::MAX);
+        let more = source::files_within(&root.join(pattern.base()), depth, &|file| matches(file, pattern));
+        found.files.extend(more.files);
+        found.folders.extend(more.folders);
+    }
+    found.files.sort();
+    found.files.dedup();
+    found
+}
+
+/// Settings by which modules that do not say otherwise take earlier results.
+fn reusing(mut settings: Settings) -> Settings {
+    settings.defaults.settings.reuse = Reuse::Inputs;
+    settings
+}
+
 /// Folders in which scripts may lie: the workspace, and what the settings add.
 #[must_use]
 pub fn script_roots(workspace: &Workspace, settings: &Settings) -> Vec<PathBuf> {
@@ -264,7 +288,7 @@ pub fn real_path(path: &Path) -> io::Result<PathBuf> {
     workspace::real(path)
 }
 
-fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>), Diagnostics> {
+pub(super) fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<Arc<Source>>), Diagnostics> {
     let file = workspace.settings();
     if !file.exists() {
         return Ok((Settings::default(), None));
@@ -279,10 +303,10 @@ fn read_settings(source: &Arc<Source>, folder: &Path) -> Result<Settings, Diagno
 }
 
 /// One manifest, good or broken.
-fn read_manifest(file: PathBuf, source: Result<Arc<Source>, Diagnostic>, defaults: &Defaults) -> ManifestResult {
+pub(super) fn read_manifest(file: PathBuf, source: Result<Arc<Source>, Diagnostic>, defaults: &Defaults) -> ManifestResult {
     let read = source.map_err(Diagnostics::from).and_then(|source| yaml::read(source, Format::of_path(&file), &Limits::MANIFEST));
     let id = read.as_ref().ok().and_then(readable_id);
-    let outcome = read.and_then(|tree| read_module_with(&tree, &file, defaults));
+    let outcome = read.and_then(|tree| read_module_with(&tree, &file, defaults)).map(|(module, notes)| (Arc::new(module), notes));
     ManifestResult { file, id, outcome }
 }
 
@@ -327,6 +351,7 @@ pub fn pinned_definition(pinned: &Pinned) -> Result<Arc<Definition>, Diagnostics
         }
         None => Settings::default(),
     };
+    let settings = if pinned.reuse { reusing(settings) } else { settings };
     let results = pinned.manifests.iter().map(|file| {
         let source = Source::new(file.name.clone(), file.text.clone());
         read_manifest(file.path.clone(), Ok(source), &settings.defaults)
@@ -351,8 +376,7 @@ pub fn pinned_definition(pinned: &Pinned) -> Result<Arc<Definition>, Diagnostics
 
 /// The manifest of a module as it is pinned.
 pub(super) fn pinned_manifest(module: &Module) -> PinnedFile {
-    let name = Path::new(&module.source.name).file_name().unwrap_or_default();
-    pinned_text(module.folder.join(name), &module.source)
+    pinned_text(module.file(), &module.source)
 }
 
 fn pinned_text(path: PathBuf, source: &Source) -> PinnedFile {

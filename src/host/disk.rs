@@ -80,6 +80,13 @@ impl Watch {
         Self { workspace, settings, inbox, known, asks: None, last: Mono(0), asked: false }
     }
 
+    /// Looks with other settings from now on.
+    pub(super) fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+        // The next look starts a thread that has them; what the old one still finds is no less true.
+        self.asks = None;
+    }
+
     /// The first look, on the thread of whoever starts the host.
     pub(super) fn first(&self) -> Vec<Disk> {
         look(&self.workspace, &self.settings)

@@ -14,6 +14,7 @@ use super::leave::{Attempts, OnExit};
 use super::machine::Machine;
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
+use super::reload::Reload;
 use super::resources_view::ResourcesView;
 use super::retry;
 use super::submission::{Retry, Submit};
@@ -28,6 +29,7 @@ use crate::pipeline::definition::Definition;
 use crate::resources::Capacity;
 use crate::scheduler::Durations;
 use crate::units::Timestamp;
+use crate::settings::Settings;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +160,8 @@ pub(super) enum Command {
     Why { asked: WhyAsked, reply: Reply<WhyView> },
     /// What was learned of durations.
     Durations { reply: Reply<Durations> },
+    /// Go on with other settings.
+    Settings { settings: Arc<Settings>, capacity: Capacity },
     /// How many runs go on (held ones do not).
     Remaining { reply: Reply<usize> },
     /// Start nothing new, and end the thread when there is nothing to wait for. Runs are still accepted where a successor goes on with
@@ -170,6 +174,7 @@ pub(super) enum Command {
 pub struct Handle {
     workspace: Workspace,
     machine: Machine,
+    reload: Reload,
     inbox: mpsc::Sender<Message>,
     board: Board,
     leaving: Arc<AtomicBool>,
@@ -177,8 +182,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(workspace: Workspace, machine: Machine, inbox: mpsc::Sender<Message>, board: Board) -> Self {
-        Self { workspace, machine, inbox, board, leaving: Arc::default(), disk: Known::default() }
+    pub(super) fn new(workspace: Workspace, machine: Machine, reload: Reload, inbox: mpsc::Sender<Message>, board: Board) -> Self {
+        Self { workspace, machine, reload, inbox, board, leaving: Arc::default(), disk: Known::default() }
+    }
+
+    /// What the files say.
+    pub(super) fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// Where the host's loop says what it can do.
@@ -199,9 +209,10 @@ impl Handle {
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
         // Before anything is written for it.
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
+        let catalog = self.reload.catalog_for_submit(submit)?;
         let durations = self.ask(|reply| Command::Durations { reply })?;
         let capacity = |definition: &Definition| self.capacity_for(definition, &durations);
-        let mut prepared = prepare::prepare(&self.workspace, submit, &capacity).map_err(|refused| CommandError::from(refused).or_full())?;
+        let mut prepared = prepare::prepare(&catalog, submit, &capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         prepared.order = super::forecast::order(&prepared.definition, &self.machine.capacity(), &durations);
         self.accept(prepared, None)
     }

@@ -64,6 +64,16 @@ impl Launcher {
         }
     }
 
+    /// Changes the folders in which scripts may lie.
+    pub(super) fn set_roots(&mut self, roots: Vec<PathBuf>) {
+        self.roots = roots;
+    }
+
+    /// Secrets come from there from now on, also those of attempts of runs that go on.
+    pub(super) fn set_secrets(&mut self, named: BTreeMap<String, SecretSource>) {
+        self.secrets = Store::with(&self.workspace, named, self.environment.clone());
+    }
+
     /// Makes the spec of a start.
     ///
     /// # Errors

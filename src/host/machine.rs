@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::devices::Devices;
 use crate::attempt::StartRecord;
@@ -30,7 +30,7 @@ pub(super) struct Found {
 pub(super) struct Machine {
     machine: probe::Detected,
     devices: Devices,
-    settings: Arc<Settings>,
+    settings: Arc<RwLock<Arc<Settings>>>,
 }
 
 /// An attempt whose use is to be measured.
@@ -73,7 +73,7 @@ impl Machine {
     pub(super) fn of_host(settings: Arc<Settings>) -> Self {
         let none = settings.capacity.gpus.as_ref().is_some_and(Vec::is_empty);
         let devices = if none { Devices::none("`host.capacity.gpus` in prismq.yaml is empty") } else { Devices::of(probe::nvidia) };
-        Self { machine: probe::detect(), devices, settings }
+        Self { machine: probe::detect(), devices, settings: Arc::new(RwLock::new(settings)) }
     }
 
     /// Has the driver asked, if nobody did yet. May take some seconds where it hangs.
@@ -89,20 +89,29 @@ impl Machine {
     /// What is known by now.
     pub(super) fn found(&self) -> Found {
         let gpus = self.devices.known().cloned().unwrap_or_else(|| Err("nobody has asked for them yet".to_owned()));
-        let expected = gpus.as_ref().map(|devices| expected(&self.settings, devices)).unwrap_or_default();
+        let expected = gpus.as_ref().map(|devices| expected(&self.settings(), devices)).unwrap_or_default();
         Found { machine: self.machine, gpus, expected }
     }
 
     /// What may be held at once: the settings, else what the machine has, less the reserve.
     pub(super) fn capacity(&self) -> Capacity {
-        let (settings, found) = (&*self.settings, self.machine);
+        let (settings, found) = (self.settings(), self.machine);
         let cpus: CpuMillis = settings.capacity.cpus.unwrap_or(found.cpus);
         // The reserve is for the person's own programs: it is taken off what the machine has, not off what the settings say outright.
         let reserved = Bytes(found.memory.0.saturating_sub(settings.memory_reserve(found.memory).0));
         let memory = settings.capacity.memory.unwrap_or(reserved);
         let known = self.devices.known().and_then(|devices| devices.as_deref().ok());
-        let gpus = gpus(settings, known.unwrap_or_default());
+        let gpus = gpus(&settings, known.unwrap_or_default());
         Capacity { cpus, memory, gpus, custom: settings.capacity.custom.clone(), max_concurrent: settings.max_concurrent }
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes by other settings from now on, in all copies.
+    pub(super) fn set_settings(&self, settings: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// Looks what is free, and what these attempts use. May take long where a driver hangs.
@@ -212,7 +221,7 @@ mod tests {
             Box::new(Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses: uses.clone() })
         };
         let found = probe::Detected { cpus: CpuMillis(4000), memory: Bytes(16 * GIB) };
-        let machine = Machine { machine: found, devices: Devices::of(open), settings: Arc::new(settings.clone()) };
+        let machine = Machine { machine: found, devices: Devices::of(open), settings: Arc::new(RwLock::new(Arc::new(settings.clone()))) };
         machine.find_gpus();
         machine
     }

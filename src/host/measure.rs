@@ -298,6 +298,11 @@ impl Turn {
         }
     }
 
+    /// Which devices are expected is the settings' to say.
+    pub(super) fn settings_of_machine_changed(&mut self) {
+        self.gauge.found = self.gauge.machine.found();
+    }
+
     fn keep_sample(&mut self, used: &BTreeMap<AttemptId, Usage>, times: CpuTimes) {
         let runs = self.world.held().attempts > 0;
         let spent = self.gauge.recorder.sampled(runs, times, self.clock.now().mono);

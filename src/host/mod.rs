@@ -43,6 +43,7 @@ pub mod prepare;
 pub mod prune;
 mod record;
 mod recover;
+pub mod reload;
 pub mod render;
 mod replay;
 pub mod resources_view;

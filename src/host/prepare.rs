@@ -118,14 +118,14 @@ impl RunHead {
     }
 }
 
-/// Resolves a submission against the files of this moment and pins it. `capacity` tells what there is for a graph.
+/// Resolves a submission against a catalogue and pins it. `capacity` tells what there is for a graph.
 ///
 /// # Errors
 /// See [`Refused`].
-pub fn prepare(workspace: &Workspace, submit: &Submit, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<Prepared, Refused> {
-    let (pinned, definition, notes) = resolve(workspace, submit)?;
+pub fn prepare(catalog: &Catalog, submit: &Submit, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<Prepared, Refused> {
+    let (pinned, definition, notes) = resolve_in(catalog, submit)?;
     admit(&definition, &capacity(&definition))?;
-    pin(workspace, pinned, definition, notes)
+    pin(&catalog.workspace, pinned, definition, notes)
 }
 
 /// Everything but the pinning: what `run --dry-run` needs.
@@ -133,10 +133,15 @@ pub fn prepare(workspace: &Workspace, submit: &Submit, capacity: &dyn Fn(&Defini
 /// # Errors
 /// See [`Refused`].
 pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<Definition>, Diagnostics), Refused> {
-    let catalog = Catalog::load(workspace)?;
+    let catalog = if submit.reuse { Catalog::load_reusing(workspace)? } else { Catalog::load(workspace)? };
+    resolve_in(&catalog, submit)
+}
+
+fn resolve_in(catalog: &Catalog, submit: &Submit) -> Result<(Pinned, Arc<Definition>, Diagnostics), Refused> {
+    let workspace = &catalog.workspace;
     let mut pipelines = Vec::new();
     let mut target = submit.target.clone();
-    let (definition, params, notes) = match &mut target {
+    let (definition, params, mut notes) = match &mut target {
         Target::Pipeline { path } => {
             if !path.is_file() {
                 return Err(missing_file(workspace, path));
@@ -148,10 +153,10 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             (definition, params, notes)
         }
         Target::Module { id, with_dependencies } => {
-            let module = find_module(&catalog, id.as_str())?;
+            let module = find_module(catalog, id.as_str())?;
             let params = run_params(&module.params, submit, &module.folder)?;
             let definition = module_definition(module, &params.value, *with_dependencies, &catalog.registry)?;
-            let (definition, notes) = check_modules(&catalog, &definition).into_result(definition)?;
+            let (definition, notes) = check_modules(catalog, &definition).into_result(definition)?;
             (definition, params, notes)
         }
         Target::Exec { script, arguments } => {
@@ -166,9 +171,10 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
     if !matches!(target, Target::Exec { .. }) {
         let mut refused = Diagnostics::new();
         refused.extend(modules.iter().filter_map(|module| catalog.check_script(module)));
-        refused.extend(Store::new(workspace, catalog.settings.secrets.clone()).missing(&definition));
+        refused.extend(Store::new(&catalog.workspace, catalog.settings.secrets.clone()).missing(&definition));
         refused.into_result(())?;
     }
+    notes.extend(modules.iter().filter_map(|module| outdated(catalog, module)));
     let pinned = Pinned {
         format: PINNED_FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -184,8 +190,20 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
         }),
         retry_of: None,
         retry_scope: None,
+        reuse: submit.reuse,
     };
     Ok((pinned, definition, notes))
+}
+
+/// That a module is not what its file says now.
+fn outdated(catalog: &Catalog, module: &Module) -> Option<Diagnostic> {
+    let broken = catalog.registry.kept_despite(&module.id)?;
+    let message = format!("the manifest of `{}` is broken; its last good version is used", module.id);
+    let warning = Diagnostic::warning(message).with_help("`prismq validate` shows what is wrong");
+    Some(match broken.diagnostics.iter().find_map(|found| found.place.clone()) {
+        Some(place) => warning.at(place),
+        None => warning,
+    })
 }
 
 /// Whether a pipeline could run on this machine, where no host is asked: what `run --dry-run` needs besides.

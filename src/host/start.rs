@@ -16,6 +16,7 @@ use super::machine::Machine;
 use super::measure::{Gauge, Pids};
 use super::ownership::{HostAddress, HostKind, Ownership};
 use super::prune::Tidying;
+use super::reload::Reload;
 use super::replay::{Replayed, replay};
 use super::sweep;
 use super::turn::{Ended, Message, Turn};
@@ -102,7 +103,9 @@ impl Host {
         if replayed.runs.values().any(|(state, _)| super::forecast::wants_gpu(state.definition(), &durations)) {
             machine.find_gpus();
         }
-        let handle = Handle::new(workspace.clone(), machine.clone(), inbox.clone(), Board::default());
+        let watched = options.mode != HostMode::Run;
+        let reload = Reload::new(workspace, &settings, machine.clone(), inbox.clone(), watched);
+        let handle = Handle::new(workspace.clone(), machine.clone(), reload, inbox.clone(), Board::default());
         let mut turn = make_turn(workspace, &settings, machine, durations, opened.writer, &handle)?;
         turn.world.set_synced(last);
         let disks = turn.watch.first();
@@ -113,6 +116,9 @@ impl Host {
         turn.recover(options.mode, &boots);
         tracing::info!(pid = std::process::id(), mode = ?options.mode, going = turn.world.runs().len(), "hosting");
         let held = turn.world.runs().filter(|run| run.facts().held).map(|run| run.id().clone()).collect();
+        if watched {
+            handle.reload().watch(&settings);
+        }
         let thread = std::thread::Builder::new().name("host".into()).spawn(move || turn.run(&messages))?;
         Ok(Self { handle, thread: Some(thread), ownership, settings, held })
     }
@@ -152,6 +158,7 @@ impl Host {
 
     /// Waits until the loop has ended (see [`Handle::leave`]) and gives the workspace free. Tells what is left for a successor.
     pub fn join(mut self) -> Ended {
+        self.handle.reload().stop();
         let ended = self.thread.take().map(JoinHandle::join);
         ended.map_or_else(Ended::default, |ended| {
             ended.unwrap_or_else(|_| {

@@ -48,6 +48,10 @@ pub struct Submit {
     pub params_file: Option<NamedText>,
     /// Where relative paths of the command line start.
     pub caller_folder: PathBuf,
+    /// Modules that do not say otherwise take earlier results, as by `reuse: inputs`: for whoever runs the same again and again while it is
+    /// written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
 }
 
 /// A request to run a finished run's submission again.
@@ -121,4 +125,7 @@ pub struct Pinned {
     /// Which of its nodes it repeats. Earlier versions did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_scope: Option<RetryScope>,
+    /// See [`Submit::reuse`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
 }

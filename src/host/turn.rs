@@ -299,6 +299,7 @@ impl Turn {
             | Command::Resources { .. }
             | Command::Why { .. }
             | Command::Durations { .. }
+            | Command::Settings { .. }
             | Command::Remaining { .. }
             | Command::Leave { .. } => Intake::Takes,
         };
@@ -319,6 +320,7 @@ impl Turn {
                 | Command::Resources { .. }
                 | Command::Why { .. }
                 | Command::Durations { .. }
+                | Command::Settings { .. }
                 | Command::Remaining { .. }
                 | Command::Leave { .. }),
             ) => self.carry_out(command),
@@ -355,6 +357,7 @@ impl Turn {
             Command::Resources { reply } => self.show_resources(reply),
             Command::Why { asked, reply } => drop(reply.send(self.why(&asked))),
             Command::Durations { reply } => drop(reply.send(Ok(self.world.durations().clone()))),
+            Command::Settings { settings, capacity } => self.take_settings(&settings, capacity),
             Command::Remaining { reply } => {
                 drop(reply.send(Ok(self.remaining())));
             }

@@ -4,6 +4,7 @@
 //! of the disk: whoever reads the folder brings trees and asks the disk about scripts. Used by `pipeline`, `host` and the surfaces.
 
 pub mod arguments;
+pub mod difference;
 mod environment;
 mod output_keys;
 mod program;

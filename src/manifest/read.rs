@@ -217,6 +217,12 @@ impl Module {
         self.source.name == super::EXEC_SOURCE
     }
 
+    /// The manifest's file.
+    #[must_use]
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.join(std::path::Path::new(&self.source.name).file_name().unwrap_or_default())
+    }
+
     /// The program's name for messages: the script's file name or the command's program.
     #[must_use]
     pub fn program_name(&self) -> String {

@@ -10,14 +10,14 @@ use crate::ids::ModuleId;
 use super::Module;
 
 /// What came of one manifest file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ManifestResult {
     /// The file.
     pub file: PathBuf,
     /// Its id, where that much could be read; see [`readable_id`](super::readable_id).
     pub id: Option<(ModuleId, Place)>,
     /// The module with its warnings, or the mistakes.
-    pub outcome: Result<(Module, Diagnostics), Diagnostics>,
+    pub outcome: Result<(Arc<Module>, Diagnostics), Diagnostics>,
 }
 
 /// A manifest that is refused.
@@ -29,6 +29,17 @@ pub struct Broken {
     pub id: Option<ModuleId>,
     /// Why.
     pub diagnostics: Diagnostics,
+    /// The module whose last good version, from this file, is still in use.
+    pub last_good: Option<ModuleId>,
+}
+
+/// A module as a file described it before.
+#[derive(Debug, Clone)]
+pub struct LastGood {
+    /// The file.
+    pub file: PathBuf,
+    /// The module.
+    pub module: Arc<Module>,
 }
 
 /// The modules of a workspace at one moment. Immutable: a reload builds a new one.
@@ -44,6 +55,13 @@ impl Registry {
     /// know which one is meant.
     #[must_use]
     pub fn build(results: Vec<ManifestResult>) -> Self {
+        Self::build_keeping(results, Vec::new())
+    }
+
+    /// The same; what `last_good` holds of files that are broken now, or missing for a moment, stays in use. It gives way to any other
+    /// file that claims its id.
+    #[must_use]
+    pub fn build_keeping(results: Vec<ManifestResult>, last_good: Vec<LastGood>) -> Self {
         let claims = claims_of(&results);
         let mut registry = Self::default();
         for result in results {
@@ -52,17 +70,32 @@ impl Registry {
             match (result.outcome, rival) {
                 (Ok((module, warnings)), None) => {
                     registry.findings.extend(warnings);
-                    registry.modules.insert(module.id.clone(), Arc::new(module));
+                    registry.modules.insert(module.id.clone(), module);
                 }
                 (Ok((_, mut found)), Some(rival)) | (Err(mut found), Some(rival)) => {
                     found.push(rival);
-                    registry.broken.push(Broken { file: result.file, id, diagnostics: found });
+                    registry.broken.push(Broken { file: result.file, id, diagnostics: found, last_good: None });
                 }
-                (Err(diagnostics), None) => registry.broken.push(Broken { file: result.file, id, diagnostics }),
+                (Err(diagnostics), None) => registry.broken.push(Broken { file: result.file, id, diagnostics, last_good: None }),
             }
+        }
+        for kept in last_good {
+            registry.keep(kept, &claims);
         }
         registry.check_dependencies();
         registry
+    }
+
+    fn keep(&mut self, kept: LastGood, claims: &BTreeMap<ModuleId, Vec<(PathBuf, Place)>>) {
+        let id = kept.module.id.clone();
+        let rivals = claims.get(&id).into_iter().flatten().any(|(file, _)| *file != kept.file);
+        if rivals || self.modules.contains_key(&id) {
+            return;
+        }
+        if let Some(broken) = self.broken.iter_mut().find(|broken| broken.file == kept.file) {
+            broken.last_good = Some(id.clone());
+        }
+        self.modules.insert(id, kept.module);
     }
 
     /// A module.
@@ -86,6 +119,12 @@ impl Registry {
     #[must_use]
     pub fn broken_named(&self, id: &str) -> Option<&Broken> {
         self.broken.iter().find(|broken| broken.id.as_ref().is_some_and(|known| known.as_str() == id))
+    }
+
+    /// The broken manifest of whose last good version a module is, if it is one.
+    #[must_use]
+    pub fn kept_despite(&self, id: &ModuleId) -> Option<&Broken> {
+        self.broken.iter().find(|broken| broken.last_good.as_ref() == Some(id))
     }
 
     /// Warnings of good manifests, dependencies that no module provides, and circles of dependencies.

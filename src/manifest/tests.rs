@@ -376,7 +376,8 @@ fn parameters_become_flags_in_the_order_of_the_schema() {
 
 fn result(file: &str, text: &str) -> ManifestResult {
     let tree = tree(file, text);
-    ManifestResult { file: file.into(), id: readable_id(&tree), outcome: read_module(&tree, Path::new(FILE)) }
+    let outcome = read_module(&tree, Path::new(FILE)).map(|(module, notes)| (module.into(), notes));
+    ManifestResult { file: file.into(), id: readable_id(&tree), outcome }
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Workspace {
     pub(crate) fn with_broken(mut self, id: &str) -> Self {
         let id_place = module(id, "", "").id_place;
         let diagnostics = Diagnostic::error("unknown field `parms`").at(id_place).into();
-        let broken = Broken { file: format!("/w/manifests/{id}.yaml").into(), id: ModuleId::parse(id).ok(), diagnostics };
+        let broken = Broken { file: format!("/w/manifests/{id}.yaml").into(), id: ModuleId::parse(id).ok(), diagnostics, last_good: None };
         self.broken.insert(id.to_owned(), broken);
         self
     }

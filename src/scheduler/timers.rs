@@ -47,6 +47,11 @@ impl Timers {
         Self { stuck_after, by_time: BTreeSet::new(), by_node: BTreeMap::new(), killed: BTreeMap::new() }
     }
 
+    /// Changes how long a killed attempt may take to go; deadlines that are set already stay.
+    pub fn set_stuck_after(&mut self, stuck_after: DurationMs) {
+        self.stuck_after = stuck_after;
+    }
+
     /// Looks at an event that was just applied to `run`. Live only: after a replay, [`recover`](Self::recover) is right.
     pub fn observe(&mut self, run: &RunState, event: &Event, now: Now) {
         match event {

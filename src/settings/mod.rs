@@ -3,11 +3,13 @@
 //! Built from a tree like a manifest, every mistake collected; a workspace without the file has [`Settings::default`]. Knows what the
 //! numbers mean and not what the machine has: `auto` stays `auto` here and is filled in by whoever asks the machine. Used by `host`.
 
+mod difference;
 mod gpus;
 mod pattern;
 mod retention;
 pub mod schema;
 mod secrets;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,10 +25,12 @@ use crate::request::{PythonChoice, SecretSource};
 use crate::tree::{NodeRef, Tree};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 
+pub use difference::SettingChange;
 pub use gpus::{GPU_KEYS, GpuSetting};
 pub use pattern::Pattern;
 pub use retention::{RETENTION_KEYS, Retention};
 pub use secrets::SECRET_SOURCE_KEYS;
+pub use watch::{WATCH_WORDS, WatchSetting};
 
 /// Attempts at once where nothing is said: more than a workstation runs well, fewer than make it unusable.
 pub const MAX_CONCURRENT_DEFAULT: u32 = 10;
@@ -59,7 +63,8 @@ const RESERVE_DISK_SHARE: u64 = 50;
 pub const SETTINGS_KEYS: [&str; 7] = ["format", "host", "roots", "pipelines", "defaults", "retention", "secrets"];
 
 /// Keys under `host:`.
-pub const HOST_KEYS: [&str; 7] = ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after"];
+pub const HOST_KEYS: [&str; 8] =
+    ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after", "watch"];
 
 /// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
 pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
@@ -109,6 +114,8 @@ pub struct Settings {
     pub shared_state: bool,
     /// How long a killed attempt may take to go before it is shown as one that cannot be killed.
     pub unkillable_after: DurationMs,
+    /// How changes of files are noticed.
+    pub watch: WatchSetting,
     /// Folders outside the workspace whose scripts may run, absolute.
     pub roots: Vec<PathBuf>,
     /// Which files are pipelines that can be listed and started by name, relative to the workspace.
@@ -134,6 +141,7 @@ impl Default for Settings {
             runs_dir: None,
             shared_state: false,
             unkillable_after: UNKILLABLE_AFTER_DEFAULT,
+            watch: WatchSetting::default(),
             roots: Vec::new(),
             pipelines: ["pipelines/**/*.yaml", "examples/*/pipeline.yaml"].into_iter().map(pattern).collect(),
             defaults: Defaults::default(),
@@ -212,6 +220,7 @@ impl Settings {
         }
         self.shared_state = host.boolean("shared_state", diagnostics).unwrap_or(self.shared_state);
         self.unkillable_after = host.duration("unkillable_after", diagnostics).unwrap_or(self.unkillable_after);
+        self.watch = WatchSetting::read(host, diagnostics);
     }
 
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
@@ -312,6 +321,7 @@ host:
   runs_dir: ../shared/runs
   shared_state: true
   unkillable_after: 90s
+  watch: poll
 roots: [../tools, modules]
 pipelines: ['flows/*.yaml']
 retention: {keep_days: 30, keep_size: null}
@@ -320,6 +330,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
         let settings = settings(text).expect("good");
         let folder = Path::new(FOLDER);
         assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
+        assert_eq!(settings.watch, WatchSetting::Poll);
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));
         let gpu = |uuid: &str, name: Option<&str>, vram| GpuSetting { uuid: uuid.into(), name: name.map(Into::into), vram };
         let gpus = vec![gpu("GPU-1", Some("Big"), Some(Bytes(24 << 30))), gpu("GPU-2", None, None)];

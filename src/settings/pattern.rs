@@ -45,6 +45,13 @@ impl Pattern {
         self.text[..wild].rfind('/').map_or("", |end| &self.text[..end])
     }
 
+    /// How many folders below its [`base`](Self::base) a match can lie; none: any number.
+    #[must_use]
+    pub fn depth(&self) -> Option<usize> {
+        let parts = |text: &str| text.split('/').filter(|part| !part.is_empty()).count();
+        (!self.text.contains("**")).then(|| parts(&self.text) - parts(self.base()) - 1)
+    }
+
     /// Whether a path, relative to the workspace and with `/` between its parts, matches. Hidden files and folders have to be named.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {

@@ -77,6 +77,24 @@ pub struct HostFile {
     /// How long a killed process may take to go before it is shown as unkillable. What it holds stays held in any case.
     #[schemars(extend("default" = "1m"))]
     pub unkillable_after: Option<DurationMs>,
+    /// How changes of manifests, settings and pipelines are noticed: `auto`, by events of the system and by looking every two seconds where
+    /// they do not come; `native`, by events only; `poll`, by looking; `off`, only when something is submitted or shown.
+    #[schemars(extend("default" = "auto"))]
+    pub watch: Option<WatchWord>,
+}
+
+/// How changes are noticed.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum WatchWord {
+    /// By events, else by looking.
+    Auto,
+    /// By events.
+    Native,
+    /// By looking every two seconds.
+    Poll,
+    /// Not at all.
+    Off,
 }
 
 /// What may be handed out. Besides these keys, any counted resource with its amount, such as `youtube-api: 4`.

@@ -26,6 +26,7 @@ mod nodes;
 #[cfg(unix)]
 mod ordinary;
 mod prune;
+mod reload;
 mod resources;
 mod reuse;
 mod run;

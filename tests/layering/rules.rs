@@ -73,6 +73,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Layer::InputOutput, "yaml", words_and!()),
     row(Layer::InputOutput, "source", words_and!()),
     row(Layer::InputOutput, "secrets", words_and!("win32")),
+    row(Layer::InputOutput, "watch", words_and!()),
     row(Layer::InputOutput, "journal", words_and!("win32")),
     row(Layer::InputOutput, "logs", words_and!()),
     row(Layer::InputOutput, "attempt", words_and!("win32")),
@@ -100,6 +101,7 @@ pub(crate) const TABLE: &[Row] = &[
             "yaml",
             "source",
             "secrets",
+            "watch",
             "journal",
             "logs",
             "attempt",
@@ -115,7 +117,7 @@ pub(crate) const TABLE: &[Row] = &[
 ];
 
 /// Crates that reach the outside world.
-const IMPURE_CRATES: [&str; 13] = [
+const IMPURE_CRATES: [&str; 14] = [
     "axum",
     "ctrlc",
     "futures_util",
@@ -123,6 +125,7 @@ const IMPURE_CRATES: [&str; 13] = [
     "http_body_util",
     "hyper",
     "hyper_util",
+    "notify",
     "rustix",
     "tempfile",
     "tokio",

@@ -12,6 +12,7 @@ mod engine;
 mod host;
 mod open_files;
 mod paths;
+mod reload;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "shared with `tests/it`, which uses all of it")]
 mod support;

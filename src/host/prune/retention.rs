@@ -73,6 +73,16 @@ impl Tidying {
     }
 }
 
+impl Tidying {
+    /// Keeps something else from now on; looked for when the host is idle next.
+    pub(in super::super) fn set_keep(&mut self, keep: Keep) {
+        if self.keep != keep {
+            self.keep = keep;
+            self.next = Mono(0);
+        }
+    }
+}
+
 fn stamp(workspace: &Workspace) -> PathBuf {
     workspace.state().join("retention")
 }
