@@ -49,6 +49,8 @@
 //!         params_file: None,
 //!         caller_folder: workspace.root().to_owned(),
 //!         reuse: false,
+//!         saved: false,
+//!         idempotency: None,
 //!     })?; // it is on the disk now
 //!
 //!     let (sender, updates) = mpsc::channel();

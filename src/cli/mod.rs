@@ -30,11 +30,13 @@ mod runs;
 mod schema;
 mod secret;
 mod serve;
+mod service;
 mod session;
 mod show;
 mod signals;
 mod simulate;
 mod summary;
+mod token;
 mod validate;
 mod wait;
 mod why;
@@ -134,6 +136,10 @@ enum Verb {
     Schema(schema::Arguments),
     /// Be the host of a workspace until Ctrl-C
     Serve(serve::Arguments),
+    /// Show the workspace's tokens, make new ones, or let a browser in
+    Token(token::Arguments),
+    /// Print what makes `serve` a service of the system
+    Service(service::Arguments),
 }
 
 /// What every verb gets.
@@ -237,6 +243,8 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Secret(arguments) => secret::run(&arguments, context),
         Verb::Schema(arguments) => schema::run(&arguments, context),
         Verb::Serve(arguments) => serve::run(&arguments, context),
+        Verb::Token(arguments) => token::run(&arguments, context),
+        Verb::Service(arguments) => service::run(&arguments, context),
     }
 }
 
@@ -253,6 +261,7 @@ fn changes(verb: &Verb) -> bool {
         | Verb::Serve(_) => true,
         Verb::Journal(arguments) => arguments.changes(),
         Verb::Secret(arguments) => arguments.changes(),
+        Verb::Token(arguments) => arguments.changes(),
         Verb::Validate(_)
         | Verb::Plan(_)
         | Verb::Simulate(_)
@@ -266,6 +275,7 @@ fn changes(verb: &Verb) -> bool {
         | Verb::Resources(_)
         | Verb::Doctor(_)
         | Verb::Wait(_)
+        | Verb::Service(_)
         | Verb::Schema(_) => false,
     }
 }

@@ -43,6 +43,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
 
+    /// Begin with the parameters that are saved for the module; --params and -p win over them
+    #[arg(long)]
+    saved: bool,
+
     /// Run the modules that the module depends on before it, with their defaults
     #[arg(long)]
     with_dependencies: bool,
@@ -137,6 +141,8 @@ fn submission(arguments: &Arguments) -> Result<Submit, Failure> {
         params_file,
         caller_folder,
         reuse: arguments.watch,
+        saved: arguments.saved,
+        idempotency: None,
     })
 }
 

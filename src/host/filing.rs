@@ -43,6 +43,15 @@ impl Unfiled {
         self.again
     }
 
+    pub(super) fn row(&self) -> &RunRow {
+        &self.row
+    }
+
+    /// What its file will hold.
+    pub(super) fn file(&self) -> RunFile {
+        RunFile::of(&self.run.0, &self.run.1)
+    }
+
     pub(super) fn state(&self) -> &RunState {
         &self.run.0
     }

@@ -46,6 +46,7 @@ pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &dyn Fn(
         .map_err(|node| CommandError::UnknownNode { run: request.run.clone(), node: node.to_owned() })?;
     admit_again(&definition, &file, &repeated, request, &capacity(&definition))?;
     let reuse = Reuse::of(request, file, repeated);
+    pinned.idempotency = None;
     pinned.retry_of = Some(request.run.clone());
     pinned.retry_scope = Some(request.scope.clone());
     let prepared = prepare::pin(workspace, pinned, definition, Diagnostics::new()).map_err(|error: Refused| CommandError::from(error))?;

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -52,6 +53,21 @@ pub struct Submit {
     /// written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reuse: bool,
+    /// Begin with what is saved of the module's parameters.
+    #[serde(default)]
+    pub saved: bool,
+    /// Take it only once.
+    #[serde(default)]
+    pub idempotency: Option<Idempotency>,
+}
+
+/// By what a repeated submission is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Idempotency {
+    /// What the client calls it.
+    pub key: String,
+    /// Hash of what it asked for, so that another request with the same key is noticed.
+    pub request: String,
 }
 
 /// A request to run a finished run's submission again.
@@ -119,6 +135,9 @@ pub struct Pinned {
     /// The settings, which hold defaults for nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<PinnedFile>,
+    /// By what a repeated submission is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,

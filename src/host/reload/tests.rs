@@ -29,6 +29,7 @@ impl Files {
         without_gpus.capacity.gpus = Some(Vec::new());
         let (sender, inbox) = mpsc::channel();
         let machine = Machine::detect(&without_gpus);
+        machine.set_settings(settings.clone());
         let reload = Reload::new(&workspace, &settings, machine.clone(), sender, true);
         reload.current();
         Self { folder, reload, machine, inbox }

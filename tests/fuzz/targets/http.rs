@@ -88,8 +88,8 @@ fn begin() -> Play {
     let workspace = Workspace::at(folder.path()).expect("a workspace");
     let ownership = Ownership::try_take(&workspace).expect("a lock").expect("nobody else is here");
     let host = Host::start(&workspace, ownership, StartOptions { mode: HostMode::Serve }).expect("a host");
-    let token = prismq::host::ownership::token(&workspace).expect("a token");
-    let server = prismq::api::start(host.handle().clone(), &token, 0).expect("a server");
+    let token = prismq::host::tokens::Tokens::of(&workspace).expect("tokens").owner;
+    let server = prismq::api::start(host.handle().clone(), &prismq::api::Options::default()).expect("a server");
     let address = format!("127.0.0.1:{}", server.port());
     // The host lives as long as its inputs.
     let kept = (folder, host, server);
