@@ -165,7 +165,8 @@ fn a_driver_is_loaded_when_somebody_wants_a_gpu() {
 #[test]
 fn vram_that_was_used_is_learned_to_5_percent_and_set_aside() {
     let Some(rig) = Rig::new("vram_that_was_used_is_learned_to_5_percent_and_set_aside") else { return };
-    let python = "mark('pid-' + str(P['n']), str(os.getpid()))\nmark('gpu', str(os.environ.get('CUDA_VISIBLE_DEVICES')))\ngate('go-' + str(P['n']))";
+    let python =
+        "mark('pid-' + str(P['n']), str(os.getpid()))\nmark('gpu', str(os.environ.get('CUDA_VISIBLE_DEVICES')))\ngate('go-' + str(P['n']))";
     rig.0.module("eats", "resources: {cpus: 0}\nparams: {properties: {n: {type: integer}}}", python);
     rig.shows(&["GPU-one 24576 2048 1:2048"]);
     let host = rig.start(&["serve"]);
