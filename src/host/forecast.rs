@@ -310,7 +310,7 @@ mod tests {
         }
         let other = forecast(&pipe(tricky(true)), capacity(), &Durations::default(), &Ask { policy: Some(Policy::Declared), ..ask(1) });
         assert_eq!(other.bound, one.bound, "another order has the same durations");
-        assert!(one.bound != two.bound && of(1).makespan == one.makespan, "{one:?} {two:?}");
+        assert!(one.spans != two.spans && of(1).spans == one.spans, "{one:?} {two:?}");
     }
 
     #[test]
