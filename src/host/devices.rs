@@ -15,14 +15,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// What a driver shows, or why nothing.
 pub(super) type Answer = Result<Vec<GpuDevice>, String>;
 
-type Open = Box<dyn Fn() -> Box<dyn GpuDriver> + Send + Sync>;
+type Open = Arc<dyn Fn() -> Box<dyn GpuDriver> + Send + Sync>;
 
 /// The way to a driver. Copies are of the same one.
 #[derive(Clone)]
 pub(super) struct Devices(Arc<Inner>);
 
 struct Inner {
-    open: Arc<Open>,
+    open: Open,
     found: OnceLock<Answer>,
     driver: Mutex<Option<Box<dyn GpuDriver>>>,
 }
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Devices {
 impl Devices {
     /// Those of a driver that is opened when they are first asked for.
     pub(super) fn of(open: impl Fn() -> Box<dyn GpuDriver> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { open: Arc::new(Box::new(open)), found: OnceLock::new(), driver: Mutex::default() }))
+        Self(Arc::new(Inner { open: Arc::new(open), found: OnceLock::new(), driver: Mutex::default() }))
     }
 
     /// None, for this reason; nobody is ever asked.

@@ -190,8 +190,8 @@ fn gpus(settings: &Settings, found: &[GpuDevice]) -> Vec<Gpu> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::GpuDriver;
     use crate::ids::{AttemptNumber, NodeIndex, RunId};
+    use crate::probe::GpuDriver;
     use crate::settings::GpuSetting;
 
     const GIB: u64 = 1 << 30;
@@ -217,9 +217,8 @@ mod tests {
     }
 
     fn machine(settings: &Settings, uses: Vec<GpuUse>) -> Machine {
-        let open = move || -> Box<dyn GpuDriver> {
-            Box::new(Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses: uses.clone() })
-        };
+        let open =
+            move || -> Box<dyn GpuDriver> { Box::new(Fake { devices: vec![device("GPU-a", 24), device("GPU-b", 8)], uses: uses.clone() }) };
         let found = probe::Detected { cpus: CpuMillis(4000), memory: Bytes(16 * GIB) };
         let machine = Machine { machine: found, devices: Devices::of(open), settings: Arc::new(RwLock::new(Arc::new(settings.clone()))) };
         machine.find_gpus();

@@ -34,7 +34,11 @@ pub(super) struct Reuse {
 }
 
 /// Reads the finished run and pins its submission again.
-pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<(Prepared, Reuse), CommandError> {
+pub(super) fn prepare(
+    workspace: &Workspace,
+    request: &Retry,
+    capacity: &dyn Fn(&Definition) -> Capacity,
+) -> Result<(Prepared, Reuse), CommandError> {
     let unreadable = |reason: String| CommandError::Unreadable { run: request.run.clone(), reason };
     if !workspace.run(&request.run).exists() {
         return Err(CommandError::UnknownRun(request.run.clone()));
@@ -97,9 +101,7 @@ fn repeated<'a>(definition: &Definition, scope: &'a RetryScope) -> Result<BTreeS
     // An instance or an inner node is repeated with the whole node that it belongs to.
     let head = name.split(['[', '.']).next().unwrap_or(name);
     let position = definition.nodes.iter().position(|node| node.id.as_str() == head);
-    let start = position
-        .and_then(|position| u32::try_from(position).ok())
-        .ok_or(name.as_str())?;
+    let start = position.and_then(|position| u32::try_from(position).ok()).ok_or(name.as_str())?;
     let mut found = BTreeSet::from([start]);
     let mut open = vec![start];
     while let Some(node) = open.pop().filter(|_| descendants) {

@@ -3,7 +3,7 @@
 //! Where the driver tells what each process uses, that counts. Where it does not (Windows with a display attached), what a GPU has in use
 //! beyond what it had before is that of the attempt that holds it, but only while it is the only one of ours on it. Pure: readings come in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::AttemptId;
 use crate::resources::{GpuReading, Reading, Usage};
@@ -37,8 +37,10 @@ pub(super) struct Holder {
 impl Peaks {
     /// Takes a look at the machine. `holders` are all attempts that run.
     pub(super) fn note(&mut self, reading: &Reading, used: &[(AttemptId, Usage)], holders: &[Holder]) {
-        let ran = |id: &AttemptId| holders.iter().any(|holder| holder.id == *id);
-        for (id, usage) in used.iter().filter(|(id, usage)| !usage.vram.is_empty() && ran(id)) {
+        // One that ended while somebody looked was taken already, and one that was given up never will be.
+        let run: BTreeSet<&AttemptId> = holders.iter().map(|holder| &holder.id).collect();
+        self.attempts.retain(|id, _| run.contains(id));
+        for (id, usage) in used.iter().filter(|(id, usage)| !usage.vram.is_empty() && run.contains(id)) {
             let peak = self.attempts.entry(id.clone()).or_default();
             for (gpu, vram) in &usage.vram {
                 let most = peak.told.entry(gpu.clone()).or_default();
@@ -124,6 +126,7 @@ mod tests {
         peaks.note(&reading(9, false), &[], &alone);
         assert_eq!(peaks.take(&id(1), true), Some(Bytes(10 * GIB)));
         peaks.note(&reading(3, false), &[], &[]);
+        assert!(peaks.attempts.is_empty(), "nobody else is left");
         peaks.note(&reading(8, false), &[], &[holder(4, &["A"])]);
         peaks.note(&reading(14, false), &[], &[holder(4, &["A"]), holder(5, &["A"])]);
         peaks.note(&reading(9, false), &[], &[holder(4, &["A"])]);

@@ -90,10 +90,7 @@ impl Durations {
         let Some(used) = self.used(module) else { return ExpectedUse::default() };
         let whole = ExpectedUse { memory: used.memory_request(None), vram: used.vram_request(None) };
         let Some(bucket) = Some(whole).filter(|whole| *whole != ExpectedUse::default()).and_then(|_| bucket()) else { return whole };
-        ExpectedUse {
-            memory: used.memory_request(Some(&bucket)).or(whole.memory),
-            vram: used.vram_request(Some(&bucket)).or(whole.vram),
-        }
+        ExpectedUse { memory: used.memory_request(Some(&bucket)).or(whole.memory), vram: used.vram_request(Some(&bucket)).or(whole.vram) }
     }
 
     /// Learns what another host learned.

@@ -12,6 +12,7 @@ use crate::request::{NodeSettings, Request};
 /// One thing to do. The host carries them out in order.
 #[derive(Debug)]
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "most effects are records, and none lives longer than its turn: a box would only cost")]
 pub enum Effect {
     /// Write the event to the journal and apply it.
     Record {

@@ -192,3 +192,32 @@ fn memory_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
     sim.reads(reading(3 * GIB, 24 * GIB, true), vec![]);
     assert_eq!(sim.running(), ["b"]);
 }
+
+/// The same with the memory of a GPU, also where more was used than one may hand out.
+#[test]
+fn vram_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
+    for (used, asked) in [(10 * GIB, 12 * GIB), (40 * GIB, 23 * GIB)] {
+        let mut sim = sim(vec![n("free")]);
+        let mut durations = Durations::default();
+        let id = ModuleId::parse("m").expect("an id");
+        for at in 0..5 {
+            let sample = Sample::new(Timestamp::from_micros(at), DurationMs(10), None, None);
+            durations.learn_use(&id, "", sample.with_vram(Some(Bytes(used))));
+        }
+        sim.world = World::new(sim.world.capacity().clone(), durations.clone());
+        sim.submit(1, &pipe(vec![n("a"), n("b")]));
+        sim.reads(reading(16 * GIB, 3 * GIB, true), vec![]);
+        assert_eq!(sim.running(), ["a"], "alone, whatever else is on the card, and not two of them");
+        let grant = &sim.starts.last().expect("a start").grant;
+        assert_eq!((grant.vram, grant.devices.len(), grant.devices[0].vram), (Bytes(asked), 1, Bytes(asked)));
+        sim.ok("a", json!({}));
+        sim.reads(reading(16 * GIB, 3 * GIB, true), vec![]);
+        assert_eq!(sim.running(), ["b"]);
+        // Without a GPU there is nothing to ask for.
+        let none = crate::resources::Capacity { gpus: Vec::new(), ..sim.world.capacity().clone() };
+        sim.world = World::new(none, durations);
+        sim.submit(1, &pipe(vec![n("a"), n("b")]));
+        sim.turn();
+        assert_eq!(sim.running(), ["a", "b"]);
+    }
+}

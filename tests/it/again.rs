@@ -110,7 +110,10 @@ fn which_nodes_are_repeated_survives_the_host() {
     let segment = segment.expect("a segment of the journal");
     let text = std::fs::read_to_string(&segment).expect("text");
     let is_submit = |line: &str| line.contains("run.submit") && line.contains(&run);
-    let kept: usize = text.split_inclusive('\n').scan(false, |done, line| (!std::mem::replace(done, *done || is_submit(line))).then_some(line.len())).sum();
+    let kept: usize = text
+        .split_inclusive('\n')
+        .scan(false, |done, line| (!std::mem::replace(done, *done || is_submit(line))).then_some(line.len()))
+        .sum();
     std::fs::write(&segment, &text[..kept]).expect("cut");
     for entry in std::fs::read_dir(space.at(format!(".prismq/runs/{run}"))).expect("its folder").flatten() {
         if entry.file_type().expect("a type").is_dir() {

@@ -141,12 +141,10 @@ fn f62_f63_a_gpu_that_falls_off_the_bus_lets_its_nodes_wait_and_the_others_run()
 fn a_driver_is_loaded_when_somebody_wants_a_gpu() {
     let Some(rig) = Rig::new("a_driver_is_loaded_when_somebody_wants_a_gpu") else { return };
     rig.shows(&["GPU-one 24576 100"]);
-    rig.0.module("light", "resources: {cpus: 0}", "mark('light')");
     let host = rig.start(&["serve"]);
     rig.0.wait_until("a host", || rig.0.at(".prismq/host.json").exists());
     let is_loaded = || std::fs::read_to_string(format!("/proc/{}/maps", host.pid())).expect("its maps").contains("libnvidia-ml");
-    rig.0.prismq(&["run", "light"]).ends(0);
-    assert!(!is_loaded(), "by a run that wants none");
+    assert!(!is_loaded(), "by a host that nobody asked for a GPU");
     rig.0.prismq(&["run", "load", "--detach"]).ends(0);
     assert!(is_loaded());
     rig.pid("load");
@@ -165,7 +163,8 @@ fn a_driver_is_loaded_when_somebody_wants_a_gpu() {
 #[test]
 fn vram_that_was_used_is_learned_to_5_percent_and_set_aside() {
     let Some(rig) = Rig::new("vram_that_was_used_is_learned_to_5_percent_and_set_aside") else { return };
-    let python = "mark('pid-' + str(P['n']), str(os.getpid()))\nmark('gpu', str(os.environ.get('CUDA_VISIBLE_DEVICES')))\ngate('go-' + str(P['n']))";
+    let python =
+        "mark('pid-' + str(P['n']), str(os.getpid()))\nmark('gpu', str(os.environ.get('CUDA_VISIBLE_DEVICES')))\ngate('go-' + str(P['n']))";
     rig.0.module("eats", "resources: {cpus: 0}\nparams: {properties: {n: {type: integer}}}", python);
     rig.shows(&["GPU-one 24576 2048 1:2048"]);
     let host = rig.start(&["serve"]);

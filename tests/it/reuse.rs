@@ -224,7 +224,11 @@ fn a_result_whose_file_was_overwritten_is_made_again() {
 fn a_file_that_was_replaced_is_noticed_by_more_than_its_time() {
     let space = TestSpace::new();
     let keys = "params: {properties: {input: {type: string, format: file}}}\nreuse: inputs\noutputs: {properties: {file: {type: string, format: file}}}";
-    space.module("count", keys, "path = os.path.join(SPACE, 'marks', 'made')\nopen(path, 'w').write(open(P['input']).read())\nout(file=path)");
+    space.module(
+        "count",
+        keys,
+        "path = os.path.join(SPACE, 'marks', 'made')\nopen(path, 'w').write(open(P['input']).read())\nout(file=path)",
+    );
     let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let replace = |path: &str, text: &str, time: std::time::SystemTime| {
         let aside = space.write("aside", text);

@@ -78,11 +78,9 @@ fn resource(
     let kept = if reserved > 0 { format!(", {} reserved", text(reserved)) } else { String::new() };
     let least = samples.iter().filter_map(|sample| of(sample).map(|level| level.free)).min().unwrap_or(0);
     output.line(output.styled(&format!("{name}: {}{kept}, {} free at least", text(total), text(least)), Style::Bold));
-    let kinds: [(&str, fn(Level) -> Option<u64>); 3] =
-        [("held", |level| Some(level.held)), ("used", |level| level.used), ("others", |level| level.others)];
-    for (kind, value) in kinds {
-        let values: Vec<(Timestamp, u64)> =
-            samples.iter().filter_map(|sample| Some((sample.at, of(sample).and_then(value)?))).collect();
+    for (kind, at) in [("held", 0), ("used", 1), ("others", 2)] {
+        let value = |level: Level| [Some(level.held), level.used, level.others][at];
+        let values: Vec<(Timestamp, u64)> = samples.iter().filter_map(|sample| Some((sample.at, of(sample).and_then(value)?))).collect();
         let Some(most) = values.iter().map(|(_, value)| *value).max() else { continue };
         output.line(format!("  {kind:<7} {} {:>10} at most", curves.line(&values, total), text(most)));
     }

@@ -29,7 +29,7 @@ pub struct Sample {
     /// Counted resources by name, in thousandths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub custom: BTreeMap<String, Level>,
-    /// Runs with running nodes, those that hold most first; no more than [`RUNS_MAX`].
+    /// Runs with running nodes, those that hold most first; no more than 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunUse>,
 }
@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_sample_of_an_earlier_or_later_version_is_read() {
-        let read: Sample = serde_json::from_str(r#"{"at":"2026-11-20T10:00:00Z","memory":{"held":3},"of a later one":1}"#).expect("a sample");
+        let read: Sample =
+            serde_json::from_str(r#"{"at":"2026-11-20T10:00:00Z","memory":{"held":3},"of a later one":1}"#).expect("a sample");
         assert_eq!((read.memory.held, read.vram.len(), read.cpus.used), (3, 0, None));
     }
 }

@@ -39,7 +39,6 @@ pub(in crate::host) struct Store {
 #[derive(Debug)]
 struct Open {
     file: File,
-    number: u64,
     length: u64,
 }
 
@@ -82,15 +81,7 @@ impl Store {
             file.write_all(b"\n")?;
         }
         remove_old(&files, number);
-        Ok(Open { file, number, length })
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if let Some(open) = &self.open {
-            tracing::debug!(file = open.number, length = open.length, "no more samples");
-        }
+        Ok(Open { file, length })
     }
 }
 

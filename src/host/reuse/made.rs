@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +48,7 @@ fn nanos(time: SystemTime) -> u128 {
 #[cfg(unix)]
 fn inode(metadata: &Metadata) -> (u64, u128) {
     use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
     let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
     let nanos = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).unwrap_or(0));
     (metadata.ino(), (seconds + nanos).as_nanos())
@@ -88,6 +89,7 @@ pub(super) fn lost(module: &Module, outputs: Option<&Value>, made: &BTreeMap<Str
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use super::*;
 
