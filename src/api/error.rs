@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::dto::ErrorReply;
 use crate::diagnostics::Diagnostics;
+use crate::host::order::OrderError;
 use crate::host::{CommandError, Refused, clock};
 
 /// An answer that says what went wrong.
@@ -28,6 +29,11 @@ impl ApiError {
         Self { status, reply: Box::new(reply) }
     }
 
+    /// What it says.
+    pub(super) fn reply(&self) -> &ErrorReply {
+        &self.reply
+    }
+
     fn with_diagnostics(mut self, diagnostics: &Diagnostics) -> Self {
         self.reply.errors = diagnostics.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
         self.reply.rendered = Some(crate::host::render::diagnostics(diagnostics, false));
@@ -43,6 +49,26 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(self.reply)).into_response()
+    }
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Command(error) => error.into(),
+            OrderError::Gone(text) => Self::new(StatusCode::GONE, "gone", text),
+            OrderError::Io(error) => error.into(),
+        }
+    }
+}
+
+/// The disk, while something was read from it.
+impl From<std::io::Error> for ApiError {
+    fn from(error: std::io::Error) -> Self {
+        let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let (status, code) =
+            if full { (StatusCode::INSUFFICIENT_STORAGE, "disk_full") } else { (StatusCode::SERVICE_UNAVAILABLE, "unreadable") };
+        Self::new(status, code, format!("the log cannot be read: {error}"))
     }
 }
 

@@ -99,12 +99,12 @@ fn line(update: &Update) -> String {
     serde_json::to_string(update).map(|text| text + "\n").unwrap_or_default()
 }
 
-fn parse(run: &str) -> Result<RunId, ApiError> {
+pub(super) fn parse(run: &str) -> Result<RunId, ApiError> {
     RunId::parse(run).map_err(|error| ApiError::new(StatusCode::NOT_FOUND, "not_found", error.to_string()))
 }
 
 /// Does what may wait for the disk, on a thread of its own. Tokio's own way panics where there is no room for another thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let (send, answer) = tokio::sync::oneshot::channel();
     // Whoever asked may have gone away meanwhile.
     let started = std::thread::Builder::new().name("request".to_owned()).spawn(move || drop(send.send(work())));

@@ -4,10 +4,14 @@
 //! the owner's token and lies under `/api/local`; the `Host` header is checked before anything else. Talks to the host's handle only.
 
 mod backlog;
+mod download;
 mod dto;
 mod error;
+mod events;
 mod local;
+mod logs;
 mod server;
+mod streams;
 
 pub use dto::{Accepted, CancelRequest, ErrorReply, Health, ResumeReply, ResumeRequest};
 pub use server::{Server, start};

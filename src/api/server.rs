@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 
 use super::dto::Health;
 use super::error::ApiError;
-use super::local;
+use super::streams::Streams;
+use super::{download, events, local, logs};
 use crate::host::Handle;
 
 /// Largest body of a request: parameters come by this way, files by path.
@@ -29,6 +30,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
+    pub(super) streams: Arc<Streams>,
     token: Arc<str>,
     port: u16,
 }
@@ -63,12 +65,12 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When the port is taken or no thread can be had.
-pub fn start(handle: Handle, token: &str, port: u16) -> io::Result<Server> {
+pub fn start(handle: Handle, token: &str, port: u16, clients_max: usize) -> io::Result<Server> {
     let listener = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
     let (stop, stopped) = oneshot::channel::<()>();
-    let shared = Shared { handle, token: token.into(), port };
+    let shared = Shared { streams: Streams::new(handle.clone(), clients_max), handle, token: token.into(), port };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
         runtime.block_on(async move {
@@ -110,6 +112,11 @@ fn router(shared: Shared) -> Router {
         .route("/api/local/prune", post(local::prune))
         .route("/api/local/runs/{run}/cancel", post(local::cancel))
         .route("/api/local/runs/{run}/follow", get(local::follow))
+        .route("/api/events", get(events::events))
+        .route("/api/runs/{run}/logs", get(logs::lines))
+        .route("/api/runs/{run}/logs/stream", get(logs::stream))
+        .route("/api/runs/{run}/logs/search", get(logs::search))
+        .route("/api/runs/{run}/logs/download", get(download::download))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such route") })
         .layer(middleware::from_fn_with_state(shared.clone(), only_owner));
     Router::new()

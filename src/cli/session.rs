@@ -217,7 +217,7 @@ impl Hosting {
         hostlog::start(workspace).map_err(|error| Failure::ours(format!("the log cannot be written: {error}")))?;
         let host = Host::start(workspace, ownership, StartOptions { mode }).map_err(start_failure)?;
         let token = ownership::token(workspace).map_err(|error| Failure::ours(format!("the token cannot be read: {error}")))?;
-        let server = api::start(host.handle().clone(), &token, port)
+        let server = api::start(host.handle().clone(), &token, port, host.settings().sse_clients)
             .map_err(|error| Failure::ours(format!("no port of the loopback interface could be used: {error}")))?;
         host.announce(server.port(), kind).map_err(|error| Failure::ours(format!("host.json cannot be written: {error}")))?;
         Ok(Self { host, server, workspace: workspace.clone() })

@@ -43,6 +43,10 @@ impl Unfiled {
         self.again
     }
 
+    pub(super) fn row(&self) -> &RunRow {
+        &self.row
+    }
+
     pub(super) fn state(&self) -> &RunState {
         &self.run.0
     }

@@ -11,6 +11,7 @@ use super::handle::{Handle, Reply};
 use super::machine::{Found, Machine, Report, Subject};
 use super::resources_view::ResourcesView;
 use super::turn::{Message, Turn};
+use super::watch::Change;
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptId;
 use crate::request::Isolation;
@@ -194,6 +195,11 @@ impl Turn {
         self.gauge.last = Some(self.clock.now().mono);
         self.world.set_reading(report.reading, report.used);
         self.answer_resources();
+        let Self { fanout, gauge, world, .. } = self;
+        fanout.change(|| {
+            let view = ResourcesView::of(gauge.found(), world.capacity(), world.held(), world.live(), world.disks());
+            Change::Resources(Box::new(view))
+        });
     }
 
     fn answer_resources(&mut self) {
@@ -214,7 +220,7 @@ impl Turn {
         }
     }
 
-    fn resources_view(&self) -> ResourcesView {
+    pub(super) fn resources_view(&self) -> ResourcesView {
         ResourcesView::of(self.gauge.found(), self.world.capacity(), self.world.held(), self.world.live(), self.world.disks())
     }
 }

@@ -36,6 +36,7 @@ mod machine;
 mod measure;
 pub mod offline;
 mod oom;
+pub mod order;
 pub mod ownership;
 pub mod prepare;
 pub mod prune;
@@ -53,6 +54,7 @@ mod sweep;
 mod turn;
 pub mod update;
 pub mod views;
+pub mod watch;
 pub mod why;
 pub mod workspace;
 

@@ -75,6 +75,12 @@ impl StreamBytes {
         self.segments.get(first).is_some_and(|segment| segment.from < to)
     }
 
+    /// The first byte at `from` or behind it that is on the disk.
+    pub(super) fn next_byte(&self, from: u64) -> Option<u64> {
+        let first = self.segments.partition_point(|segment| segment.end <= from);
+        self.segments.get(first).map(|segment| segment.from.max(from))
+    }
+
     /// What is at `from`, at most up to `to`, which lies behind it. A piece may be shorter than what there is.
     pub(super) fn piece(&mut self, from: u64, to: u64) -> io::Result<Piece<'_>> {
         let window_end = self.window_from + self.window.len() as u64;

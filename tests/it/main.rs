@@ -9,6 +9,8 @@ mod crash;
 mod damage;
 mod disk;
 mod engine;
+#[cfg(unix)]
+mod events;
 mod exec;
 #[cfg(unix)]
 mod free_disk;
@@ -23,11 +25,15 @@ mod look;
 mod module;
 mod nodes;
 mod prune;
+#[cfg(unix)]
+mod reattach;
 mod resources;
 mod reuse;
 mod run;
 mod serve;
 mod stop;
+#[cfg(unix)]
+mod streams;
 #[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]
 mod support;
 mod validate;

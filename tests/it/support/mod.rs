@@ -6,6 +6,8 @@
 pub(crate) mod faults;
 mod process;
 mod space;
+#[cfg(unix)]
+pub(crate) mod sse;
 mod text;
 
 use std::path::{Path, PathBuf};
