@@ -72,6 +72,8 @@ fn make_long_journal(root: &Path, ended: bool) -> u64 {
         assignments: Vec::new(),
         params_file: None,
         caller_folder: root.to_owned(),
+        saved: false,
+        idempotency: None,
     };
     let capacity =
         Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), gpus: Vec::new(), custom: BTreeMap::new() };
@@ -125,6 +127,7 @@ fn row(number: u64) -> RunRow {
         error_message: None,
         retry_of: None,
         results_of: Vec::new(),
+        idempotency: None,
         mixed_code: false,
         nodes: BTreeMap::from([("completed".to_owned(), 1)]),
     }

@@ -48,6 +48,8 @@
 //!         assignments: vec!["title=My notes".to_owned()],
 //!         params_file: None,
 //!         caller_folder: workspace.root().to_owned(),
+//!         saved: false,
+//!         idempotency: None,
 //!     })?; // it is on the disk now
 //!
 //!     let (sender, updates) = mpsc::channel();

@@ -5,15 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::error::ApiError;
-use super::logs::{caught_up, invalid, wanted};
+use super::input::{Query, Run};
+use super::logs::{StreamName, caught_up, wanted};
 use super::server::Shared;
 use super::streams::Slot;
 use crate::host::order::{Order, Wanted};
@@ -25,22 +27,24 @@ const PIECE: usize = 256 << 10;
 /// Pieces that wait for a client.
 const PIECES_WAITING: usize = 2;
 
-#[derive(Debug, Default, Deserialize)]
+/// Parameters of `logs/download`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DownloadQuery {
+    /// Only of this node, its instances and the nodes in it.
     node: Option<String>,
-    stream: Option<String>,
+    /// Only of this stream.
+    stream: Option<StreamName>,
 }
 
 /// `GET /api/runs/{run}/logs/download`
 pub(super) async fn download(
     State(shared): State<Shared>,
-    Path(run): Path<String>,
+    Run(run): Run,
     headers: HeaderMap,
-    query: Result<Query<DownloadQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<DownloadQuery>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|error| invalid("query", &error.body_text()))?;
-    let wanted = wanted(query.node, query.stream.as_deref(), None)?;
+    let wanted = wanted(query.node, query.stream, None)?;
     let slot = shared.streams.slot()?;
     let (hub, order, _) = caught_up(&shared, &run).await?;
     let (sized, of) = (order.clone(), wanted.clone());
@@ -51,7 +55,11 @@ pub(super) async fn download(
     };
     let whole = range.is_none();
     let part = range.unwrap_or(0..total);
-    let mut response = Body::from_stream(pieces(order, wanted, part.clone(), (slot, hub))?).into_response();
+    let mut ends = shared.ends();
+    let pieces = pieces(order, wanted, part.clone(), (slot, hub))?;
+    // Cut off it has not the length that it said, so that nobody takes a part for the whole.
+    let pieces = pieces.take_until(async move { ends.come().await });
+    let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
     if !whole {
         let of = format!("bytes {}-{}/{total}", part.start, part.end - 1);

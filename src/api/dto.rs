@@ -1,5 +1,6 @@
 //! Words of the channel: what requests and answers look like as JSON.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostHealth;
@@ -8,7 +9,7 @@ use crate::ids::RunId;
 use crate::units::Timestamp;
 
 /// Answer of `GET /api/health`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// What it can do, and why not more.
     #[serde(flatten)]
@@ -20,6 +21,9 @@ pub struct Health {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// How long it has been there.
+    #[serde(default)]
+    pub uptime_seconds: u64,
     /// It starts nothing new and ends as soon as it can.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
@@ -58,8 +62,17 @@ pub struct ResumeReply {
     pub resumed: Vec<RunId>,
 }
 
+/// A mistake in what was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mistake {
+    /// JSON Pointer of the value; empty for the whole.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+}
+
 /// Answer to anything that went wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorReply {
     /// What went wrong.
     pub detail: String,
@@ -68,12 +81,24 @@ pub struct ErrorReply {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Mistakes, one by one.
+    /// Mistakes, one by one. Those in files also have `file`, `line`, `column`, `severity` and perhaps `help`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Mistake>")]
     pub errors: Vec<serde_json::Value>,
     /// The same for a terminal, with source lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rendered: Option<String>,
     /// When.
     pub timestamp: Timestamp,
+}
+
+/// A value's own fields, and the same once more under a name: clients of the original system read it there.
+pub(super) fn nested(name: &str, value: &impl Serialize) -> serde_json::Value {
+    // Strings, numbers and maps with string keys: this cannot fail.
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    let inner = value.clone();
+    if let Some(map) = value.as_object_mut() {
+        map.insert(name.to_owned(), inner);
+    }
+    value
 }

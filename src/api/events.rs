@@ -21,5 +21,5 @@ use super::streams::{feed, sse};
 pub(super) async fn events(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, ApiError> {
     let seen = sse::last_event_id(&headers)?;
     let slot = shared.streams.slot()?;
-    Ok(sse::response(feed::body(&shared.streams, seen, slot).await?))
+    Ok(sse::response(feed::events(&shared.streams, seen, slot).await?, shared.ends()))
 }

@@ -37,6 +37,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
 
+    /// Begin with the parameters that are saved for the module; --params and -p win over them
+    #[arg(long)]
+    saved: bool,
+
     /// Run the modules that the module depends on before it, with their defaults
     #[arg(long)]
     with_dependencies: bool,
@@ -116,7 +120,7 @@ fn workspace_of(submit: &Submit, context: &Context) -> Result<Workspace, Failure
 fn submission(arguments: &Arguments) -> Result<Submit, Failure> {
     let caller_folder = current_folder()?;
     let params_file = arguments.params.as_deref().map(read_params).transpose()?;
-    Ok(Submit { target: target(arguments, &caller_folder)?, assignments: arguments.param.clone(), params_file, caller_folder })
+    Ok(Submit { target: target(arguments, &caller_folder)?, assignments: arguments.param.clone(), params_file, caller_folder, saved: arguments.saved, idempotency: None })
 }
 
 /// A file is what has a path's separator or a pipeline's extension; everything else is a module's id.

@@ -77,8 +77,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let ownership = take_lock(&workspace)?;
     let (inputs, receiver) = mpsc::channel();
     signals::listen(move |signal| inputs.send(signal).is_ok());
+    let options = crate::api::Options { port: if arguments.port == 0 { crate::api::Port::Free } else { crate::api::Port::Exactly(arguments.port) }, ..crate::api::Options::default() };
     let mode = if arguments.until_idle { HostMode::UntilIdle } else { HostMode::Serve };
-    let hosting = Hosting::start(&workspace, ownership, mode, arguments.port, HostKind::Serve)?;
+    let hosting = Hosting::start(&workspace, ownership, mode, &options, HostKind::Serve)?;
     let (port, pid) = (hosting.port(), std::process::id());
     context.output.note(&format!("hosting {} on 127.0.0.1:{port} (process {pid}); Ctrl-C ends it", workspace.root().display()));
     let idle = wait(&hosting, arguments.until_idle, &receiver);

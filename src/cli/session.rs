@@ -18,6 +18,7 @@ use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::prepare::Refused;
 use crate::host::prune::{Keep, Report};
 use crate::host::submission::{Retry, Submit};
+use crate::host::tokens::{self, Tokens};
 use crate::host::why::{WhyAsked, WhyView};
 use crate::host::workspace::Workspace;
 use crate::host::{CommandError, Host, StartError, StartOptions, hostlog, render};
@@ -52,7 +53,7 @@ impl Session {
         loop {
             match Ownership::try_take(workspace) {
                 Ok(Some(ownership)) => {
-                    let hosting = Hosting::start(workspace, ownership, mode, 0, HostKind::Run)?;
+                    let hosting = Hosting::start(workspace, ownership, mode, &api::Options::default(), HostKind::Run)?;
                     return Ok(Self::Hosting(Box::new(hosting)));
                 }
                 Ok(None) => {}
@@ -213,12 +214,22 @@ impl Session {
 
 impl Hosting {
     /// Becomes the host and offers the channel.
-    pub(super) fn start(workspace: &Workspace, ownership: Ownership, mode: HostMode, port: u16, kind: HostKind) -> Result<Self, Failure> {
+    pub(super) fn start(
+        workspace: &Workspace,
+        ownership: Ownership,
+        mode: HostMode,
+        options: &api::Options,
+        kind: HostKind,
+    ) -> Result<Self, Failure> {
+        let open = |error: io::Error| Failure::usage(error.to_string()).with_help("what lies there may start programs in your name");
+        tokens::refuse_wider(&workspace.state(), 0o700).map_err(open)?;
         hostlog::start(workspace).map_err(|error| Failure::ours(format!("the log cannot be written: {error}")))?;
         let host = Host::start(workspace, ownership, StartOptions { mode }).map_err(start_failure)?;
-        let token = ownership::token(workspace).map_err(|error| Failure::ours(format!("the token cannot be read: {error}")))?;
-        let server = api::start(host.handle().clone(), &token, port, host.settings().sse_clients)
-            .map_err(|error| Failure::ours(format!("no port of the loopback interface could be used: {error}")))?;
+        let options = api::Options { clients_max: host.settings().sse_clients, ..options.clone() };
+        let server = api::start(host.handle().clone(), &options).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => open(error),
+            _ => Failure::ours(format!("no port of the loopback interface could be used: {error}")),
+        })?;
         host.announce(server.port(), kind).map_err(|error| Failure::ours(format!("host.json cannot be written: {error}")))?;
         Ok(Self { host, server, workspace: workspace.clone() })
     }
@@ -229,6 +240,10 @@ impl Hosting {
 
     pub(super) fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    pub(super) fn server(&self) -> &api::Server {
+        &self.server
     }
 
     fn leave(self, output: &Output) -> Result<(), Failure> {
@@ -279,7 +294,7 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
 /// A way to the owner, if it answers now.
 pub(super) fn reach(workspace: &Workspace) -> Option<Client> {
     let address = ownership::announced(workspace)?;
-    let token = ownership::token(workspace).ok()?;
+    let token = Tokens::of(workspace).ok()?.owner;
     Client::connect(address.port, token).ok()
 }
 
@@ -328,7 +343,7 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
     let help = error.help();
     match error {
         CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
-        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::Unreadable { .. } => Failure::usage(text),
+        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::KeyUsed(_) | CommandError::Unreadable { .. } => Failure::usage(text),
         CommandError::Gone => Failure { leaving: true, ..Failure::new(Exit::HostUnreachable, text) },
         CommandError::DiskFull(_) => Failure { unwritable: true, help, ..Failure::new(Exit::RunFailed, text) },
         CommandError::Journal(_) => Failure { unwritable: true, help, ..Failure::new(Exit::HostUnreachable, text) },

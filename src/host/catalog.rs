@@ -8,6 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Source};
 use crate::manifest::registry::{ManifestResult, Registry};
 use crate::manifest::{Defaults, Module, read_module_with, readable_id};
@@ -46,6 +49,18 @@ pub enum FileKind {
     Settings,
     /// Nothing of ours.
     Other,
+}
+
+/// What kind of file a text is to be checked as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TextKind {
+    /// A module's manifest.
+    Manifest,
+    /// A pipeline.
+    Pipeline,
+    /// The workspace's settings.
+    Settings,
 }
 
 impl Catalog {
@@ -90,6 +105,37 @@ impl Catalog {
                 notes
             }
             Err(mistakes) => mistakes,
+        }
+    }
+
+    /// Checks a text that lies in no file, as one in the workspace's folder. Files that it names are not read.
+    #[must_use]
+    pub fn check_text(&self, kind: TextKind, text: String) -> Diagnostics {
+        let source = Source::new("text", text);
+        let root = self.workspace.root();
+        match kind {
+            TextKind::Manifest => {
+                let file = self.workspace.manifests().join("text.yaml");
+                match read_manifest(file, Ok(source), &self.settings.defaults).outcome {
+                    Ok((module, mut notes)) => {
+                        notes.extend(self.check_resources(&module));
+                        notes
+                    }
+                    Err(mistakes) => mistakes,
+                }
+            }
+            TextKind::Pipeline => {
+                let file = root.join("text.yaml");
+                let compiled = parse_pipeline(&file, &source).and_then(|tree| compile(&tree, &file, &self.registry, &NoFiles));
+                match compiled {
+                    Ok((definition, mut notes)) => {
+                        notes.extend(defined::check_nodes(&definition, &self.settings));
+                        notes
+                    }
+                    Err(mistakes) => mistakes,
+                }
+            }
+            TextKind::Settings => read_settings(&source, root).err().unwrap_or_default(),
         }
     }
 
@@ -298,6 +344,15 @@ impl Sources for Disk<'_> {
         let tree = parse_pipeline(path, &source)?;
         self.read.borrow_mut().push((path.to_owned(), source));
         Ok(tree)
+    }
+}
+
+/// No files: a text from outside must not have any read.
+struct NoFiles;
+
+impl Sources for NoFiles {
+    fn pipeline(&self, _: &Path) -> Result<Arc<Tree>, Diagnostics> {
+        Err(Diagnostic::error("sub-pipelines are not read for a text that lies in no file").into())
     }
 }
 

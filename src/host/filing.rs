@@ -47,6 +47,11 @@ impl Unfiled {
         &self.row
     }
 
+    /// What its file will hold.
+    pub(super) fn file(&self) -> RunFile {
+        RunFile::of(&self.run.0, &self.run.1)
+    }
+
     pub(super) fn state(&self) -> &RunState {
         &self.run.0
     }

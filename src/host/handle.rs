@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::disk::Known;
 use super::health::{Board, HealthStatus, HostHealth};
+use super::index::RunRow;
 use super::leave::{Attempts, OnExit};
+use super::look::Look;
 use super::order::Sources;
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
@@ -47,6 +49,9 @@ pub enum CommandError {
     /// Only a finished run can be retried.
     #[error("run {0} has not ended")]
     StillRunning(RunId),
+    /// Its idempotency key was used before.
+    #[error("the idempotency key was used before, for run {}", .0.run_id)]
+    KeyUsed(Box<RunRow>),
     /// The submission was refused.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -80,6 +85,7 @@ impl CommandError {
             | Self::UnknownNode { .. }
             | Self::NotHeld(_)
             | Self::StillRunning(_)
+            | Self::KeyUsed(_)
             | Self::Refused(_)
             | Self::Gone
             | Self::Unreadable { .. } => return None,
@@ -156,6 +162,8 @@ pub(super) enum Command {
     LookAtDisks,
     /// How the machine stands.
     Resources { reply: Reply<ResourcesView> },
+    /// Show runs.
+    Look(Look),
     /// Why nodes do not run.
     Why { asked: WhyAsked, reply: Reply<WhyView> },
     /// What was learned of durations.
@@ -201,6 +209,11 @@ impl Handle {
     pub fn submit(&self, submit: &Submit) -> Result<Accepted, CommandError> {
         // Before anything is written for it.
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
+        if let Some(asked) = &submit.idempotency
+            && let Some(row) = self.keyed(&asked.key)?
+        {
+            return Err(CommandError::KeyUsed(Box::new(row)));
+        }
         let mut prepared =
             prepare::prepare(&self.workspace, submit, &self.capacity).map_err(|refused| CommandError::from(refused).or_full())?;
         let durations = self.ask(|reply| Command::Durations { reply })?;
@@ -299,7 +312,9 @@ impl Handle {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    pub(super) fn workspace(&self) -> &Workspace {
+    /// The workspace that it is the host of.
+    #[must_use]
+    pub fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 

@@ -37,7 +37,7 @@ impl Turn {
                 // They are in the state already, and answered when that is on the disk.
                 // A hint, and no more.
                 After::Expect(_) => {}
-                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) => kept.entry(seq).or_default().push(after),
+                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) | After::Show(_) => kept.entry(seq).or_default().push(after),
             }
         }
         self.after = kept;
@@ -135,6 +135,8 @@ impl Turn {
                 After::Answer(reply) => drop(reply.send(Err(self.refusal()))),
                 After::Resumed(reply, _) => drop(reply.send(Err(self.refusal()))),
                 After::Pruned(reply, _) => drop(reply.send(Err(self.refusal()))),
+                // Looking works to the last.
+                After::Show(show) => show(),
             }
         }
     }

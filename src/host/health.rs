@@ -19,6 +19,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handle::CommandError;
@@ -34,7 +35,7 @@ const IO_PAUSE_MAX: DurationMs = DurationMs(60_000);
 const CALM: DurationMs = DurationMs(60_000);
 
 /// How the host is, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HostHealth {
     /// What it can do.
     pub status: HealthStatus,
@@ -44,7 +45,7 @@ pub struct HostHealth {
 }
 
 /// What a host can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     /// Everything.

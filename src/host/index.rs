@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::submission::Idempotency;
 use crate::event::RunStatus;
 use crate::ids::RunId;
 use crate::units::Timestamp;
 
 /// A run in a list. The names of the fields are those of the HTTP API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRow {
     /// Its id.
     pub run_id: RunId,
@@ -54,6 +56,9 @@ pub struct RunRow {
     /// Runs whose results it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results_of: Vec<RunId>,
+    /// By what a repeated submission is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// A script changed while it ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mixed_code: bool,
@@ -169,11 +174,16 @@ impl Finished {
     pub fn newest(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
         let mut order: Vec<Submitted<'_>> = self.submitted().collect();
         order.sort_unstable_by(|a, b| b.cmp(a));
-        let rows = order.into_iter().filter_map(|submitted| match submitted.at {
-            At::InRow(text) => serde_json::from_str(text).ok(),
-            At::Known(_) => None,
-        });
+        let rows = order.into_iter().filter_map(|submitted| submitted.row());
         rows.filter(|row| passes(row)).take(limit).collect()
+    }
+
+    /// Runs by the idempotency keys that they were submitted with.
+    pub fn keys(&self) -> impl Iterator<Item = (String, RunId)> {
+        // Few have one, and only those are parsed.
+        let keyed = self.texts().filter(|text| text.contains(r#""idempotency":{"#));
+        let rows = keyed.filter_map(|text| serde_json::from_str::<RunRow>(text).ok());
+        rows.filter_map(|row| row.idempotency.map(|idempotency| (idempotency.key, row.run_id)))
     }
 
     /// All runs, to be put in the order of their submission.
@@ -202,6 +212,15 @@ impl<'a> Submitted<'a> {
     #[must_use]
     pub fn new(id: &'a str, at: Timestamp) -> Self {
         Self { id, at: At::Known(at) }
+    }
+
+    /// The whole row, where it is one.
+    #[must_use]
+    pub fn row(&self) -> Option<RunRow> {
+        match self.at {
+            At::InRow(text) => serde_json::from_str(text).ok(),
+            At::Known(_) => None,
+        }
     }
 
     fn time(&self) -> Timestamp {
@@ -265,6 +284,7 @@ mod tests {
             error_message: None,
             retry_of: None,
             results_of: Vec::new(),
+            idempotency: None,
             mixed_code: false,
             nodes: BTreeMap::from([("completed".to_owned(), 1)]),
         }

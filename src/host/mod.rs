@@ -11,6 +11,7 @@
 //! due. Files are read on the callers' threads ([`prepare`]); surfaces hold a [`Handle`].
 
 mod act;
+pub mod artifacts;
 pub mod catalog;
 pub mod clock;
 mod defined;
@@ -32,6 +33,7 @@ mod launch;
 mod learned;
 mod leave;
 mod limits;
+pub mod look;
 mod machine;
 mod measure;
 pub mod offline;
@@ -48,9 +50,11 @@ pub mod resources_view;
 mod retry;
 pub mod reuse;
 pub mod runfile;
+pub mod saved;
 mod start;
 pub mod submission;
 mod sweep;
+pub mod tokens;
 mod turn;
 pub mod update;
 pub mod views;

@@ -1,4 +1,4 @@
-//! Who is the host: the lock, `host.json` and the token.
+//! Who is the host: the lock and `host.json`.
 //!
 //! One host owns a workspace, proved by an exclusive lock on `.prismq/lock` that the system takes back when the process dies. The
 //! owner writes where it can be reached into `host.json`; whoever does not get the lock reads it there.
@@ -125,26 +125,6 @@ pub fn is_owned(workspace: &Workspace) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// The workspace's token, made at first use: 256 random bits in hex, in a file that only the owner can read.
-///
-/// # Errors
-/// When the file cannot be read or made, or the system has no random bits.
-pub fn token(workspace: &Workspace) -> io::Result<String> {
-    let file = workspace.state().join("token");
-    match std::fs::read_to_string(&file) {
-        Ok(text) if text.trim().len() == 64 => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let mut bits = [0_u8; 32];
-    getrandom::fill(&mut bits).map_err(io::Error::other)?;
-    let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    workspace.create_state()?;
-    write_synced(&file, token.as_bytes())?;
-    Ok(token)
-}
-
 fn private_file(path: &std::path::Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -170,20 +150,5 @@ mod tests {
         drop(first);
         assert_eq!(owner(&workspace), None);
         assert!(Ownership::try_take(&workspace).expect("a lock file").is_some());
-    }
-
-    #[test]
-    fn the_token_stays_the_same() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let workspace = Workspace::at(folder.path()).expect("a workspace");
-        let made = token(&workspace).expect("a token");
-        assert_eq!(made.len(), 64);
-        assert_eq!(token(&workspace).expect("the token"), made);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(workspace.state().join("token")).expect("a file").permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
     }
 }

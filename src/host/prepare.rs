@@ -23,7 +23,8 @@ use crate::yaml::{self, Format, Limits};
 use super::catalog::{self, Catalog, NoModule};
 use super::clock;
 use super::machine::Machine;
-use super::submission::{NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
+use super::saved;
+use super::submission::{Idempotency, NamedText, PINNED_FORMAT, Pinned, PinnedFile, Submit, Target};
 use super::workspace::{Workspace, create_private_folder, write_synced};
 
 /// Why a submission is refused. Nothing was started, and no run was made.
@@ -100,6 +101,8 @@ pub struct RunHead {
     pub pipeline: Option<String>,
     /// The run that it repeats.
     pub retry_of: Option<RunId>,
+    /// By what a repeated submission is known.
+    pub idempotency: Option<Idempotency>,
 }
 
 impl RunHead {
@@ -111,7 +114,7 @@ impl RunHead {
             Target::Module { id, .. } => (Some(id.to_string()), None),
             Target::Exec { script, .. } => (script.file_name().map(|name| name.to_string_lossy().into_owned()), None),
         };
-        Self { module, pipeline, retry_of: pinned.retry_of.clone() }
+        Self { module, pipeline, retry_of: pinned.retry_of.clone(), idempotency: pinned.idempotency.clone() }
     }
 }
 
@@ -141,12 +144,12 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             *path = super::workspace::real(path)?;
             let (definition, notes, files) = catalog.pipeline(path)?;
             pipelines = files;
-            let params = run_params(&definition.params, submit, &definition.folder)?;
+            let params = run_params(&definition.params, Map::new(), submit, &definition.folder)?;
             (definition, params, notes)
         }
         Target::Module { id, with_dependencies } => {
             let module = find_module(&catalog, id.as_str())?;
-            let params = run_params(&module.params, submit, &module.folder)?;
+            let params = module_params(workspace, &module, submit)?;
             let definition = module_definition(module, &params.value, *with_dependencies, &catalog.registry)?;
             let (definition, notes) = check_modules(&catalog, &definition).into_result(definition)?;
             (definition, params, notes)
@@ -178,6 +181,7 @@ pub fn resolve(workspace: &Workspace, submit: &Submit) -> Result<(Pinned, Arc<De
             name: source.name.clone(),
             text: source.text.clone(),
         }),
+        idempotency: submit.idempotency.clone(),
         retry_of: None,
     };
     Ok((pinned, definition, notes))
@@ -320,10 +324,16 @@ fn collect_modules(definition: &Definition, seen: &mut BTreeSet<*const Module>, 
     }
 }
 
-/// The parameters of a run: the file, then the command line, then defaults; all mistakes at once, each with its place where it has one.
-fn run_params(schema: &ParamSchema, submit: &Submit, file_folder: &Path) -> Result<Completed, Diagnostics> {
+/// The parameters of a run of one module: what is saved where that is wanted, then the rest.
+fn module_params(workspace: &Workspace, module: &Module, submit: &Submit) -> Result<Completed, Refused> {
+    let saved = if submit.saved { saved::read(workspace, &module.id)?.map(|saved| saved.parameters).unwrap_or_default() } else { Map::new() };
+    Ok(run_params(&module.params, saved, submit, &module.folder)?)
+}
+
+/// The parameters of a run: what was saved, the file, then the command line, then defaults; all mistakes at once, each with its place where it has one.
+fn run_params(schema: &ParamSchema, saved: Map<String, Value>, submit: &Submit, file_folder: &Path) -> Result<Completed, Diagnostics> {
     let mut diagnostics = Diagnostics::new();
-    let mut values = Map::new();
+    let mut values = saved;
     let tree = submit.params_file.as_ref().and_then(|file| match read_params_file(file) {
         Ok(tree) => Some(tree),
         Err(mistakes) => {
@@ -333,7 +343,7 @@ fn run_params(schema: &ParamSchema, submit: &Submit, file_folder: &Path) -> Resu
     });
     if let Some(tree) = &tree {
         match tree.root().to_json() {
-            Value::Object(map) => values = map,
+            Value::Object(map) => values.extend(map),
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 diagnostics.push(Diagnostic::error("the parameters must be a map of names and values").at(tree.root().place()));

@@ -50,6 +50,7 @@ pub(super) fn prepare(workspace: &Workspace, request: &Retry, capacity: &Capacit
         repeated,
         only: matches!(request.scope, RetryScope::Only(_)),
     };
+    pinned.idempotency = None;
     pinned.retry_of = Some(request.run.clone());
     let prepared = prepare::pin(workspace, pinned, definition, Diagnostics::new()).map_err(|error: Refused| CommandError::from(error))?;
     Ok((prepared, reuse))

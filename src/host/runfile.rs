@@ -98,6 +98,7 @@ pub fn row(state: &RunState, head: &RunHead) -> RunRow {
         error_message: view.failed_node.as_deref().map(|path| failure_text(state, path)),
         retry_of: head.retry_of.clone(),
         results_of: state.results_of().into_iter().collect(),
+        idempotency: head.idempotency.clone(),
         mixed_code: view.mixed_code,
         nodes: view.counts.iter().map(|(status, count)| (status.as_str().to_owned(), u64::from(*count))).collect(),
     }

@@ -191,6 +191,7 @@ fn make_turn(
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
+        keys: std::collections::BTreeMap::new(),
         writer,
         engine: Arc::new(LocalEngine::new(sink)),
         launcher: Launcher::new(workspace.clone(), catalog::script_roots(workspace, settings)),
@@ -230,6 +231,10 @@ fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<R
         turn.world.insert(state);
         turn.heads.insert(run, head);
     }
+    turn.keys = turn.finished.keys().collect();
+    let heads = turn.heads.iter().chain(replayed.unfiled.iter().map(|(run, (_, head))| (run, head)));
+    let keyed = heads.filter_map(|(run, head)| Some((head.idempotency.as_ref()?.key.clone(), run.clone())));
+    turn.keys.extend(keyed);
     for (run, (state, head)) in replayed.unfiled {
         turn.file_run(&run, state, head);
     }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -48,6 +49,21 @@ pub struct Submit {
     pub params_file: Option<NamedText>,
     /// Where relative paths of the command line start.
     pub caller_folder: PathBuf,
+    /// Begin with what is saved of the module's parameters.
+    #[serde(default)]
+    pub saved: bool,
+    /// Take it only once.
+    #[serde(default)]
+    pub idempotency: Option<Idempotency>,
+}
+
+/// By what a repeated submission is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Idempotency {
+    /// What the client calls it.
+    pub key: String,
+    /// Hash of what it asked for, so that another request with the same key is noticed.
+    pub request: String,
 }
 
 /// A request to run a finished run's submission again.
@@ -115,6 +131,9 @@ pub struct Pinned {
     /// The settings, which hold defaults for nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<PinnedFile>,
+    /// By what a repeated submission is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,

@@ -11,7 +11,7 @@ use super::fanout::Fanout;
 use super::filing::{Filing, Unfiled};
 use super::handle::{Command, CommandError, Reply};
 use super::health::{Board, Health, Intake};
-use super::index::Finished;
+use super::index::{Finished, RunRow};
 use super::launch::Launcher;
 use super::leave::OnExit;
 use super::machine::Report;
@@ -72,6 +72,8 @@ pub(super) enum After {
     File(RunId),
     /// Tell the engine that this attempt will probably come.
     Expect(AttemptId),
+    /// Show somebody what was asked for.
+    Show(Box<dyn FnOnce() + Send>),
 }
 
 /// How a loop ended.
@@ -92,6 +94,8 @@ pub(super) struct Turn {
     pub(super) heads: BTreeMap<RunId, RunHead>,
     pub(super) reuse: BTreeMap<RunId, Reuse>,
     pub(super) finished: Finished,
+    /// Runs by the idempotency keys that they were submitted with; some may be pruned.
+    pub(super) keys: BTreeMap<String, RunId>,
     pub(super) writer: journal::Writer,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) launcher: Launcher,
@@ -261,6 +265,7 @@ impl Turn {
             After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
             After::Expect(id) => self.expect(&id),
+            After::Show(show) => show(),
         }
     }
 
@@ -298,6 +303,7 @@ impl Turn {
             | Command::Tidied { .. }
             | Command::LookAtDisks
             | Command::Resources { .. }
+            | Command::Look(_)
             | Command::Why { .. }
             | Command::Durations { .. }
             | Command::Remaining { .. }
@@ -320,6 +326,7 @@ impl Turn {
                 | Command::Tidied { .. }
                 | Command::LookAtDisks
                 | Command::Resources { .. }
+                | Command::Look(_)
                 | Command::Why { .. }
                 | Command::Durations { .. }
                 | Command::Remaining { .. }
@@ -358,6 +365,7 @@ impl Turn {
             Command::Tidied { finished } => self.tidied(finished),
             Command::LookAtDisks => self.refresh_disk(),
             Command::Resources { reply } => self.show_resources(reply),
+            Command::Look(look) => self.look(look),
             Command::Why { asked, reply } => drop(reply.send(self.why(&asked))),
             Command::Durations { reply } => drop(reply.send(Ok(self.world.durations().clone()))),
             Command::Remaining { reply } => {
@@ -399,6 +407,12 @@ impl Turn {
         filing.or_else(|| self.finished.get(run).map(|row| Update::Ended(Box::new(row))))
     }
 
+    /// The run that was submitted with the same idempotency key.
+    fn keyed(&self, prepared: &Prepared) -> Option<RunRow> {
+        let asked = prepared.head.idempotency.as_ref()?;
+        self.keys.get(&asked.key).and_then(|run| self.row_of(run))
+    }
+
     fn accept(&mut self, prepared: Prepared, reuse: Option<Reuse>, reply: Reply<()>) {
         if self.closed {
             return drop(reply.send(Err(CommandError::Gone)));
@@ -411,6 +425,9 @@ impl Turn {
         if let Some(from) = reuse.as_ref().map(Reuse::from).filter(|from| !self.is_finished(from)) {
             return drop(reply.send(Err(CommandError::UnknownRun(from.clone()))));
         }
+        if let Some(known) = self.keyed(&prepared) {
+            return drop(reply.send(Err(CommandError::KeyUsed(Box::new(known)))));
+        }
         self.refresh_disk();
         let run = prepared.run.clone();
         tracing::info!(%run, name = prepared.definition.name, "accepted");
@@ -420,6 +437,9 @@ impl Turn {
             state.set_order(prepared.order);
         }
         self.world.insert(state);
+        if let Some(idempotency) = &prepared.head.idempotency {
+            self.keys.insert(idempotency.key.clone(), run.clone());
+        }
         self.heads.insert(run.clone(), prepared.head);
         let Some(seq) = self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) else {
             self.forget(&run);

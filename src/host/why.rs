@@ -1,5 +1,6 @@
 //! Why nodes do not run, as the scheduler sees it, and in words.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handle::CommandError;
@@ -24,7 +25,7 @@ pub struct WhyAsked {
 }
 
 /// The answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyView {
     /// Nodes that do not run, in the order in which they are looked at for a start.
     pub nodes: Vec<NodeWhy>,
@@ -36,7 +37,7 @@ pub struct WhyView {
 }
 
 /// One node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeWhy {
     /// Its run.
     pub run_id: String,

@@ -204,7 +204,7 @@ fn a_page_is_had_from_the_end_and_from_any_number() {
         "/stream?end=never",
         "/stream?batch=2",
     ] {
-        get(&space, &logs(&run, bad), &[]).refuses(400, "invalid_query");
+        get(&space, &logs(&run, bad), &[]).refuses(422, "invalid");
     }
     stop(serve);
 }

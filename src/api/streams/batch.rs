@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ring::Numbered;
@@ -15,21 +16,31 @@ use crate::units::Timestamp;
 /// Bytes of JSON in a batch, about: what a client that does not read holds back is a few of these.
 const BYTES_MAX: usize = 32 << 10;
 
-/// A line in JSON.
-#[derive(Debug, Serialize)]
-pub(in crate::api) struct LineReply<'a> {
+/// A line of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::api) struct LineReply {
+    /// Its number in the run, from 1: the same always and everywhere.
     id: u64,
+    /// When its end was read.
     timestamp: Timestamp,
+    /// What it says of its own weight: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`; `INFO` where it says nothing.
     level: &'static str,
+    /// `stdout` or `stderr`.
     stream: &'static str,
-    node: &'a str,
+    /// Path of the node.
+    node: String,
+    /// Attempt of the node, where it is not the first.
     #[serde(skip_serializing_if = "is_first")]
+    #[schemars(with = "Option<u32>")]
     attempt: AttemptNumber,
+    /// It has no line end: it was cut at 64 KiB, or the output ended here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
+    /// It stands for so many bytes that are not kept.
     #[serde(skip_serializing_if = "is_zero")]
     missing_bytes: u64,
-    message: &'a str,
+    /// Its text. Bytes that are no UTF-8 are replaced; everything else is as the module wrote it, control characters too.
+    message: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -42,19 +53,19 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl<'a> LineReply<'a> {
-    pub(in crate::api) fn of(line: &'a OrderedLine) -> Self {
+impl LineReply {
+    pub(in crate::api) fn of(line: OrderedLine) -> Self {
         let OrderedLine { id, attempt, line } = line;
         Self {
-            id: *id,
+            id,
             timestamp: line.at,
             level: level(&line.text),
             stream: line.stream.as_str(),
-            node: &attempt.node,
+            node: attempt.node.clone(),
             attempt: attempt.attempt,
             partial: line.partial,
             missing_bytes: line.missing,
-            message: &line.text,
+            message: line.text,
         }
     }
 }
@@ -112,7 +123,7 @@ impl Numbered for Batch {
 
 impl Batch {
     /// Lines in batches.
-    pub(in crate::api) fn of(lines: &[OrderedLine]) -> Vec<Self> {
+    pub(in crate::api) fn of(lines: Vec<OrderedLine>) -> Vec<Self> {
         let mut batches: Vec<Self> = Vec::new();
         for line in lines {
             let full = batches.last().is_none_or(|batch| batch.json.len() >= BYTES_MAX);
@@ -126,11 +137,11 @@ impl Batch {
         batches
     }
 
-    fn add(&mut self, line: &OrderedLine) {
+    fn add(&mut self, line: OrderedLine) {
+        let (id, attempt, stream, at) = (line.id, line.attempt.clone(), line.line.stream, line.line.at);
         // Strings and numbers: this cannot fail.
         self.json.push_str(&serde_json::to_string(&LineReply::of(line)).unwrap_or_default());
-        let OrderedLine { id, attempt, line } = line;
-        self.entries.push(Entry { id: *id, end: self.json.len(), attempt: attempt.clone(), stream: line.stream, at: line.at });
+        self.entries.push(Entry { id, end: self.json.len(), attempt, stream, at });
     }
 
     /// Number of its last line.

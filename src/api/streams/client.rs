@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use futures_util::stream;
+use axum::body::Bytes;
+use futures_util::{Stream, stream};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -53,14 +53,11 @@ enum Stage {
     Over,
 }
 
-/// The stream of a client.
-pub(in crate::api) fn body(streams: Arc<Streams>, hub: Arc<Hub>, asked: Asked, slot: Slot) -> Body {
+/// The events for a client.
+pub(in crate::api) fn events(streams: Arc<Streams>, hub: Arc<Hub>, asked: Asked, slot: Slot) -> impl Stream<Item = Bytes> + Send {
     let (bell, next) = (hub.listen(), asked.from.max(1));
     let client = Client { streams, hub, bell, asked, next, stage: Stage::Greeting, _slot: slot };
-    Body::from_stream(stream::unfold(client, |mut client| async move {
-        let bytes = client.step().await?;
-        Some((Ok::<Bytes, std::convert::Infallible>(bytes), client))
-    }))
+    stream::unfold(client, |mut client| async move { client.step().await.map(|bytes| (bytes, client)) })
 }
 
 impl Client {
@@ -145,7 +142,7 @@ impl Client {
         // Lines that were lost have left their numbers behind.
         self.next = page.next.max(self.next + 1);
         let texts: Vec<Bytes> =
-            Batch::of(&page.lines).iter().filter_map(|batch| batch.events(0, &Wanted::default(), self.asked.batch)).collect();
+            Batch::of(page.lines).iter().filter_map(|batch| batch.events(0, &Wanted::default(), self.asked.batch)).collect();
         Ok((!texts.is_empty()).then(|| texts.concat().into()))
     }
 }

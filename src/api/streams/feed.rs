@@ -9,8 +9,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
-use futures_util::stream;
+use axum::body::Bytes;
+use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use super::ring::{At, Numbered, Ring};
 use super::sse::{COMMENT, GREETING, KEEP_ALIVE, event};
 use super::{Slot, Streams};
 use crate::api::error::ApiError;
-use crate::api::local::blocking;
+use crate::api::work::on_thread;
 use crate::event::RunStatus;
 use crate::host::index::RunRow;
 use crate::host::update::NodeChange;
@@ -117,7 +117,7 @@ impl Feeds {
             return Ok(feed);
         }
         let (handle, shared, opening) = (self.handle.clone(), self.feed.clone(), self.opening.clone());
-        blocking(move || {
+        on_thread(move || {
             let _alone = opening.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(feed) = known(&shared) {
                 return Ok(feed);
@@ -351,17 +351,18 @@ struct Client {
     _slot: Slot,
 }
 
-/// The stream of a client that has seen everything up to a number, or nothing yet.
+/// The events for a client that has seen everything up to a number, or nothing yet.
 ///
 /// # Errors
 /// When the host is leaving.
-pub(in crate::api) async fn body(streams: &Streams, seen: Option<u64>, slot: Slot) -> Result<Body, ApiError> {
+pub(in crate::api) async fn events(
+    streams: &Streams,
+    seen: Option<u64>,
+    slot: Slot,
+) -> Result<impl Stream<Item = Bytes> + Send + use<>, ApiError> {
     let feed = streams.events.get().await?;
     let client = Client { bell: feed.bell.subscribe(), feed, next: seen.map(|seen| seen.saturating_add(1)), greeted: false, _slot: slot };
-    Ok(Body::from_stream(stream::unfold(client, |mut client| async move {
-        let bytes = client.step().await?;
-        Some((Ok::<Bytes, std::convert::Infallible>(bytes), client))
-    })))
+    Ok(stream::unfold(client, |mut client| async move { client.step().await.map(|bytes| (bytes, client)) }))
 }
 
 impl Client {

@@ -54,7 +54,7 @@ impl Hub {
             Some(News::Lines(lines)) => {
                 let mut ring = self.ring();
                 // Should the order have been opened between two batches: then the ring knows these already as come.
-                Batch::of(&lines).into_iter().for_each(|batch| ring.push(batch));
+                Batch::of(lines).into_iter().for_each(|batch| ring.push(batch));
             }
             Some(News::Changed) => self.catch_up(),
             Some(News::Left) => self.left.store(true, Ordering::Relaxed),

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::local::blocking;
+use super::work::on_thread;
 use crate::host::Handle;
 use crate::host::order::Order;
 use crate::ids::RunId;
@@ -66,7 +66,7 @@ impl Streams {
             return Ok(hub);
         }
         let (streams, run) = (self.clone(), run.clone());
-        blocking(move || streams.open(&run)).await?
+        on_thread(move || streams.open(&run)).await?
     }
 
     fn known(&self, run: &RunId) -> Option<Arc<Hub>> {
@@ -128,6 +128,6 @@ impl Streams {
     pub(super) async fn reading<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
         // The semaphore is never closed; without a permit there would only be more at once.
         let _permit = self.readers.acquire().await.ok();
-        blocking(work).await
+        on_thread(work).await
     }
 }

@@ -31,7 +31,7 @@ impl Slots {
         let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < self.max).then_some(taken + 1));
         taken.map(|_| Slot(self.taken.clone())).map_err(|taken| {
             let detail = format!("{taken} clients are connected already (host.sse_clients in prismq.yaml)");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail).retry_after(5)
         })
     }
 }

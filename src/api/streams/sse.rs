@@ -5,9 +5,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 
 use crate::api::error::ApiError;
+use crate::api::server::Ends;
 
 /// So long nothing is said at most: proxies and clients take a silent connection for a dead one.
 pub(in crate::api) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -27,8 +29,10 @@ pub(in crate::api) fn event(name: &str, id: Option<u64>, data: &impl Serialize) 
     format!("event: {name}\n{id}data: {json}\n\n").into()
 }
 
-/// The answer that a stream is.
-pub(in crate::api) fn response(body: Body) -> Response {
+/// The answer that a stream is. It ends at the latest when it has to.
+pub(in crate::api) fn response(events: impl Stream<Item = Bytes> + Send + 'static, mut ends: Ends) -> Response {
+    let events = events.map(Ok::<Bytes, std::convert::Infallible>).take_until(async move { ends.come().await });
+    let body = Body::from_stream(events);
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

@@ -120,6 +120,7 @@ mod tests {
             error_message: None,
             retry_of: None,
             results_of: Vec::new(),
+            idempotency: None,
             mixed_code: false,
             unkillable: 0,
             reason: None,

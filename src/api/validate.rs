@@ -1,0 +1,93 @@
+//! Checking without starting anything: parameters of a module, and texts of files that are being written.
+
+use axum::Json;
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::input::Body;
+use super::modules::{no_module, settings_refused, submission};
+use super::server::Shared;
+use crate::diagnostics::Diagnostics;
+use crate::host::catalog::{Catalog, TextKind};
+use crate::host::prepare::{self, Refused};
+use crate::host::submission::Target;
+use crate::host::workspace::Workspace;
+use crate::ids::ModuleId;
+
+/// What is to be checked: `module` with `parameters`, or `kind` with `text`; nothing: all files of the workspace.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ValidateRequest {
+    /// A module of the catalogue.
+    #[serde(default)]
+    module: Option<String>,
+    /// Parameters for it.
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+    /// What kind of file `text` is.
+    #[serde(default)]
+    kind: Option<TextKind>,
+    /// The text of a file, in YAML.
+    #[serde(default)]
+    text: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Validated {
+    valid: bool,
+    /// Each with `severity`, `message`, `pointer`, and for files `file`, `line`, `column`.
+    errors: Vec<Value>,
+}
+
+/// `POST /api/validate`
+pub(super) async fn validate(State(shared): State<Shared>, Body(request): Body<ValidateRequest>) -> Result<Json<Validated>, ApiError> {
+    shared
+        .work(move |handle| {
+            let workspace = handle.workspace();
+            let found = match request {
+                ValidateRequest { module: Some(module), parameters, kind: None, text: None } => {
+                    check_parameters(workspace, &module, &parameters.unwrap_or_default())?
+                }
+                ValidateRequest { module: None, parameters: None, kind: Some(kind), text: Some(text) } => {
+                    Catalog::load(workspace).map_err(settings_refused)?.check_text(kind, text)
+                }
+                ValidateRequest { module: None, parameters: None, kind: None, text: None } => check_all(workspace),
+                ValidateRequest { .. } => return Err(ApiError::invalid("", "give `module` with `parameters`, or `kind` with `text`")),
+            };
+            let found = found.sorted();
+            let errors = found.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
+            Ok(Json(Validated { valid: !found.has_errors(), errors }))
+        })
+        .await
+}
+
+fn check_parameters(workspace: &Workspace, module: &str, parameters: &Map<String, Value>) -> Result<Diagnostics, ApiError> {
+    let id = ModuleId::parse(module).map_err(|error| ApiError::not_found(error.to_string()))?;
+    Catalog::load(workspace).map_err(settings_refused)?.module(id.as_str()).map_err(no_module)?;
+    let submit = submission(Target::Module { id, with_dependencies: false }, parameters, false, None, workspace);
+    match prepare::resolve(workspace, &submit) {
+        Ok((_, _, notes)) => Ok(notes),
+        Err(Refused::Invalid(mistakes)) => Ok(mistakes),
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+fn check_all(workspace: &Workspace) -> Diagnostics {
+    match Catalog::load(workspace) {
+        Ok(catalog) => {
+            let mut found = catalog.diagnostics();
+            for file in catalog.pipeline_files() {
+                match catalog.pipeline_once(&file) {
+                    Ok((_, notes)) => found.extend(notes),
+                    Err(mistakes) => found.extend(mistakes),
+                }
+            }
+            found
+        }
+        Err(mistakes) => mistakes,
+    }
+}

@@ -1,0 +1,256 @@
+//! What the surfaces read of runs, out of the host's memory: as quick with years of history as without.
+//!
+//! The loop hands out copies and never works on them: rows are parsed, filtered and put in order on the thread of whoever asked. An
+//! answer is given when everything that it shows is durable.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::handle::{CommandError, Handle, Reply};
+use super::index::{Finished, RunRow, Submitted};
+use super::runfile::{self, RunFile};
+use super::turn::{After, Turn};
+use crate::ids::RunId;
+use crate::run::view::NodeRow;
+use crate::run::RunState;
+use crate::units::DurationMs;
+
+/// A question to the loop.
+pub(super) enum Look {
+    /// All runs.
+    Runs(Reply<AllRuns>),
+    /// One run without its nodes.
+    Run(RunId, Reply<RunSeen>),
+    /// All nodes of a run that has not ended.
+    Nodes(RunId, Reply<Option<RunFile>>),
+    /// One node of a run.
+    Node(RunId, String, Reply<Option<NodeRow>>),
+    /// The run that was submitted with an idempotency key.
+    Keyed(String, Reply<Option<RunRow>>),
+}
+
+/// All runs at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct AllRuns {
+    /// Those that have not ended, or whose file is being written.
+    pub live: Vec<RunRow>,
+    /// All others.
+    pub finished: Finished,
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunsPage {
+    /// The rows.
+    pub rows: Vec<RunRow>,
+    /// How many pass in all.
+    pub total: usize,
+}
+
+/// A run without its nodes.
+#[derive(Debug, Clone)]
+pub struct RunSeen {
+    /// Its row.
+    pub row: RunRow,
+    /// Its end was asked for and has not come.
+    pub stopping: bool,
+    /// Its parameters; none: they are in its file.
+    pub parameters: Option<Arc<Value>>,
+    /// What it reported.
+    pub outputs: Option<Arc<Value>>,
+}
+
+impl AllRuns {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live.len() + self.finished.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A page of the runs that pass. Without a filter only its own rows are parsed.
+    #[must_use]
+    pub fn page(&self, offset: usize, limit: usize, filter: Option<&dyn Fn(&RunRow) -> bool>) -> RunsPage {
+        let live = self.live.iter().map(|row| (Submitted::new(row.run_id.as_str(), row.created_at), Some(row)));
+        let mut order: Vec<_> = live.chain(self.finished.submitted().map(|submitted| (submitted, None))).collect();
+        order.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        let row = |(submitted, live): (Submitted<'_>, Option<&RunRow>)| live.cloned().or_else(|| submitted.row());
+        match filter {
+            None => {
+                let total = order.len();
+                RunsPage { rows: order.into_iter().skip(offset).take(limit).filter_map(row).collect(), total }
+            }
+            Some(passes) => {
+                let mut page = RunsPage::default();
+                for row in order.into_iter().filter_map(row).filter(|row| passes(row)) {
+                    if page.total >= offset && page.rows.len() < limit {
+                        page.rows.push(row);
+                    }
+                    page.total += 1;
+                }
+                page
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// All runs.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn runs(&self) -> Result<AllRuns, CommandError> {
+        self.look(Look::Runs)
+    }
+
+    /// A run without its nodes. What is not in memory any more is read from its file.
+    ///
+    /// # Errors
+    /// When there is no such run, its file cannot be read, or the host is gone.
+    pub fn run(&self, run: &RunId) -> Result<RunSeen, CommandError> {
+        let mut seen = self.look(|reply| Look::Run(run.clone(), reply))?;
+        if seen.parameters.is_none() {
+            let file = self.file_on_disk(run)?;
+            seen.parameters = Some(file.parameters);
+            seen.outputs = file.outputs;
+        }
+        Ok(seen)
+    }
+
+    /// A run with all its nodes.
+    ///
+    /// # Errors
+    /// As [`Handle::run`].
+    pub fn run_file(&self, run: &RunId) -> Result<RunFile, CommandError> {
+        match self.look(|reply| Look::Nodes(run.clone(), reply))? {
+            Some(file) => Ok(file),
+            None => self.file_on_disk(run),
+        }
+    }
+
+    /// A node of a run.
+    ///
+    /// # Errors
+    /// As [`Handle::run`], and when the run has no such node.
+    pub fn node(&self, run: &RunId, node: &str) -> Result<NodeRow, CommandError> {
+        if let Some(row) = self.look(|reply| Look::Node(run.clone(), node.to_owned(), reply))? {
+            return Ok(row);
+        }
+        let unknown = || CommandError::UnknownNode { run: run.clone(), node: node.to_owned() };
+        self.file_on_disk(run)?.nodes.into_iter().find(|row| row.node == node).ok_or_else(unknown)
+    }
+
+    /// The run that was submitted with an idempotency key, as long as it is kept.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn keyed(&self, key: &str) -> Result<Option<RunRow>, CommandError> {
+        self.look(|reply| Look::Keyed(key.to_owned(), reply))
+    }
+
+    fn file_on_disk(&self, run: &RunId) -> Result<RunFile, CommandError> {
+        let unreadable = |reason: String| CommandError::Unreadable { run: run.clone(), reason };
+        match RunFile::read(self.workspace(), run) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(unreadable("its file is not there".to_owned())),
+            Err(error) => Err(unreadable(error.to_string())),
+        }
+    }
+
+    fn look<T>(&self, look: impl FnOnce(Reply<T>) -> Look) -> Result<T, CommandError> {
+        self.ask(|reply| super::handle::Command::Look(look(reply)))
+    }
+}
+
+impl Turn {
+    pub(super) fn look(&mut self, look: Look) {
+        match look {
+            Look::Runs(reply) => {
+                let live = self.world.runs().filter_map(|run| self.row_of(run.id())).chain(self.filing_runs.values().map(|run| run.row().clone()));
+                let all = AllRuns { live: live.collect(), finished: self.finished.clone() };
+                self.show(reply, Ok(all));
+            }
+            Look::Run(run, reply) => {
+                let seen = self.seen(&run).ok_or(CommandError::UnknownRun(run));
+                self.show(reply, seen);
+            }
+            Look::Nodes(run, reply) => {
+                let file = self.live_file(&run);
+                let known = file.is_some() || self.finished.get(&run).is_some();
+                self.show(reply, if known { Ok(file) } else { Err(CommandError::UnknownRun(run)) });
+            }
+            Look::Node(run, node, reply) => {
+                let row = self.state_of(&run).map(|state| state.find(&node).map(|index| state.row(index)));
+                let answer = match row {
+                    Some(None) => Err(CommandError::UnknownNode { run, node }),
+                    Some(row) => Ok(row),
+                    None if self.finished.get(&run).is_some() => Ok(None),
+                    None => Err(CommandError::UnknownRun(run)),
+                };
+                self.show(reply, answer);
+            }
+            Look::Keyed(key, reply) => {
+                let row = self.keys.get(&key).cloned().and_then(|run| self.row_of(&run));
+                self.show(reply, Ok(row));
+            }
+        }
+    }
+
+    /// Answers once everything that was recorded so far is durable; at once where the journal takes no records.
+    fn show<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, CommandError>) {
+        let last = self.writer.last_seq();
+        // Whoever asked may have gone away meanwhile.
+        let send = move || drop(reply.send(answer));
+        if last <= self.world.synced() || !self.health.records() {
+            send();
+        } else {
+            self.after.entry(last).or_default().push(After::Show(Box::new(send)));
+        }
+    }
+
+    fn state_of(&self, run: &RunId) -> Option<&RunState> {
+        self.world.run(run).or_else(|| self.filing_runs.get(run).map(super::filing::Unfiled::state))
+    }
+
+    /// The row of a run, wherever it is.
+    pub(super) fn row_of(&self, run: &RunId) -> Option<RunRow> {
+        if let (Some(state), Some(head)) = (self.world.run(run), self.heads.get(run)) {
+            return Some(runfile::row(state, head));
+        }
+        self.filing_runs.get(run).map(|run| run.row().clone()).or_else(|| self.finished.get(run))
+    }
+
+    fn seen(&self, run: &RunId) -> Option<RunSeen> {
+        let row = self.row_of(run)?;
+        let state = self.state_of(run);
+        Some(RunSeen {
+            stopping: state.is_some_and(|state| state.facts().cancel.is_some()) && !row.status.is_terminal(),
+            parameters: state.map(|state| state.params().clone()),
+            outputs: state.and_then(|state| state.facts().outputs.clone()),
+            row,
+        })
+    }
+
+    fn live_file(&self, run: &RunId) -> Option<RunFile> {
+        if let Some(unfiled) = self.filing_runs.get(run) {
+            return Some(unfiled.file());
+        }
+        let mut file = RunFile::of(self.world.run(run)?, self.heads.get(run)?);
+        file.time_left_ms = self.time_left(run);
+        Some(file)
+    }
+
+    /// How long a run still takes, by what is known of its modules; none where nothing of it goes on.
+    fn time_left(&self, run: &RunId) -> Option<DurationMs> {
+        let state = self.world.run(run).filter(|state| !state.facts().held)?;
+        let capacity = self.world.capacity();
+        let places = u64::from(capacity.max_concurrent).min(capacity.cpus.0.div_ceil(1000));
+        crate::scheduler::time_left(state, self.world.durations(), places, self.clock.now().wall)
+    }
+}
