@@ -5,6 +5,8 @@
 //! blanked out, `use` groups are spelled out, `super::` is resolved. Run it alone: `cargo test --test layering`.
 #![expect(clippy::disallowed_methods, reason = "this test reads the source files")]
 
+#[path = "layering/attacks.rs"]
+mod attacks;
 #[path = "layering/faults.rs"]
 mod faults;
 #[path = "layering/rules.rs"]
@@ -61,6 +63,28 @@ fn every_fault_has_a_test_or_a_reason() {
     let table = fs::read_to_string(root.join("docs/faults.md")).expect("docs/faults.md can be read");
     let found = faults::disagreements(&faults::read(&table), &faults::tests_in(texts.iter().map(String::as_str)));
     assert!(found.is_empty(), "{} disagreements between docs/faults.md and the tests:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn every_attack_has_a_test_or_a_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts: Vec<String> = crate_source().into_iter().map(|(_, text)| text).collect();
+    let tests = rust_files(&root.join("tests")).into_iter().filter(|path| !path.ends_with("tests/layering.rs"));
+    texts.extend(tests.map(|path| fs::read_to_string(path).expect("a source file is UTF-8")));
+    let table = fs::read_to_string(root.join("docs/attacks.md")).expect("docs/attacks.md can be read");
+    let found = attacks::disagreements(&table, &attacks::tests_in(texts.iter().map(String::as_str)));
+    assert!(found.is_empty(), "{} disagreements between docs/attacks.md and the tests:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn an_attack_without_a_test_is_noticed() {
+    let tests = attacks::tests_in(["    fn a01_works() {\nfn a_02_a03_older() {\nfn again() {"].into_iter());
+    assert_eq!(tests.len(), 2);
+    let found = attacks::disagreements("| A-01 | x | `it::a01_works` |\n| A-02 | x | `a02_gone` |\n| A-03 | x | y |\n| A-46 | x |", &tests);
+    for message in ["A-02 names `a02_gone`, which is no test", "A-03 names neither", "A-04 has no row", "A-46 is not in the list"] {
+        assert!(found.iter().any(|found| found.contains(message)), "{message} is missing in {found:?}");
+    }
+    assert!(!found.iter().any(|found| found.contains("A-01")), "{found:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ApiError;
 use super::input::{Query, Run, step};
 use super::runs::Node;
-use super::server::Shared;
+use super::server::{Ends, Shared};
 use crate::host::artifacts::{self, Artifact};
 use crate::ids::AttemptNumber;
 
@@ -114,7 +114,7 @@ pub(super) async fn show(
     let (media, shown) = media_of(name);
     let disposition = if shown && !query.download { "inline" } else { "attachment" };
     let disposition = format!("{disposition}; filename*=UTF-8''{}", encoded(name).replace('/', "%2F"));
-    let mut response = contents(file).into_response();
+    let mut response = contents(file, shared.ends()).into_response();
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -129,7 +129,7 @@ pub(super) async fn show(
 }
 
 /// A file, read by a thread of its own as fast as the client takes it.
-fn contents(file: std::fs::File) -> Body {
+fn contents(file: std::fs::File, ends: Ends) -> Body {
     let (send, receive) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(CHUNKS_MAX);
     let failed = send.clone();
     let read = move || {
@@ -150,7 +150,12 @@ fn contents(file: std::fs::File) -> Body {
     if let Err(error) = std::thread::Builder::new().name("artifact".into()).spawn(read) {
         let _ = failed.try_send(Err(error));
     }
-    Body::from_stream(stream::unfold(receive, |mut receive| async move { Some((receive.recv().await?, receive)) }))
+    Body::from_stream(stream::unfold((receive, ends), |(mut receive, mut ends)| async move {
+        tokio::select! {
+            piece = receive.recv() => Some((piece?, (receive, ends))),
+            () = ends.come() => None,
+        }
+    }))
 }
 
 /// The media type of a file by its name, and whether a browser may show it.

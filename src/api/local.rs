@@ -72,14 +72,18 @@ pub(super) async fn prune(State(shared): State<Shared>, OwnBody(keep): OwnBody<K
 pub(super) async fn follow(State(shared): State<Shared>, Run(run): Run) -> Result<Response, ApiError> {
     let (sink, receiver) = backlog(WAITING_MAX);
     shared.work(move |handle| handle.follow(&run, sink)).await?;
-    let lines = stream::unfold(receiver, |mut receiver| async move {
-        let first = receiver.recv().await?;
+    // Of a host that leaves the last word is still to come.
+    let lines = stream::unfold((receiver, shared.credentials.epoch()), |(mut receiver, mut epoch)| async move {
+        let first = tokio::select! {
+            first = receiver.recv() => first?,
+            _ = epoch.changed() => return None,
+        };
         let mut text = line(&first);
         // What has gathered meanwhile goes in the same packet.
         while let Ok(update) = receiver.try_recv() {
             text.push_str(&line(&update));
         }
-        Some((Ok::<Bytes, Infallible>(Bytes::from(text)), receiver))
+        Some((Ok::<Bytes, Infallible>(Bytes::from(text)), (receiver, epoch)))
     });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
-use crate::api::{Accepted, CancelRequest, ErrorReply, Health, ResumeReply, ResumeRequest};
+use crate::api::{Accepted, CancelRequest, ErrorReply, Health, Link, ResumeReply, ResumeRequest};
 use crate::host::prune::{Keep, Report};
 use crate::host::resources_view::ResourcesView;
 use crate::host::submission::{Retry, Submit};
@@ -89,6 +89,16 @@ impl Client {
     pub(super) fn resume(&self, run: Option<&RunId>) -> Result<Vec<RunId>, Failure> {
         let reply: ResumeReply = self.call(Method::POST, "/api/local/resume", &ResumeRequest { run_id: run.cloned() })?;
         Ok(reply.resumed)
+    }
+
+    /// A link that lets a browser in.
+    pub(super) fn link(&self) -> Result<String, Failure> {
+        self.call::<Link>(Method::POST, "/api/local/link", &()).map(|link| link.url)
+    }
+
+    /// New tokens. This client's own is worth nothing afterwards.
+    pub(super) fn rotate(&self) -> Result<(), Failure> {
+        self.call_for(Method::POST, "/api/local/token/rotate", &()).map(drop)
     }
 
     /// Removes finished runs.

@@ -29,11 +29,13 @@ mod run;
 mod runs;
 mod schema;
 mod serve;
+mod service;
 mod session;
 mod show;
 mod signals;
 mod simulate;
 mod summary;
+mod token;
 mod validate;
 mod wait;
 mod why;
@@ -131,6 +133,10 @@ enum Verb {
     Schema(schema::Arguments),
     /// Be the host of a workspace until Ctrl-C
     Serve(serve::Arguments),
+    /// Show the workspace's tokens, make new ones, or let a browser in
+    Token(token::Arguments),
+    /// Print what makes `serve` a service of the system
+    Service(service::Arguments),
 }
 
 /// What every verb gets.
@@ -233,6 +239,8 @@ fn dispatch(verb: Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Prune(arguments) => prune::run(&arguments, context),
         Verb::Schema(arguments) => schema::run(&arguments, context),
         Verb::Serve(arguments) => serve::run(&arguments, context),
+        Verb::Token(arguments) => token::run(&arguments, context),
+        Verb::Service(arguments) => service::run(&arguments, context),
     }
 }
 
@@ -248,6 +256,7 @@ fn changes(verb: &Verb) -> bool {
         | Verb::Prune(_)
         | Verb::Serve(_) => true,
         Verb::Journal(arguments) => arguments.changes(),
+        Verb::Token(arguments) => arguments.changes(),
         Verb::Validate(_)
         | Verb::Plan(_)
         | Verb::Simulate(_)
@@ -261,6 +270,7 @@ fn changes(verb: &Verb) -> bool {
         | Verb::Resources(_)
         | Verb::Doctor(_)
         | Verb::Wait(_)
+        | Verb::Service(_)
         | Verb::Schema(_) => false,
     }
 }

@@ -22,6 +22,8 @@ enum What {
     Pipeline,
     /// prismq.yaml
     Settings,
+    /// The HTTP API, as OpenAPI 3.1
+    Openapi,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
@@ -29,6 +31,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         What::Module => "module.schema.json",
         What::Pipeline => "pipeline.schema.json",
         What::Settings => "settings.schema.json",
+        What::Openapi => {
+            context.output.json(&crate::api::document());
+            return Ok(Exit::Ok);
+        }
     };
     let found = schema(file).ok_or_else(|| Failure::ours(format!("{file} is not among the schemas of this program")))?;
     context.output.json(&found);

@@ -1,5 +1,6 @@
 //! `prismq serve`: a host without a run of its own, until it is told to end or has nothing left to do.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,10 @@ use super::Context;
 use super::ending::{self, Who};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::output::Output;
 use super::session::{self, Hosting, lock_failure};
 use super::signals::{self, Signal};
+use crate::api;
 use crate::host::ownership::{self, HostKind, Ownership};
 use crate::host::workspace::Workspace;
 use crate::host::{HostMode, OnExit};
@@ -21,13 +24,36 @@ the third ends the host at once: modules under the wrapper go on, direct ones ar
 
 It ends with 0, or with 130 where the third one cut it short; with 75 at once where another host owns the workspace.";
 
+/// Port where nothing is said.
+const PORT: u16 = 8700;
+
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// Port on 127.0.0.1; 0: any free one
-    #[arg(long, default_value_t = 0)]
-    port: u16,
+    /// Port on 127.0.0.1; 0: any free one. By default 8700, or a free one where that is taken
+    #[arg(long, env = "PRISMQ_PORT")]
+    port: Option<u16>,
+
+    /// Listen on this address besides loopback. Others on the network then reach it, and need the token
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
+
+    /// A further name by which browsers call it, where it listens beyond loopback
+    #[arg(long, value_name = "NAME", requires = "bind")]
+    allow_host: Vec<String>,
+
+    /// Listen beyond loopback although tokens and all else go over the network unencrypted
+    #[arg(long, requires = "bind")]
+    allow_plain_http: bool,
+
+    /// Ask for no token: everybody on this machine may start modules in your name. Only on loopback
+    #[arg(long)]
+    no_auth: bool,
+
+    /// Let pages of this origin use the API, such as http://localhost:5173. Only on loopback
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
 
     /// End when no run goes on any more
     #[arg(long)]
@@ -40,6 +66,47 @@ pub(super) struct Arguments {
     /// Started by another verb: leave its terminal
     #[arg(long, hide = true)]
     background: bool,
+}
+
+impl Arguments {
+    /// How the server is to be, if that is safe.
+    fn options(&self) -> Result<api::Options, Failure> {
+        let beyond = self.bind.filter(|address| !address.is_loopback());
+        if let Some(address) = beyond {
+            if self.no_auth || !self.allow_origin.is_empty() {
+                let which = if self.no_auth { "--no-auth" } else { "--allow-origin" };
+                return Err(Failure::usage(format!("`{which}` is for loopback only, and {address} is not"))
+                    .with_help("whoever reaches that address could start programs in your name"));
+            }
+            if !self.allow_plain_http {
+                return Err(Failure::usage(format!("{address} would be reached over the network, where the token can be read on the way"))
+                    .with_help("let a proxy with TLS or `ssh -L` forward to loopback, or say --allow-plain-http if you trust that network"));
+            }
+        }
+        if let Some(origin) = self.allow_origin.iter().find(|origin| !is_origin(origin)) {
+            return Err(Failure::usage(format!("`{origin}` is no origin")).with_help("as a browser sends it: scheme, host and port, no path"));
+        }
+        let port = match self.port {
+            Some(0) => api::Port::Free,
+            Some(port) => api::Port::Exactly(port),
+            None if self.background => api::Port::Free,
+            None => api::Port::Preferred(PORT),
+        };
+        Ok(api::Options {
+            port,
+            bind: self.bind,
+            open: self.no_auth,
+            origins: self.allow_origin.clone(),
+            hosts: self.allow_host.clone(),
+        })
+    }
+}
+
+/// `scheme://host[:port]`, in lower case as browsers send it; neither `null` nor `*`.
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_part))
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -70,6 +137,7 @@ const LOCK_LIMIT: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
+    let options = arguments.options()?;
     let workspace = context.workspace_or_here()?;
     if arguments.background {
         leave_session();
@@ -77,16 +145,34 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let ownership = take_lock(&workspace)?;
     let (inputs, receiver) = mpsc::channel();
     signals::listen(move |signal| inputs.send(signal).is_ok());
-    let options = crate::api::Options { port: if arguments.port == 0 { crate::api::Port::Free } else { crate::api::Port::Exactly(arguments.port) }, ..crate::api::Options::default() };
     let mode = if arguments.until_idle { HostMode::UntilIdle } else { HostMode::Serve };
     let hosting = Hosting::start(&workspace, ownership, mode, &options, HostKind::Serve)?;
     let (port, pid) = (hosting.port(), std::process::id());
     context.output.note(&format!("hosting {} on 127.0.0.1:{port} (process {pid}); Ctrl-C ends it", workspace.root().display()));
+    say_who_may_enter(&hosting, arguments, &context.output);
     let idle = wait(&hosting, arguments.until_idle, &receiver);
     drop(receiver);
     // A run that comes to an idle host in the very last moment is not left alone.
     let who = if idle { Who::Run } else { Who::Serve(arguments.on_exit.on_exit()) };
     ending::end(hosting, who, idle, &context.output)
+}
+
+/// The way in for a browser, and a warning for everything that lets others in.
+fn say_who_may_enter(hosting: &Hosting, arguments: &Arguments, output: &Output) {
+    if arguments.port.is_none() && !arguments.background && hosting.port() != PORT {
+        output.note(&format!("port {PORT} is taken: this host has another one"));
+    }
+    if arguments.no_auth {
+        output.note("warning: --no-auth: everybody on this machine can start modules in your name");
+    } else if let Ok(link) = hosting.server().link().inspect_err(|error| output.note(&format!("no link for a browser: {error}"))) {
+        output.note(&format!("open in a browser, once, within the hour: {link}"));
+    }
+    for origin in &arguments.allow_origin {
+        output.note(&format!("warning: pages of {origin} may use this host"));
+    }
+    if let Some(address) = arguments.bind.filter(|address| !address.is_loopback()) {
+        output.note(&format!("warning: others on the network reach it at http://{}, unencrypted", SocketAddr::new(address, hosting.port())));
+    }
 }
 
 /// Waits for a signal, or until nothing goes on any more (`true`).

@@ -4,6 +4,10 @@
 
 mod adopt;
 mod again;
+#[cfg(target_os = "linux")]
+mod api;
+#[cfg(target_os = "linux")]
+mod attacks;
 mod causes;
 mod crash;
 mod damage;

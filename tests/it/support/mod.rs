@@ -4,6 +4,8 @@
 
 #[cfg(unix)]
 pub(crate) mod faults;
+#[cfg(unix)]
+pub(crate) mod http;
 mod process;
 mod space;
 #[cfg(unix)]
