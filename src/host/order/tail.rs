@@ -109,19 +109,16 @@ struct Tail {
 
 impl Tail {
     fn run(mut self) {
-        if self.writing.ended.is_none()
-            && let Err(error) = self.catch_up()
-        {
-            self.in_trouble(&error);
+        match if self.writing.ended.is_none() { self.catch_up() } else { Ok(()) } {
+            Ok(()) => self.advance(),
+            Err(error) => self.in_trouble(&error),
         }
-        self.order.shared().extent.caught_up = true;
-        self.show();
         let mut goes_on = (self.sink)(Some(News::Changed));
         while goes_on && self.writing.ended.is_none() {
-            if let Err(error) = self.pass().and_then(|()| self.end()) {
-                self.in_trouble(&error);
+            goes_on = self.wait() && self.is_wanted();
+            if goes_on {
+                self.advance();
             }
-            goes_on = self.writing.ended.is_some() || (self.wait() && self.is_wanted());
         }
         while goes_on {
             std::thread::sleep(ASK_EVERY);
@@ -152,6 +149,17 @@ impl Tail {
         errors.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
+    /// Takes what is new. Of a run that has ended the end is in it too before anybody is told that everything is.
+    fn advance(&mut self) {
+        match self.pass().and_then(|()| self.end()) {
+            Ok(()) => {
+                let mut shared = self.order.shared();
+                (shared.extent.trouble, shared.extent.caught_up) = (None, true);
+            }
+            Err(error) => self.in_trouble(&error),
+        }
+    }
+
     /// Takes what is new.
     fn pass(&mut self) -> io::Result<()> {
         if !self.unsaved.is_empty() {
@@ -172,7 +180,6 @@ impl Tail {
                 self.close(at);
             }
         }
-        self.order.shared().extent.trouble = None;
         Ok(())
     }
 
@@ -228,6 +235,9 @@ impl Tail {
 
     /// Ends the order with the run.
     fn end(&mut self) -> io::Result<()> {
+        if self.writing.ended.is_some() {
+            return Ok(());
+        }
         let drained = self.unsaved.is_empty() && self.open.is_empty();
         let Some(status) = self.ended.filter(|_| drained) else { return Ok(()) };
         self.writing.end(status, clock::wall())?;
