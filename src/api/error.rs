@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::dto::{ErrorReply, Mistake};
 use crate::diagnostics::Diagnostics;
+use crate::host::order::OrderError;
 use crate::host::saved::SaveError;
 use crate::host::{CommandError, Refused, clock};
 
@@ -28,6 +29,11 @@ impl ApiError {
             timestamp: clock::wall(),
         };
         Self { status, reply: Box::new(reply), headers: HeaderMap::new() }
+    }
+
+    /// What it says.
+    pub(super) fn reply(&self) -> &ErrorReply {
+        &self.reply
     }
 
     /// There is no such thing.
@@ -89,6 +95,16 @@ fn with_pointer(mut item: serde_json::Value) -> serde_json::Value {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, self.headers, Json(self.reply)).into_response()
+    }
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Command(error) => error.into(),
+            OrderError::Gone(text) => Self::new(StatusCode::GONE, "gone", text),
+            OrderError::Io(error) => error.into(),
+        }
     }
 }
 

@@ -2,20 +2,20 @@
 //!
 //! The router, the OpenAPI document and the tests of security are made from it. A new route is a line here, and has its scope.
 
+use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use axum::Json;
 
 use super::error::ApiError;
 use super::gate::{gate, harden};
 use super::openapi::{any_object, document, nested_shape};
 use super::route::{Answer, Content, Route, RouteInfo, Scope, Verb, inline, shape};
 use super::server::Shared;
-use super::{access, artifacts, config, dto, local, modules, pipelines, runs, system, validate};
+use super::{access, artifacts, config, download, dto, events, local, logs, modules, pipelines, runs, system, validate};
 use crate::host::resources_view::ResourcesView;
 use crate::host::views::NodeRow;
 use crate::host::why::WhyView;
@@ -41,6 +41,10 @@ const IDEMPOTENCY: &[(&str, &str, &str)] = &[(
     "A name that the client makes up: the same request with the same key makes one run, however often it is sent, as long as the run is kept.",
     "^[A-Za-z0-9_-]{8,64}$",
 )];
+
+/// Where a stream goes on.
+const LAST_EVENT_ID: &[(&str, &str, &str)] =
+    &[("Last-Event-ID", "The id of the last event that was seen: the stream goes on behind it.", "^[0-9]{0,20}$")];
 
 /// Every route.
 #[rustfmt::skip] // a table: one route is one thing
@@ -92,6 +96,18 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new(Get, "/api/runs/{run}/artifacts/{node}/{attempt}/{*path}", Read, "show_artifact",
         "One of them: shown in a sandbox that runs nothing, or with `download=true` as a file.",
         &[other("*/*", "The file.")], || get(artifacts::show)).query(inline::<artifacts::ArtifactQuery>),
+    // Logs. Every line of a run has a number, the same in all of these.
+    Route::new(Get, "/api/runs/{run}/logs", Read, "show_logs", "The last lines of a run, or those from a number on.",
+        &[json(200, "The lines.", shape::<logs::LinesReply>)], || get(logs::lines)).query(inline::<logs::LinesQuery>),
+    Route::new(Get, "/api/runs/{run}/logs/stream", Read, "stream_logs", "All lines of a run, then those that come: an event for each, or arrays.",
+        &[other("text/event-stream", "Unnamed events with lines; their ids are the lines' numbers. `end` with the status of the run,             `reset` where the place was not known.")], || get(logs::stream))
+        .query(inline::<logs::StreamQuery>).headers(LAST_EVENT_ID),
+    Route::new(Get, "/api/runs/{run}/logs/search", Read, "search_logs", "Lines in which a text is; how far it looked, and where to go on.",
+        &[json(200, "What was found.", shape::<logs::SearchReply>)], || get(logs::search)).query(inline::<logs::SearchQuery>),
+    Route::new(Get, "/api/runs/{run}/logs/download", Read, "download_logs", "The raw bytes of the log; a range of them is at most a mebibyte.",
+        &[other("text/plain", "The bytes.")], || get(download::download)).query(inline::<download::DownloadQuery>),
+    Route::new(Get, "/api/events", Read, "events", "Everything but logs: a snapshot with a number, then every change with the next one.",
+        &[other("text/event-stream", "Named events: `snapshot`, then `run`, `node`, `progress`, `removed`, `queue`, `resources`, `host`,             `disks`; `reset` and a snapshot where too much was missed.")], || get(events::events)).headers(LAST_EVENT_ID),
     // The host.
     Route::new(Post, "/api/validate", Read, "validate", "Check parameters, the text of a file, or all files of the workspace.",
         &[json(200, "What was found.", shape::<validate::Validated>)], || post(validate::validate)).body(shape::<validate::ValidateRequest>),

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::credentials::Credentials;
 use super::gate::{Peer, Rules};
 use super::routes;
+use super::streams::Streams;
 use super::tally::Tally;
 use crate::host::Handle;
 use crate::host::tokens::Tokens;
@@ -61,11 +62,13 @@ pub struct Options {
     pub origins: Vec<String>,
     /// Further names by which it is called.
     pub hosts: Vec<String>,
+    /// Clients of streams at once.
+    pub clients_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: Port::Free, bind: None, open: false, origins: Vec::new(), hosts: Vec::new() }
+        Self { port: Port::Free, bind: None, open: false, origins: Vec::new(), hosts: Vec::new(), clients_max: 256 }
     }
 }
 
@@ -81,6 +84,7 @@ pub(super) struct Counters {
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
+    pub(super) streams: Arc<Streams>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) rules: Arc<Rules>,
     pub(super) counters: Arc<Counters>,
@@ -182,6 +186,7 @@ pub fn start(handle: Handle, options: &Options) -> io::Result<Server> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (leave, leaving) = watch::channel(false);
     let shared = Shared {
+        streams: Streams::new(handle.clone(), options.clients_max),
         handle,
         credentials: credentials.clone(),
         rules: Arc::new(rules(options, port)),

@@ -6,6 +6,18 @@ use super::error::ApiError;
 use super::server::Shared;
 use crate::host::Handle;
 
+/// Does something on a thread of its own, whatever else is being done.
+pub(super) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    let (send, answer) = tokio::sync::oneshot::channel();
+    // Whoever asked may have gone away meanwhile.
+    let started = std::thread::Builder::new().name("request".to_owned()).spawn(move || drop(send.send(work())));
+    started.map_err(|error| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", format!("the host has no room for another thread: {error}"))
+    })?;
+    let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
+    answer.await.map_err(failed)
+}
+
 impl Shared {
     /// Does something on a thread of its own. Tokio's own way panics where there is no room for another thread. Further requests wait while
     /// many are worked on.
@@ -15,7 +27,8 @@ impl Shared {
         E: Send + 'static,
         ApiError: From<E>,
     {
-        let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
+        let failed =
+            || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
         let place = self.working.clone().acquire_owned().await.map_err(|_| failed())?;
         let (send, answer) = tokio::sync::oneshot::channel();
         let handle = self.handle.clone();

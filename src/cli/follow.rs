@@ -7,7 +7,7 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::session::Session;
+use super::session::{Session, reach};
 use super::signals::{self, Signal};
 use crate::event::RunStatus;
 use crate::host::HostMode;
@@ -19,8 +19,8 @@ use crate::host::why::WhyView;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
 
-/// How long a new host is waited for after the old one said that it leaves.
-const REATTACH_LIMIT: Duration = Duration::from_secs(20);
+/// How long a new host is waited for after the old one said that it leaves, or died.
+pub(super) const REATTACH_LIMIT: Duration = Duration::from_secs(20);
 /// Pause between two tries.
 const REATTACH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -102,6 +102,7 @@ pub(super) fn follow(
     }
     let mut interrupts = 0_u32;
     let mut moved = false;
+    let mut died = false;
     let mut silent = false;
     loop {
         let Some(input) = next(&receiver, &mut silent, || session.ask_why(run, inputs.clone())) else { return Ok(Ending::Detached) };
@@ -120,13 +121,22 @@ pub(super) fn follow(
             Input::Update(Update::Failed { reason }) => return Err(failed(run, &reason)),
             // The old host was told to leave nothing running.
             Input::Update(Update::Run(row)) if moved && row.held && interrupts == 0 && on_interrupt == OnInterrupt::Cancel => {
-                return Err(left(run));
+                return Err(if died { lost(run) } else { left(run) });
             }
             Input::Update(update) => progress.update(&update),
             Input::Why(view) => say_why(&view, run, context),
             Input::Lost => {
-                let ended = ended_meanwhile(workspace, run);
-                return ended.map(|row| end(row, interrupts > 0, progress)).ok_or_else(|| lost(run));
+                if let Some(row) = ended_meanwhile(workspace, run) {
+                    return Ok(end(row, interrupts > 0, progress));
+                }
+                match next_host(run, workspace, context, (&inputs, &receiver))? {
+                    Some(next) => *session = next,
+                    None => return Ok(Ending::Detached),
+                }
+                (moved, died) = (true, true);
+                if interrupts > 0 {
+                    session.cancel(run, interrupts > 1, &context.output)?;
+                }
             }
             Input::Signal(Signal::Hangup) => return Ok(Ending::Detached),
             Input::Signal(Signal::Interrupt) if on_interrupt == OnInterrupt::Detach => return Ok(Ending::Detached),
@@ -197,6 +207,34 @@ fn reattach(run: &RunId, workspace: &Workspace, context: &Context, inputs: &mpsc
             Ok(()) => return Ok(session),
             Err(failure) if failure.exit != Exit::HostUnreachable || Instant::now() >= deadline => return Err(failure),
             Err(_) => std::thread::sleep(REATTACH_PAUSE),
+        }
+    }
+}
+
+/// Waits for another host after the last one died, and follows the run there; none where we were told to let go of it meanwhile. This
+/// program does not become the host: what was interrupted goes on under `serve` or by `resume`, and not since somebody watched it.
+fn next_host(
+    run: &RunId,
+    workspace: &Workspace,
+    context: &Context,
+    (inputs, receiver): (&mpsc::Sender<Input>, &mpsc::Receiver<Input>),
+) -> Result<Option<Session>, Failure> {
+    context.output.note(&format!("the host died; waiting {} s for another one", REATTACH_LIMIT.as_secs()));
+    let deadline = Instant::now() + REATTACH_LIMIT;
+    loop {
+        if let Some(client) = reach(workspace) {
+            let session = Session::Attached(client);
+            match session.follow(run, inputs.clone(), &context.output) {
+                Ok(()) => return Ok(Some(session)),
+                Err(failure) if failure.exit != Exit::HostUnreachable => return Err(failure),
+                Err(_) => {}
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(lost(run));
+        }
+        if let Ok(Input::Signal(_)) = receiver.recv_timeout(REATTACH_PAUSE) {
+            return Ok(None);
         }
     }
 }

@@ -103,6 +103,7 @@ impl Arguments {
             open: self.no_auth,
             origins: self.allow_origin.clone(),
             hosts: self.allow_host.clone(),
+            ..api::Options::default()
         })
     }
 }

@@ -225,7 +225,8 @@ impl Hosting {
         tokens::refuse_wider(&workspace.state(), 0o700).map_err(open)?;
         hostlog::start(workspace).map_err(|error| Failure::ours(format!("the log cannot be written: {error}")))?;
         let host = Host::start(workspace, ownership, StartOptions { mode }).map_err(start_failure)?;
-        let server = api::start(host.handle().clone(), options).map_err(|error| match error.kind() {
+        let options = api::Options { clients_max: host.settings().sse_clients, ..options.clone() };
+        let server = api::start(host.handle().clone(), &options).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => open(error),
             _ => Failure::ours(format!("no port of the loopback interface could be used: {error}")),
         })?;
@@ -342,7 +343,9 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
     let help = error.help();
     match error {
         CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
-        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::KeyUsed(_) | CommandError::Unreadable { .. } => Failure::usage(text),
+        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::KeyUsed(_) | CommandError::Unreadable { .. } => {
+            Failure::usage(text)
+        }
         CommandError::Gone => Failure { leaving: true, ..Failure::new(Exit::HostUnreachable, text) },
         CommandError::DiskFull(_) => Failure { unwritable: true, help, ..Failure::new(Exit::RunFailed, text) },
         CommandError::Journal(_) => Failure { unwritable: true, help, ..Failure::new(Exit::HostUnreachable, text) },

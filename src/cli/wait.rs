@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::follow::Input;
+use super::follow::{Input, REATTACH_LIMIT};
 use super::output::Output;
 use super::progress::health_text;
 use super::session::Session;
@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     timeout: Option<DurationMs>,
 }
 
+/// Pause between two looks for another host: each reads the journal.
+const REATTACH_PAUSE: Duration = Duration::from_millis(200);
+
 /// A run without a deadline still looks up now and then; it is woken by its inputs.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -38,6 +41,8 @@ fn parse_duration(text: &str) -> Result<DurationMs, String> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
     let deadline = arguments.timeout.map(|limit| Instant::now() + limit.to_std());
+    // How long another host is waited for, once one is gone.
+    let mut patience = None;
     loop {
         let (snapshot, run) = select(&workspace, &arguments.run)?;
         if let Some(row) = snapshot.row(&run).filter(|row| row.status.is_terminal()) {
@@ -49,7 +54,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             if again.row(&run).is_some_and(|row| row.status.is_terminal()) {
                 continue;
             }
-            return Err(nobody(&run));
+            let over = |until: Instant| Instant::now() >= deadline.map_or(until, |deadline| deadline.min(until));
+            if patience.is_none_or(over) {
+                let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                return if timed_out { Ok(Exit::TimedOut) } else { Err(nobody(&run)) };
+            }
+            std::thread::sleep(REATTACH_PAUSE);
+            continue;
         };
         let (inputs, receiver) = mpsc::channel();
         let signalled = inputs.clone();
@@ -57,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         client.follow(&run, inputs)?;
         match wait(&receiver, deadline, &context.output) {
             Waited::Ended(exit) => return Ok(exit),
-            Waited::Again => {}
+            Waited::Again => patience = Some(Instant::now() + REATTACH_LIMIT),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::record;
 use super::runfile;
 use super::turn::{After, Turn};
 use super::update::{NodeChange, Update};
+use super::watch::Change;
 use crate::attempt::AttemptFolder;
 use crate::engine::{Ending, Exit, Fact};
 use crate::event::{EndFacts, Event, FailureCause, Stamp, StartFacts};
@@ -164,6 +165,13 @@ impl Turn {
                 };
                 fanout.publish(seq, run, Update::Node(Box::new(change)));
             }
+        }
+        // A run begins to run with its first attempt, which no record of its own says.
+        if !state.status().is_terminal()
+            && fanout.is_news(run, state.status())
+            && let Some(head) = heads.get(run)
+        {
+            fanout.publish_change(seq, run, Change::Run(Box::new(runfile::row(state, head))));
         }
     }
 

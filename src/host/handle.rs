@@ -14,6 +14,7 @@ use super::index::RunRow;
 use super::leave::{Attempts, OnExit};
 use super::look::Look;
 use super::machine::Machine;
+use super::order::Sources;
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
 use super::reload::Reload;
@@ -22,6 +23,7 @@ use super::retry;
 use super::submission::{Retry, Submit};
 use super::turn::Message;
 use super::update::Update;
+use super::watch::{WatchSink, WorkspaceView};
 use super::why::{WhyAsked, WhyView};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
@@ -148,6 +150,10 @@ pub(super) enum Command {
     Resume { run: Option<RunId>, reply: Reply<Vec<RunId>> },
     /// Tell about a run.
     Follow { run: RunId, sink: FollowSink, reply: Reply<()> },
+    /// Tell about everything.
+    Watch { sink: WatchSink, reply: Reply<WorkspaceView> },
+    /// Which attempts a run has had.
+    LogSources { run: RunId, reply: Reply<Sources> },
     /// Which runs have finished, and which of them must stay.
     Prunable { reply: Reply<Prunable> },
     /// Forget finished runs; answers with those that were forgotten.

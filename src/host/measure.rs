@@ -14,6 +14,7 @@ use super::machine::{CpuTimes, Found, Machine, Report, Subject};
 use super::resources_view::ResourcesView;
 use super::turn::{Message, Turn};
 use super::vram::{Holder, Peaks};
+use super::watch::Change;
 use crate::attempt::AttemptFolder;
 use crate::ids::AttemptId;
 use crate::request::{Isolation, Request};
@@ -287,6 +288,11 @@ impl Turn {
             self.keep_sample(&used, report.times);
         }
         self.answer_resources();
+        let Self { fanout, gauge, world, .. } = self;
+        fanout.change(|| {
+            let view = ResourcesView::of(gauge.found(), world.capacity(), world.held(), world.live(), world.disks());
+            Change::Resources(Box::new(view))
+        });
     }
 
     /// GPUs that somebody had looked for since may be handed out.

@@ -40,6 +40,7 @@ mod machine;
 mod measure;
 pub mod offline;
 mod oom;
+pub mod order;
 pub mod ownership;
 pub mod prepare;
 pub mod prune;
@@ -62,6 +63,7 @@ mod turn;
 pub mod update;
 pub mod views;
 mod vram;
+pub mod watch;
 pub mod why;
 pub mod workspace;
 

@@ -296,6 +296,8 @@ impl Turn {
             // To prune is what helps a full disk: its records fit where those of a new run do not.
             Command::Cancel { .. } | Command::Resume { .. } | Command::Prune { .. } => self.health.for_changes(),
             Command::Follow { .. }
+            | Command::Watch { .. }
+            | Command::LogSources { .. }
             | Command::Prunable { .. }
             | Command::Pruned { .. }
             | Command::Tidy { .. }
@@ -318,6 +320,8 @@ impl Turn {
             (
                 Intake::Refuses(_),
                 command @ (Command::Follow { .. }
+                | Command::Watch { .. }
+                | Command::LogSources { .. }
                 | Command::Prunable { .. }
                 | Command::Pruned { .. }
                 | Command::Tidy { .. }
@@ -355,6 +359,8 @@ impl Turn {
                 }
                 drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
             }
+            Command::Watch { sink, reply } => self.watch(sink, reply),
+            Command::LogSources { run, reply } => drop(reply.send(self.log_sources(&run))),
             Command::Prunable { reply } => drop(reply.send(Ok(self.prunable()))),
             Command::Prune { runs, reply } => self.prune(&runs, reply),
             Command::Pruned { runs } => self.pruned(&runs),

@@ -45,16 +45,26 @@ pub(super) struct Assembler {
 impl Assembler {
     /// Takes bytes that were read at a time; gives the text of each line that they complete, and whether it is partial.
     pub(super) fn feed(&mut self, bytes: &[u8], at: Timestamp, mut emit: impl FnMut(String, bool)) {
+        self.feed_bytes(bytes, at, |line, partial| emit(text(line), partial));
+    }
+
+    /// The same, without making texts of them.
+    pub(super) fn feed_bytes(&mut self, bytes: &[u8], at: Timestamp, mut emit: impl FnMut(&[u8], bool)) {
         self.at = at;
         self.pending.extend_from_slice(bytes);
         let mut from = 0;
         while let Some(line) = next_line(&self.pending[from..], self.searched) {
-            emit(text(&self.pending[from..from + line.content]), line.partial);
+            emit(&self.pending[from..from + line.content], line.partial);
             from += line.length;
             self.searched = 0;
         }
         self.pending.drain(..from);
         self.searched = self.pending.len();
+    }
+
+    /// How many bytes wait for the end of their line.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.len() as u64
     }
 
     /// Gives what is left at the end of the stream, or before a gap, with the time at which its last byte was read.

@@ -12,7 +12,8 @@
 //! or not: the name of a file says where it begins.
 //!
 //! `write`, `append`, `hold`, `cap` and `layout` are all that a writer needs, and a wrapper of one mebibyte can hold them. `walk` gives the
-//! chunks in their order, `place` finds where to begin, `read` and `search` make lines.
+//! chunks in their order, `place` finds where to begin, `read` and `search` make lines, and `spans` gives pieces of whole lines that can be
+//! remembered and read again.
 //!
 //! Knows nothing of runs, nodes or processes: a folder is all it is told. `engine` and `attempt` write, `host` reads.
 
@@ -26,6 +27,7 @@ mod place;
 mod printable;
 mod read;
 mod search;
+mod spans;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub use lines::{LINE_MAX, Line};
 pub use printable::printable;
 pub use read::{Cursor, Lines, LogReader, Query};
 pub use search::{Matches, Needle};
+pub use spans::{Span, SpanReader, Spans};
 pub use write::{Kept, LogWriter, Written};
 
 use schemars::JsonSchema;

@@ -15,7 +15,7 @@ use crate::units::{Bytes, Timestamp};
 /// Bytes of a chunk that are made into lines at a time.
 const PIECE: u64 = 64 << 10;
 /// About so many bytes are read by one [`LogReader::poll`], so that a flood cannot fill the memory of a follower.
-const POLL_MAX: u64 = 1 << 20;
+pub(super) const POLL_MAX: u64 = 1 << 20;
 
 /// Which lines are wanted. Several conditions: those that fulfil all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl Gatherer {
 }
 
 /// The line that stands for bytes that are not on the disk.
-fn gap(at: Timestamp, stream: Stream, missing: u64, cap: Option<u64>) -> Line {
+pub(super) fn gap(at: Timestamp, stream: Stream, missing: u64, cap: Option<u64>) -> Line {
     let why = match cap {
         Some(cap) => format!("log_cap {}", Bytes(cap)),
         None => "the disk was full or failed".to_owned(),

@@ -51,6 +51,12 @@ impl Needle {
         self.find(line.as_bytes()).is_some()
     }
 
+    /// Whether it is in some bytes of an output.
+    #[must_use]
+    pub fn is_in_bytes(&self, bytes: &[u8]) -> bool {
+        self.find(bytes).is_some()
+    }
+
     fn find(&self, bytes: &[u8]) -> Option<usize> {
         match &self.how {
             How::Exactly(finder) => finder.find(bytes),

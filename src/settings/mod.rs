@@ -41,6 +41,9 @@ const MAX_CONCURRENT_MAX: u64 = 10_000;
 /// Runs that may wait where nothing is said: a script gone wild is stopped before it fills the disk.
 pub const MAX_QUEUED_DEFAULT: u64 = 10_000;
 
+/// Clients of streams where nothing is said: each holds a descriptor, and a system gives 1024 to a program where nothing is said there.
+pub const SSE_CLIENTS_DEFAULT: u64 = 256;
+
 /// Least memory kept for the person at the machine and the system.
 pub const RESERVE_MEMORY_LEAST: Bytes = Bytes(1 << 30);
 
@@ -63,8 +66,8 @@ const RESERVE_DISK_SHARE: u64 = 50;
 pub const SETTINGS_KEYS: [&str; 7] = ["format", "host", "roots", "pipelines", "defaults", "retention", "secrets"];
 
 /// Keys under `host:`.
-pub const HOST_KEYS: [&str; 8] =
-    ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after", "watch"];
+pub const HOST_KEYS: [&str; 9] =
+    ["max_concurrent", "max_queued", "capacity", "reserve", "runs_dir", "shared_state", "unkillable_after", "watch", "sse_clients"];
 
 /// Keys under `defaults:` besides [`NODE_SETTINGS_KEYS`].
 pub const DEFAULTS_KEYS: [&str; 6] = DEFAULTS_SHARED_KEYS;
@@ -100,6 +103,8 @@ pub struct Settings {
     pub max_concurrent: u32,
     /// Runs that may wait; one more is refused.
     pub max_queued: u64,
+    /// Clients of streams at once; one more is refused.
+    pub sse_clients: usize,
     /// What may be handed out.
     pub capacity: Capacity,
     /// Memory kept back; none: see [`Settings::memory_reserve`].
@@ -134,6 +139,7 @@ impl Default for Settings {
         Self {
             max_concurrent: MAX_CONCURRENT_DEFAULT,
             max_queued: MAX_QUEUED_DEFAULT,
+            sse_clients: usize::try_from(SSE_CLIENTS_DEFAULT).unwrap_or(usize::MAX),
             capacity: Capacity::default(),
             reserve_memory: None,
             reserve_vram: RESERVE_VRAM_DEFAULT,
@@ -203,6 +209,8 @@ impl Settings {
         let concurrent = host.whole("max_concurrent", 1, MAX_CONCURRENT_MAX, diagnostics);
         self.max_concurrent = concurrent.and_then(|count| u32::try_from(count).ok()).unwrap_or(self.max_concurrent);
         self.max_queued = host.whole("max_queued", 1, 1_000_000, diagnostics).unwrap_or(self.max_queued);
+        let clients = host.whole("sse_clients", 1, 100_000, diagnostics);
+        self.sse_clients = clients.and_then(|count| usize::try_from(count).ok()).unwrap_or(self.sse_clients);
         if let Some(map) = host.map("capacity", "a map such as `{cpus: 8, memory: auto}`", diagnostics) {
             for (key, value) in map.entries() {
                 self.capacity.read(key, value, diagnostics);
@@ -316,6 +324,7 @@ format: 1
 host:
   max_concurrent: 4
   max_queued: 50
+  sse_clients: 7
   capacity: {cpus: 6, memory: auto, gpus: [{uuid: GPU-1, vram: 24GiB, name: Big}, {uuid: GPU-2}], youtube-api: 4}
   reserve: {memory: 2GiB, vram: 512MiB, disk: 5GiB}
   runs_dir: ../shared/runs
@@ -329,6 +338,7 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
 ";
         let settings = settings(text).expect("good");
         let folder = Path::new(FOLDER);
+        assert_eq!(settings.sse_clients, 7);
         assert_eq!((settings.max_concurrent, settings.max_queued, settings.reserve_memory), (4, 50, Some(Bytes(2 << 30))));
         assert_eq!(settings.watch, WatchSetting::Poll);
         assert_eq!((settings.capacity.cpus, settings.capacity.memory, settings.capacity.custom.len()), (Some(CpuMillis(6_000)), None, 1));

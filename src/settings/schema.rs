@@ -64,6 +64,9 @@ pub struct HostFile {
     /// Runs that may wait; one more is refused.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10_000))]
     pub max_queued: Option<u32>,
+    /// Clients of streams at once; one more is refused. Each holds a descriptor.
+    #[schemars(range(min = 1, max = 100_000), extend("default" = 256))]
+    pub sse_clients: Option<u32>,
     /// What may be handed out to attempts.
     pub capacity: Option<CapacityFile>,
     /// What is kept for the person at the machine.

@@ -13,6 +13,8 @@ mod crash;
 mod damage;
 mod disk;
 mod engine;
+#[cfg(unix)]
+mod events;
 mod exec;
 #[cfg(unix)]
 mod free_disk;
@@ -31,12 +33,16 @@ mod nodes;
 mod ordinary;
 mod prune;
 mod reload;
+#[cfg(unix)]
+mod reattach;
 mod resources;
 mod reuse;
 mod run;
 mod secrets;
 mod serve;
 mod stop;
+#[cfg(unix)]
+mod streams;
 #[cfg_attr(windows, expect(dead_code, reason = "most tests here need Unix or Python; `tests/windows` uses more of it"))]
 mod support;
 mod validate;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::handle::{CommandError, Reply};
 use super::super::record;
 use super::super::turn::{After, Turn};
+use super::super::watch::Change;
 use super::choose::Needed;
 use super::{Prunable, held_by};
 use crate::ids::RunId;
@@ -57,6 +58,9 @@ impl Turn {
         }
         self.finished.remove(&gone);
         self.pruning.extend(gone.iter().cloned());
+        if !gone.is_empty() {
+            self.fanout.change(|| Change::Removed(gone.iter().cloned().collect()));
+        }
         match last {
             Some(seq) => self.after.entry(seq).or_default().push(After::Pruned(reply, gone)),
             None => drop(reply.send(Ok(gone))),

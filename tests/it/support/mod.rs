@@ -8,6 +8,8 @@ pub(crate) mod faults;
 pub(crate) mod http;
 mod process;
 mod space;
+#[cfg(unix)]
+pub(crate) mod sse;
 mod text;
 
 use std::path::{Path, PathBuf};
