@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -219,7 +219,8 @@ pub(super) fn submitted(handle: &crate::host::Handle, submit: &Submit) -> Result
 pub(super) fn idempotency(headers: &HeaderMap, target: &str, request: &impl Serialize) -> Result<Option<Idempotency>, ApiError> {
     let mut given = headers.get_all("idempotency-key").iter();
     let Some(first) = given.next() else { return Ok(None) };
-    let fits = |key: &&str| (8..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let fits =
+        |key: &&str| (8..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     let key = first.to_str().ok().filter(fits).filter(|_| given.next().is_none());
     let Some(key) = key else {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_key", "an idempotency key is one header of 8 to 64 of A-Z a-z 0-9 _ -"));

@@ -49,6 +49,7 @@ struct PipelineView {
 #[serde(deny_unknown_fields)]
 pub(super) struct PipelineRequest {
     /// Its file as the list names it, or its name where no other has the same.
+    #[schemars(regex(pattern = r"^[^\x00]*$"))]
     pipeline: String,
     /// Its parameters.
     #[serde(default)]

@@ -2,13 +2,13 @@
 //!
 //! The router, the OpenAPI document and the tests of security are made from it. A new route is a line here, and has its scope.
 
+use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use axum::Json;
 
 use super::error::ApiError;
 use super::gate::{gate, harden};

@@ -143,9 +143,7 @@ fn system_stats(machine: &ResourcesView) -> SystemStats {
 /// `GET /api/metrics`
 pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, ApiError> {
     let tally = shared.tally.clone();
-    let (counts, machine) = shared
-        .work(move |handle| Ok::<_, ApiError>((tally.counts(&handle.runs()?), handle.resources()?)))
-        .await?;
+    let (counts, machine) = shared.work(move |handle| Ok::<_, ApiError>((tally.counts(&handle.runs()?), handle.resources()?))).await?;
     let text = exposition(&shared, counts, &machine);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
@@ -187,7 +185,12 @@ fn exposition(shared: &Shared, counts: Counts, machine: &ResourcesView) -> Strin
     family("disk_bytes_free", "gauge", "Free bytes of the disks that runs write to.", &disks);
     family("http_requests_total", "counter", "Requests.", &plain(counters.requests.load(Ordering::Relaxed)));
     family("http_connections_total", "counter", "Connections.", &plain(counters.connections.load(Ordering::Relaxed)));
-    family("http_unauthorized_total", "counter", "Requests with a wrong token or cookie.", &plain(counters.unauthorized.load(Ordering::Relaxed)));
+    family(
+        "http_unauthorized_total",
+        "counter",
+        "Requests with a wrong token or cookie.",
+        &plain(counters.unauthorized.load(Ordering::Relaxed)),
+    );
     text
 }
 

@@ -20,18 +20,26 @@ use crate::ids::ModuleId;
 /// What is to be checked: `module` with `parameters`, or `kind` with `text`; nothing: all files of the workspace.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "not" = {"required": ["module", "kind"]},
+    "dependentRequired" = {"parameters": ["module"], "kind": ["text"], "text": ["kind"]},
+))]
 pub(super) struct ValidateRequest {
     /// A module of the catalogue.
     #[serde(default)]
+    #[schemars(with = "String")]
     module: Option<String>,
     /// Parameters for it.
     #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
     parameters: Option<Map<String, Value>>,
     /// What kind of file `text` is.
     #[serde(default)]
+    #[schemars(with = "TextKind")]
     kind: Option<TextKind>,
     /// The text of a file, in YAML.
     #[serde(default)]
+    #[schemars(with = "String")]
     text: Option<String>,
 }
 

@@ -15,7 +15,8 @@ impl Shared {
         E: Send + 'static,
         ApiError: From<E>,
     {
-        let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
+        let failed =
+            || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
         let place = self.working.clone().acquire_owned().await.map_err(|_| failed())?;
         let (send, answer) = tokio::sync::oneshot::channel();
         let handle = self.handle.clone();

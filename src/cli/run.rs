@@ -120,7 +120,14 @@ fn workspace_of(submit: &Submit, context: &Context) -> Result<Workspace, Failure
 fn submission(arguments: &Arguments) -> Result<Submit, Failure> {
     let caller_folder = current_folder()?;
     let params_file = arguments.params.as_deref().map(read_params).transpose()?;
-    Ok(Submit { target: target(arguments, &caller_folder)?, assignments: arguments.param.clone(), params_file, caller_folder, saved: arguments.saved, idempotency: None })
+    Ok(Submit {
+        target: target(arguments, &caller_folder)?,
+        assignments: arguments.param.clone(),
+        params_file,
+        caller_folder,
+        saved: arguments.saved,
+        idempotency: None,
+    })
 }
 
 /// A file is what has a path's separator or a pipeline's extension; everything else is a module's id.

@@ -342,7 +342,9 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
     let help = error.help();
     match error {
         CommandError::UnknownRun(_) | CommandError::UnknownNode { .. } => Failure::not_found(text),
-        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::KeyUsed(_) | CommandError::Unreadable { .. } => Failure::usage(text),
+        CommandError::NotHeld(_) | CommandError::StillRunning(_) | CommandError::KeyUsed(_) | CommandError::Unreadable { .. } => {
+            Failure::usage(text)
+        }
         CommandError::Gone => Failure { leaving: true, ..Failure::new(Exit::HostUnreachable, text) },
         CommandError::DiskFull(_) => Failure { unwritable: true, help, ..Failure::new(Exit::RunFailed, text) },
         CommandError::Journal(_) => Failure { unwritable: true, help, ..Failure::new(Exit::HostUnreachable, text) },

@@ -37,7 +37,9 @@ impl Turn {
                 // They are in the state already, and answered when that is on the disk.
                 // A hint, and no more.
                 After::Expect(_) => {}
-                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) | After::Show(_) => kept.entry(seq).or_default().push(after),
+                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) | After::Show(_) => {
+                    kept.entry(seq).or_default().push(after)
+                }
             }
         }
         self.after = kept;
