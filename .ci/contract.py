@@ -11,6 +11,29 @@ import signal
 import subprocess
 import sys
 
+# Half of what is sent names things that there are, so that more than 404 is seen.
+# 422 is no violation where the schema of a module has the last word, or where a number fits JSON and not 64 bits.
+CONFIG = """\
+[parameters]
+"path.run" = "RUN"
+"path.module" = "hello"
+"path.node" = "hello"
+"path.attempt" = 1
+"path.path" = "report.html"
+
+[generation]
+allow-x00 = false  # refused everywhere
+
+[[operations]]
+include-operation-id = ["run_module", "run_pipeline", "save_config", "validate"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
+
+[[operations]]
+# What is removed are saved values; the defaults are there again.
+include-path = "/api/modules/{module}/config"
+checks.use_after_free.enabled = false
+"""
+
 MODULE = """\
 import json, os
 with open(os.environ["PRISMQ_PARAMS"], encoding="utf-8") as file:
@@ -52,7 +75,9 @@ def main():
             port = json.load(file)["port"]
         with open(f"{root}/.prismq/token", encoding="utf-8") as file:
             token = file.read()
-        subprocess.run([program, "--workspace", root, "run", "hello"], check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run([program, "--workspace", root, "run", "hello", "--json"], check=True, stdout=subprocess.PIPE, text=True)
+        run = json.loads(done.stdout)["run"]["run_id"]
+        write(f"{scratch}/schemathesis.toml", CONFIG.replace("RUN", run))
         url = f"http://127.0.0.1:{port}/api/openapi.json"
         code = subprocess.run(
             [

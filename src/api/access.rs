@@ -17,6 +17,7 @@ use super::server::{Shared, link_of};
 #[serde(deny_unknown_fields)]
 pub(super) struct LinkQuery {
     /// As `prismq serve` or `prismq token link` printed it. It works once.
+    #[schemars(regex(pattern = r"^[0-9a-f]*$"))]
     once: String,
 }
 
@@ -39,7 +40,8 @@ pub(super) async fn enter(State(shared): State<Shared>, Query(query): Query<Link
         shared.credentials.cookie()?,
         COOKIE_LIFE.as_secs()
     );
-    let cookie = HeaderValue::from_str(&cookie).map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
+    let cookie =
+        HeaderValue::from_str(&cookie).map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, HeaderValue::from_static("/")), (header::SET_COOKIE, cookie)]).into_response())
 }
 

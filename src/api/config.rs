@@ -8,11 +8,10 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::input::{Body, Module};
-use super::modules::{no_module, settings_refused};
+use super::modules::no_module;
 use super::server::Shared;
-use crate::host::catalog::Catalog;
 use crate::host::workspace::Workspace;
-use crate::host::{saved, views};
+use crate::host::{Handle, saved, views};
 use crate::ids::ModuleId;
 use crate::units::Timestamp;
 
@@ -48,7 +47,7 @@ pub(super) struct Removed {
 
 /// `GET /api/modules/{module}/config`
 pub(super) async fn show(State(shared): State<Shared>, Module(id): Module) -> Result<Json<Config>, ApiError> {
-    shared.work(move |handle| with_module(handle.workspace(), &id, |module| config(handle.workspace(), module))).await
+    shared.work(move |handle| with_module(handle, &id, |module| config(handle.workspace(), module))).await
 }
 
 /// `POST /api/modules/{module}/config`
@@ -59,7 +58,7 @@ pub(super) async fn save(
 ) -> Result<Json<Config>, ApiError> {
     shared
         .work(move |handle| {
-            with_module(handle.workspace(), &id, |module| {
+            with_module(handle, &id, |module| {
                 saved::write(handle.workspace(), module, request.parameters)?;
                 config(handle.workspace(), module)
             })
@@ -71,7 +70,7 @@ pub(super) async fn save(
 pub(super) async fn remove(State(shared): State<Shared>, Module(id): Module) -> Result<Json<Removed>, ApiError> {
     shared
         .work(move |handle| {
-            with_module(handle.workspace(), &id, |module| {
+            with_module(handle, &id, |module| {
                 let removed = saved::remove(handle.workspace(), &module.id)?;
                 let message = if removed { "the saved parameters are removed" } else { "nothing was saved" };
                 Ok(Json(Removed { removed, message: message.to_owned() }))
@@ -81,8 +80,8 @@ pub(super) async fn remove(State(shared): State<Shared>, Module(id): Module) -> 
 }
 
 /// Does something with a module of the catalogue, also with one that is off.
-fn with_module<T>(workspace: &Workspace, id: &ModuleId, what: impl FnOnce(&views::Module) -> Result<T, ApiError>) -> Result<T, ApiError> {
-    let catalog = Catalog::load(workspace).map_err(settings_refused)?;
+fn with_module<T>(handle: &Handle, id: &ModuleId, what: impl FnOnce(&views::Module) -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let catalog = handle.catalog();
     match catalog.registry.get(id.as_str()) {
         Some(module) => what(module),
         None => what(catalog.module(id.as_str()).map_err(no_module)?),

@@ -23,8 +23,12 @@ pub(super) const LINK_LIFE: Duration = Duration::from_secs(3600);
 const LINKS_MAX: usize = 16;
 /// What a key of cookies is made for.
 const COOKIE_CONTEXT: &str = "prismq 2026-11 browser cookie";
-/// Wrong credentials of one peer within a second; whoever has more is told to wait.
-const WRONG_MAX: u32 = 5;
+/// Wrong credentials of one peer are answered once in so long,
+const WRONG_PAUSE: Duration = Duration::from_millis(200);
+/// but so many at once,
+const WRONG_BURST: u32 = 5;
+/// and not at all where that would take longer than this.
+const WRONG_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Peers whose mistakes are remembered.
 const PEERS_MAX: usize = 1024;
 
@@ -41,7 +45,7 @@ pub(super) struct Credentials {
     workspace: Workspace,
     tokens: RwLock<Tokens>,
     links: Mutex<Vec<(String, Instant)>>,
-    wrong: Mutex<BTreeMap<IpAddr, (Instant, u32)>>,
+    wrong: Mutex<BTreeMap<IpAddr, Instant>>,
     /// Counts rotations; streams that were opened before end when it changes.
     epoch: watch::Sender<u64>,
 }
@@ -125,19 +129,24 @@ impl Credentials {
         Ok(())
     }
 
-    /// Counts wrong credentials; whether the peer has tried too often. Right ones are never held up by that.
-    pub(super) fn wrong(&self, peer: IpAddr) -> bool {
+    /// How long the answer to wrong credentials has to wait, so that a peer gets five of them in a second; none where it asks so fast that
+    /// it would wait too long. Right ones are never held up by that.
+    pub(super) fn wrong(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.len() >= PEERS_MAX {
-            wrong.clear();
+            wrong.retain(|_, due| *due > now);
         }
-        let now = Instant::now();
-        let entry = wrong.entry(peer).or_insert((now, 0));
-        if now.duration_since(entry.0) >= Duration::from_secs(1) {
-            *entry = (now, 0);
+        if wrong.len() >= PEERS_MAX {
+            return None;
         }
-        entry.1 += 1;
-        entry.1 > WRONG_MAX
+        // When the last of them is paid for, at one each `WRONG_PAUSE`; so many may be owed.
+        let due = wrong.get(&peer).map_or(now, |due| now.max(*due)) + WRONG_PAUSE;
+        let wait = due.duration_since(now).saturating_sub(WRONG_PAUSE * WRONG_BURST);
+        if wait > WRONG_WAIT_MAX {
+            return None;
+        }
+        wrong.insert(peer, due);
+        Some(wait)
     }
 }
 
@@ -194,8 +203,11 @@ mod tests {
     #[test]
     fn a02_wrong_tokens_are_counted_by_peer() {
         let (_folder, credentials) = credentials();
-        let (one, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        assert!((0..WRONG_MAX).all(|_| !credentials.wrong(one)));
-        assert!(credentials.wrong(one) && !credentials.wrong(other));
+        let (one, other, now) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]), Instant::now());
+        let waits: Vec<_> = (0..18).map(|_| credentials.wrong(one, now).map(|wait| wait.as_millis())).collect();
+        assert_eq!(waits[..7], [0, 0, 0, 0, 0, 200, 400].map(Some));
+        assert_eq!(waits[14..], [Some(2000), None, None, None]);
+        assert_eq!(credentials.wrong(other, now), Some(Duration::ZERO));
+        assert_eq!(credentials.wrong(one, now + Duration::from_secs(10)), Some(Duration::ZERO), "it is forgotten");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -80,13 +81,29 @@ pub(super) async fn gate(State(shared): State<Shared>, request: Request, next: N
     let allowed = match pass(&shared, &request) {
         Ok(Passed::On { origin }) => origin,
         Ok(Passed::Preflight { origin }) => return preflight(&origin),
-        Err(refused) => return refused.into_response(),
+        Err(Refusal::Now(refused)) => return refused.into_response(),
+        Err(Refusal::Wrong { peer }) => return wrong(&shared, peer).await.into_response(),
     };
     let mut response = next.run(request).await;
     if let Some(origin) = allowed {
         allow_origin(response.headers_mut(), &origin);
     }
     response
+}
+
+/// Why a request does not go on.
+enum Refusal {
+    Now(ApiError),
+    /// Wrong credentials, whose answer may have to wait.
+    Wrong {
+        peer: IpAddr,
+    },
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Now(error)
+    }
 }
 
 enum Passed {
@@ -96,7 +113,7 @@ enum Passed {
     Preflight { origin: HeaderValue },
 }
 
-fn pass(shared: &Shared, request: &Request) -> Result<Passed, ApiError> {
+fn pass(shared: &Shared, request: &Request) -> Result<Passed, Refusal> {
     let rules: &Arc<Rules> = &shared.rules;
     let headers = request.headers();
     check_host(rules, request)?;
@@ -158,13 +175,13 @@ fn check_origin(rules: &Rules, headers: &HeaderMap, method: &Method, is_public: 
 }
 
 /// Who sends it; nobody who is known is an error.
-fn identify(shared: &Shared, request: &Request) -> Result<Identity, ApiError> {
+fn identify(shared: &Shared, request: &Request) -> Result<Identity, Refusal> {
     let headers = request.headers();
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     if let Some(first) = given.next() {
         let token = first.as_bytes().strip_prefix(b"Bearer ").filter(|_| given.next().is_none());
-        return token.and_then(|token| shared.credentials.by_token(token)).ok_or_else(|| wrong(shared, peer));
+        return token.and_then(|token| shared.credentials.by_token(token)).ok_or(Refusal::Wrong { peer });
     }
     let name = shared.cookie_name();
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(';'));
@@ -174,19 +191,22 @@ fn identify(shared: &Shared, request: &Request) -> Result<Identity, ApiError> {
             return Ok(who);
         }
         if !shared.rules.open {
-            return Err(wrong(shared, peer));
+            return Err(Refusal::Wrong { peer });
         }
     }
     if shared.rules.open {
         return Ok(Identity { scope: Scope::Write, by_cookie: false });
     }
-    Err(unauthorized(StatusCode::UNAUTHORIZED, "unauthorized", "the token of the workspace is needed (.prismq/token)"))
+    Err(unauthorized(StatusCode::UNAUTHORIZED, "unauthorized", "the token of the workspace is needed (.prismq/token)").into())
 }
 
-fn wrong(shared: &Shared, peer: IpAddr) -> ApiError {
+/// The answer to wrong credentials, as slowly as a peer has earned it.
+async fn wrong(shared: &Shared, peer: IpAddr) -> ApiError {
     shared.count(|counters| &counters.unauthorized);
-    if shared.credentials.wrong(peer) {
-        return unauthorized(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", "too many wrong tokens within a second").retry_after(1);
+    match shared.credentials.wrong(peer, Instant::now()) {
+        None => return unauthorized(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", "too many wrong tokens at once").retry_after(2),
+        Some(Duration::ZERO) => {}
+        Some(wait) => tokio::time::sleep(wait).await,
     }
     unauthorized(StatusCode::UNAUTHORIZED, "unauthorized", "this is not the token of the workspace (.prismq/token)")
 }

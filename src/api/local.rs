@@ -15,10 +15,10 @@ use super::error::ApiError;
 use super::input::{OwnBody, Run};
 use super::server::Shared;
 use crate::host::prune::Keep;
+use crate::host::render;
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::host::why::WhyAsked;
-use crate::host::render;
 
 /// `POST /api/local/runs`
 pub(super) async fn submit(State(shared): State<Shared>, OwnBody(submit): OwnBody<Submit>) -> Result<Response, ApiError> {

@@ -1,6 +1,6 @@
 //! The HTTP API of a host: JSON over HTTP, on the loopback interface unless somebody wants otherwise.
 //!
-//! [`routes`] is the table of all routes, each with its scope; [`gate`] stands before all of them; a file for each group of routes answers.
+//! `routes` is the table of all routes, each with its scope; `gate` stands before all of them; a file for each group of routes answers.
 //! What only the owner's own terminals may do, as naming files by path, lies under `/api/local` and takes the owner's token. Talks to the
 //! host's handle and views, and to nothing below.
 

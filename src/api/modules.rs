@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,7 +17,6 @@ use super::input::{Body, Module};
 use super::runs::{self, Run};
 use super::server::Shared;
 use super::tally::ModuleTally;
-use crate::diagnostics::Diagnostics;
 use crate::host::catalog::{Catalog, NoModule};
 use crate::host::prepare::Refused;
 use crate::host::submission::{Idempotency, NamedText, Submit, Target};
@@ -126,7 +125,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<ModuleList
     let tally = shared.tally.clone();
     shared
         .work(move |handle| {
-            let catalog = Catalog::load(handle.workspace()).map_err(settings_refused)?;
+            let catalog = handle.catalog();
             let counted = tally.modules(&handle.runs()?);
             let modules: Vec<ModuleView> = catalog.registry.iter().map(|module| view(module, &catalog, &counted)).collect();
             let broken = catalog.registry.broken().iter().map(|broken| BrokenView {
@@ -144,7 +143,7 @@ pub(super) async fn show(State(shared): State<Shared>, Module(id): Module) -> Re
     let tally = shared.tally.clone();
     shared
         .work(move |handle| {
-            let catalog = Catalog::load(handle.workspace()).map_err(settings_refused)?;
+            let catalog = handle.catalog();
             let module = match catalog.registry.get(id.as_str()) {
                 Some(module) => module,
                 None => catalog.module(id.as_str()).map_err(no_module)?,
@@ -169,7 +168,7 @@ pub(super) async fn run(
             let submit = submission(target, &request.parameters, request.saved, idempotency, handle.workspace());
             let answer = submitted(handle, &submit)?;
             if request.save_config {
-                let catalog = Catalog::load(handle.workspace()).map_err(settings_refused)?;
+                let catalog = handle.catalog();
                 let module = catalog.module(id.as_str()).map_err(no_module)?;
                 saved::write(handle.workspace(), module, request.parameters)?;
             }
@@ -220,7 +219,8 @@ pub(super) fn submitted(handle: &crate::host::Handle, submit: &Submit) -> Result
 pub(super) fn idempotency(headers: &HeaderMap, target: &str, request: &impl Serialize) -> Result<Option<Idempotency>, ApiError> {
     let mut given = headers.get_all("idempotency-key").iter();
     let Some(first) = given.next() else { return Ok(None) };
-    let fits = |key: &&str| (8..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let fits =
+        |key: &&str| (8..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     let key = first.to_str().ok().filter(fits).filter(|_| given.next().is_none());
     let Some(key) = key else {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_key", "an idempotency key is one header of 8 to 64 of A-Z a-z 0-9 _ -"));
@@ -264,9 +264,4 @@ pub(super) fn no_module(why: NoModule) -> ApiError {
         NoModule::Broken(mistakes) => ApiError::new(StatusCode::CONFLICT, "broken", "its manifest is broken").with_diagnostics(&mistakes),
         NoModule::Unknown(reason) => Refused::NotFound(Box::new(reason)).into(),
     }
-}
-
-/// The settings are broken, which is nobody's mistake who asks.
-pub(super) fn settings_refused(mistakes: Diagnostics) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, "settings", "prismq.yaml is broken").with_diagnostics(&mistakes)
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::input::Body;
-use super::modules::{idempotency, settings_refused, submission, submitted};
+use super::modules::{idempotency, submission, submitted};
 use super::server::Shared;
 use crate::host::catalog::Catalog;
 use crate::host::submission::Target;
@@ -49,6 +49,7 @@ struct PipelineView {
 #[serde(deny_unknown_fields)]
 pub(super) struct PipelineRequest {
     /// Its file as the list names it, or its name where no other has the same.
+    #[schemars(regex(pattern = r"^[^\x00]*$"))]
     pipeline: String,
     /// Its parameters.
     #[serde(default)]
@@ -59,7 +60,7 @@ pub(super) struct PipelineRequest {
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<PipelineList>, ApiError> {
     shared
         .work(|handle| {
-            let catalog = Catalog::load(handle.workspace()).map_err(settings_refused)?;
+            let catalog = handle.catalog();
             let files = catalog.pipeline_files();
             let pipelines: Vec<PipelineView> = files.iter().map(|file| view(&catalog, file)).collect();
             Ok::<_, ApiError>(Json(PipelineList { total: pipelines.len(), pipelines }))
@@ -76,7 +77,7 @@ pub(super) async fn run(
     let idempotency = idempotency(&headers, "pipelines", &request)?;
     shared
         .work(move |handle| {
-            let catalog = Catalog::load(handle.workspace()).map_err(settings_refused)?;
+            let catalog = handle.catalog();
             let path = find(&catalog, &request.pipeline)?;
             let submit = submission(Target::Pipeline { path }, &request.parameters, false, idempotency, handle.workspace());
             submitted(handle, &submit)

@@ -100,14 +100,14 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new(Get, "/api/runs/{run}/logs", Read, "show_logs", "The last lines of a run, or those from a number on.",
         &[json(200, "The lines.", shape::<logs::LinesReply>)], || get(logs::lines)).query(inline::<logs::LinesQuery>),
     Route::new(Get, "/api/runs/{run}/logs/stream", Read, "stream_logs", "All lines of a run, then those that come: an event for each, or arrays.",
-        &[other("text/event-stream", "Unnamed events with lines; their ids are the lines' numbers. `end` with the status of the run,             `reset` where the place was not known.")], || get(logs::stream))
+        &[other("text/event-stream", "Unnamed events with lines; their ids are the lines' numbers. `end` with the status of the run, `reset` where the place was not known.")], || get(logs::stream))
         .query(inline::<logs::StreamQuery>).headers(LAST_EVENT_ID),
     Route::new(Get, "/api/runs/{run}/logs/search", Read, "search_logs", "Lines in which a text is; how far it looked, and where to go on.",
         &[json(200, "What was found.", shape::<logs::SearchReply>)], || get(logs::search)).query(inline::<logs::SearchQuery>),
     Route::new(Get, "/api/runs/{run}/logs/download", Read, "download_logs", "The raw bytes of the log; a range of them is at most a mebibyte.",
         &[other("text/plain", "The bytes.")], || get(download::download)).query(inline::<download::DownloadQuery>),
     Route::new(Get, "/api/events", Read, "events", "Everything but logs: a snapshot with a number, then every change with the next one.",
-        &[other("text/event-stream", "Named events: `snapshot`, then `run`, `node`, `progress`, `removed`, `queue`, `resources`, `host`,             `disks`; `reset` and a snapshot where too much was missed.")], || get(events::events)).headers(LAST_EVENT_ID),
+        &[other("text/event-stream", "Named events: `snapshot`, then `run`, `node`, `progress`, `removed`, `queue`, `resources`, `host`, `disks`, `modules`, `pipelines`, `settings`, `watch`; `reset` and a snapshot where too much was missed.")], || get(events::events)).headers(LAST_EVENT_ID),
     // The host.
     Route::new(Post, "/api/validate", Read, "validate", "Check parameters, the text of a file, or all files of the workspace.",
         &[json(200, "What was found.", shape::<validate::Validated>)], || post(validate::validate)).body(shape::<validate::ValidateRequest>),
@@ -115,6 +115,9 @@ pub(super) const ROUTES: &[Route] = &[
         &[json(200, "Nodes and reasons.", shape::<WhyView>)], || get(system::queue)),
     Route::new(Get, "/api/resources", Read, "resources", "What the machine has, what is held, used by others, and free.",
         &[json(200, "The machine.", shape::<ResourcesView>)], || get(system::resources)),
+    Route::new(Get, "/api/resources/history", Read, "resource_history", "How the machine stood while something ran.",
+        &[json(200, "The samples, the oldest first.", shape::<crate::host::history::History>)], || get(system::resource_history))
+        .query(inline::<system::HistoryQuery>),
     Route::new(Get, "/api/schedules", Read, "schedules", "Schedules of modules.",
         &[json(200, "The schedules.", shape::<system::Schedules>)], || get(system::schedules)),
     Route::new(Get, "/api/system/stats", Read, "stats", "Runs, modules and the machine in a few numbers.",

@@ -59,8 +59,10 @@ pub(super) struct RunsQuery {
     /// Only runs in this state.
     status: Option<RunStatus>,
     /// Only runs of this module.
+    #[schemars(regex(pattern = r"^[^\x00]*$"))]
     module_id: Option<String>,
     /// Only runs of the pipeline of this name.
+    #[schemars(regex(pattern = r"^[^\x00]*$"))]
     pipeline: Option<String>,
     /// At most so many, the newest first.
     #[schemars(range(min = 1, max = 500))]
@@ -102,12 +104,15 @@ struct NodeState {
 /// Which nodes run again. Nothing said: those that did not complete.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("not" = {"required": ["from", "only"]}))]
 pub(super) struct RetryRequest {
     /// This node and all that depends on it.
     #[serde(default)]
+    #[schemars(with = "String", regex(pattern = r"^[^\x00]*$"))]
     from: Option<String>,
-    /// Only this node.
+    /// Only this node; not together with `from`.
     #[serde(default)]
+    #[schemars(with = "String", regex(pattern = r"^[^\x00]*$"))]
     only: Option<String>,
 }
 
@@ -185,11 +190,7 @@ pub(super) async fn graph(State(shared): State<Shared>, input::Run(run): input::
 }
 
 /// `GET /api/runs/{run}/nodes/{node}`
-pub(super) async fn node(
-    State(shared): State<Shared>,
-    input::Run(run): input::Run,
-    Node(node): Node,
-) -> Result<Json<NodeRow>, ApiError> {
+pub(super) async fn node(State(shared): State<Shared>, input::Run(run): input::Run, Node(node): Node) -> Result<Json<NodeRow>, ApiError> {
     shared.work(move |handle| handle.node(&run, &node)).await.map(Json)
 }
 

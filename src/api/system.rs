@@ -8,16 +8,21 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::dto::Health;
 use super::error::ApiError;
-use super::modules::settings_refused;
+use super::input::Query;
 use super::server::Shared;
 use super::tally::{Counts, percent};
-use crate::host::catalog::Catalog;
+use crate::host::clock;
+use crate::host::history::History;
 use crate::host::resources_view::ResourcesView;
 use crate::host::why::{WhyAsked, WhyView};
+use crate::units::Timestamp;
+
+/// An hour, in microseconds.
+const HISTORY_DEFAULT_US: i64 = 3_600_000_000;
 
 /// Runs, modules and the machine in a few numbers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -108,7 +113,7 @@ pub(super) async fn stats(State(shared): State<Shared>) -> Result<Json<Stats>, A
             let all = handle.runs()?;
             let counts = tally.counts(&all);
             let by_module = tally.modules(&all);
-            let catalog = Catalog::load(handle.workspace()).map_err(settings_refused)?;
+            let catalog = handle.catalog();
             let total = catalog.registry.iter().len();
             let active = |id: &str| by_module.get(id).is_some_and(|module| module.active > 0);
             let active = catalog.registry.iter().filter(|module| active(module.id.as_str())).count();
@@ -140,12 +145,28 @@ fn system_stats(machine: &ResourcesView) -> SystemStats {
     }
 }
 
+/// Which part of the history.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryQuery {
+    /// Since when (RFC 3339); where it is left out, an hour ago.
+    #[schemars(length(max = 64))]
+    since: Option<String>,
+}
+
+/// `GET /api/resources/history`
+pub(super) async fn resource_history(State(shared): State<Shared>, Query(query): Query<HistoryQuery>) -> Result<Json<History>, ApiError> {
+    let since = match query.since {
+        Some(text) => Timestamp::parse_rfc3339(&text).map_err(|_| ApiError::invalid("/since", "a time like 2026-11-26T14:02:00Z is wanted"))?,
+        None => Timestamp::from_micros(clock::wall().micros().saturating_sub(HISTORY_DEFAULT_US)),
+    };
+    Ok(Json(shared.work(move |handle| handle.resource_history(since)).await?))
+}
+
 /// `GET /api/metrics`
 pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, ApiError> {
     let tally = shared.tally.clone();
-    let (counts, machine) = shared
-        .work(move |handle| Ok::<_, ApiError>((tally.counts(&handle.runs()?), handle.resources()?)))
-        .await?;
+    let (counts, machine) = shared.work(move |handle| Ok::<_, ApiError>((tally.counts(&handle.runs()?), handle.resources()?))).await?;
     let text = exposition(&shared, counts, &machine);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
@@ -187,7 +208,12 @@ fn exposition(shared: &Shared, counts: Counts, machine: &ResourcesView) -> Strin
     family("disk_bytes_free", "gauge", "Free bytes of the disks that runs write to.", &disks);
     family("http_requests_total", "counter", "Requests.", &plain(counters.requests.load(Ordering::Relaxed)));
     family("http_connections_total", "counter", "Connections.", &plain(counters.connections.load(Ordering::Relaxed)));
-    family("http_unauthorized_total", "counter", "Requests with a wrong token or cookie.", &plain(counters.unauthorized.load(Ordering::Relaxed)));
+    family(
+        "http_unauthorized_total",
+        "counter",
+        "Requests with a wrong token or cookie.",
+        &plain(counters.unauthorized.load(Ordering::Relaxed)),
+    );
     text
 }
 

@@ -85,11 +85,15 @@ impl Arguments {
             }
             if !self.allow_plain_http {
                 return Err(Failure::usage(format!("{address} would be reached over the network, where the token can be read on the way"))
-                    .with_help("let a proxy with TLS or `ssh -L` forward to loopback, or say --allow-plain-http if you trust that network"));
+                    .with_help(
+                        "let a proxy with TLS or `ssh -L` forward to loopback, or say --allow-plain-http if you trust that network",
+                    ));
             }
         }
         if let Some(origin) = self.allow_origin.iter().find(|origin| !is_origin(origin)) {
-            return Err(Failure::usage(format!("`{origin}` is no origin")).with_help("as a browser sends it: scheme, host and port, no path"));
+            return Err(
+                Failure::usage(format!("`{origin}` is no origin")).with_help("as a browser sends it: scheme, host and port, no path")
+            );
         }
         let port = match self.port {
             Some(0) => api::Port::Free,
@@ -201,7 +205,8 @@ fn say_who_may_enter(hosting: &Hosting, arguments: &Arguments, output: &Output) 
         output.note(&format!("warning: pages of {origin} may use this host"));
     }
     if let Some(address) = arguments.bind.filter(|address| !address.is_loopback()) {
-        output.note(&format!("warning: others on the network reach it at http://{}, unencrypted", SocketAddr::new(address, hosting.port())));
+        output
+            .note(&format!("warning: others on the network reach it at http://{}, unencrypted", SocketAddr::new(address, hosting.port())));
     }
 }
 

@@ -12,8 +12,8 @@ use super::index::{Finished, RunRow, Submitted};
 use super::runfile::{self, RunFile};
 use super::turn::{After, Turn};
 use crate::ids::RunId;
-use crate::run::view::NodeRow;
 use crate::run::RunState;
+use crate::run::view::NodeRow;
 use crate::units::DurationMs;
 
 /// A question to the loop.
@@ -172,7 +172,8 @@ impl Turn {
     pub(super) fn look(&mut self, look: Look) {
         match look {
             Look::Runs(reply) => {
-                let live = self.world.runs().filter_map(|run| self.row_of(run.id())).chain(self.filing_runs.values().map(|run| run.row().clone()));
+                let live =
+                    self.world.runs().filter_map(|run| self.row_of(run.id())).chain(self.filing_runs.values().map(|run| run.row().clone()));
                 let all = AllRuns { live: live.collect(), finished: self.finished.clone() };
                 self.show(reply, Ok(all));
             }
@@ -207,7 +208,8 @@ impl Turn {
         let last = self.writer.last_seq();
         // Whoever asked may have gone away meanwhile.
         let send = move || drop(reply.send(answer));
-        if last <= self.world.synced() || !self.health.records() {
+        // Asked of the journal itself: a new host begins it with records that nobody is told of.
+        if last <= self.writer.synced_seq() || !self.health.records() {
             send();
         } else {
             self.after.entry(last).or_default().push(After::Show(Box::new(send)));

@@ -355,7 +355,8 @@ fn collect_modules(definition: &Definition, seen: &mut BTreeSet<*const Module>, 
 
 /// The parameters of a run of one module: what is saved where that is wanted, then the rest.
 fn module_params(workspace: &Workspace, module: &Module, submit: &Submit) -> Result<Completed, Refused> {
-    let saved = if submit.saved { saved::read(workspace, &module.id)?.map(|saved| saved.parameters).unwrap_or_default() } else { Map::new() };
+    let saved =
+        if submit.saved { saved::read(workspace, &module.id)?.map(|saved| saved.parameters).unwrap_or_default() } else { Map::new() };
     Ok(run_params(&module.params, saved, submit, &module.folder)?)
 }
 

@@ -44,6 +44,8 @@ fn options() -> ValidationOptions<'static> {
     PATH_FORMATS
         .iter()
         .fold(jsonschema::options().with_draft(Draft::Draft202012), |options, name| options.with_format(*name, |_| true))
+        // A hint for forms and for what is saved: any text.
+        .with_format("password", |_| true)
         .should_validate_formats(true)
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
 }
@@ -146,7 +148,7 @@ impl Checker<'_> {
                 }
             }
             ("format", Value::String(format)) if !options().is_known_format(Draft::Draft202012, format) => {
-                const KNOWN: [&str; 8] = ["file", "directory", "date-time", "date", "time", "email", "uri", "uuid"];
+                const KNOWN: [&str; 9] = ["file", "directory", "password", "date-time", "date", "time", "email", "uri", "uuid"];
                 self.error(&at, format!("unknown format `{format}`"), suggest(format, KNOWN));
             }
             ("type", Value::String(name)) => self.check_type(&at, name),

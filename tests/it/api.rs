@@ -31,7 +31,10 @@ fn a_module_is_started_and_followed_to_its_end() {
     let modules = served.get("/api/modules").is(200).json();
     assert_eq!((&modules["total"], &modules["broken"][0]["id"]), (&json!(4), &json!("broken")), "{modules}");
     let module = served.get("/api/modules/hello").is(200).json();
-    assert_eq!((&module["name"], &module["module"]["name"], &module["parameters"][1]["min"]), (&json!("Hello"), &json!("Hello"), &json!(1)));
+    assert_eq!(
+        (&module["name"], &module["module"]["name"], &module["parameters"][1]["min"]),
+        (&json!("Hello"), &json!("Hello"), &json!(1))
+    );
     let run = served.post("/api/modules/hello/run", r#"{"parameters": {"who": "world", "times": 3.0}}"#).is(202).json();
     assert!(["queued", "running", "completed"].contains(&run["status"].as_str().expect("a status")), "{run}");
     let id = run["run_id"].as_str().expect("an id");
@@ -104,7 +107,9 @@ fn lists_have_filters_that_combine_and_pages() {
     assert_eq!(total("status=failed&module_id=hello"), 0);
     let page = served.get("/api/runs?module_id=hello&limit=1&offset=1").is(200).json();
     assert_eq!((&page["total"], &page["runs"][0]["run_id"]), (&json!(3), &json!(ids[1])), "{page}");
-    for (query, pointer) in [("limit=501", "/limit"), ("limit=0", "/limit"), ("limit=x", "/limit"), ("offset=-1", "/offset"), ("status=odd", "/status")] {
+    for (query, pointer) in
+        [("limit=501", "/limit"), ("limit=0", "/limit"), ("limit=x", "/limit"), ("offset=-1", "/offset"), ("status=odd", "/status")]
+    {
         let refused = served.get(&format!("/api/runs?{query}")).fails(422, "invalid").json();
         assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused}");
     }
@@ -195,14 +200,26 @@ fn a30_artifacts_are_shown_in_a_sandbox() {
     let report = served.get(&href(1)).is(200);
     let policy = report.header("content-security-policy").expect("a policy");
     assert!(policy.starts_with("sandbox;") && !policy.contains("allow-") && policy.contains("default-src 'none'"), "{policy}");
-    assert_eq!((report.header("x-content-type-options"), report.header("content-type")), (Some("nosniff"), Some("text/html; charset=utf-8")));
+    assert_eq!(
+        (report.header("x-content-type-options"), report.header("content-type")),
+        (Some("nosniff"), Some("text/html; charset=utf-8"))
+    );
     let kept = served.get(&format!("{}?download=true", href(1))).is(200);
     assert!(kept.header("content-disposition").is_some_and(|value| value.starts_with("attachment")), "{}", kept.head);
     let binary = served.get(&href(0)).is(200);
     assert_eq!((binary.body.len(), binary.header("content-type")), (200_000, Some("application/octet-stream")));
     assert!(binary.header("content-disposition").is_some_and(|value| value.starts_with("attachment")));
     let base = format!("/api/runs/{run}/artifacts/art/1");
-    for path in ["link", "..%2f..%2fpinned.json", "../../pinned.json", "a%20b", "a%20b/../report.html", "report.html/", "%2e%2e/stdout.log", "/etc/passwd"] {
+    for path in [
+        "link",
+        "..%2f..%2fpinned.json",
+        "../../pinned.json",
+        "a%20b",
+        "a%20b/../report.html",
+        "report.html/",
+        "%2e%2e/stdout.log",
+        "/etc/passwd",
+    ] {
         let answer = served.get(&format!("{base}/{path}"));
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
     }

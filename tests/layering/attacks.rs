@@ -30,10 +30,8 @@ pub(crate) fn tests_in<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<Str
 
 /// Everything that the table and the tests do not agree on.
 pub(crate) fn disagreements(table: &str, tests: &BTreeSet<String>) -> Vec<String> {
-    let rows: BTreeMap<u32, &str> = table
-        .lines()
-        .filter_map(|line| Some((line.strip_prefix("| A-")?.get(..2)?.parse().ok()?, line)))
-        .collect();
+    let rows: BTreeMap<u32, &str> =
+        table.lines().filter_map(|line| Some((line.strip_prefix("| A-")?.get(..2)?.parse().ok()?, line))).collect();
     let mut found = Vec::new();
     for number in 1..=ROWS {
         let Some(line) = rows.get(&number) else {
@@ -46,7 +44,9 @@ pub(crate) fn disagreements(table: &str, tests: &BTreeSet<String>) -> Vec<String
         if named.is_empty() && !excused {
             found.push(format!("A-{number:02} names neither a test nor the reason why there is none"));
         }
-        found.extend(named.iter().filter(|name| !tests.contains(**name)).map(|name| format!("A-{number:02} names `{name}`, which is no test")));
+        found.extend(
+            named.iter().filter(|name| !tests.contains(**name)).map(|name| format!("A-{number:02} names `{name}`, which is no test")),
+        );
     }
     let beyond = rows.keys().filter(|number| !(1..=ROWS).contains(*number));
     found.extend(beyond.map(|number| format!("A-{number:02} is not in the list of attacks")));

@@ -121,6 +121,8 @@ impl TestSpace {
             .current_dir(&self.root)
             .env_remove("PRISMQ_WORKSPACE")
             .env(MARK, &self.root)
+            // Many hosts at once: each has a free port unless a test says otherwise.
+            .env("PRISMQ_PORT", "0")
             .env("NO_COLOR", "1")
             .env("TZ", "UTC");
         command
