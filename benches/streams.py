@@ -102,17 +102,20 @@ def readers(port, token, path, count, seconds, results):
         sock = ask(port, token, path)
         sock.setblocking(False)
         selector.register(sock, selectors.EVENT_READ, [0])
-    lags, end = [], time.time() + seconds
+    # What was there before is a replay and no lag.
+    begin = time.time() + 2
+    lags, end = [], begin + seconds
     while time.time() < end:
         for key, _ in selector.select(0.1):
             data = key.fileobj.recv(1 << 16)
             now = time.time()
             for part in data.split(b'"T')[1:]:
-                lags.append(now - float(part.split(b'"', 1)[0]))
-                key.data[0] += 1
+                printed = float(part.split(b'"', 1)[0])
+                if printed >= begin:
+                    lags.append(now - printed)
+                    key.data[0] += 1
     served = sum(1 for key in selector.get_map().values() if key.data[0] > 0)
     lags.sort()
-    # The first lines may have been there before the client was.
     results.put((len(lags), served, lags[len(lags) // 2] if lags else 0, lags[len(lags) * 99 // 100] if lags else 0, lags[-1] if lags else 0))
 
 
@@ -124,11 +127,10 @@ def many_clients(binary, folder, count, stuck, seconds, lines):
     never = [ask(host.port, host.token, path, small=True) for _ in range(stuck)]
     results, processes = multiprocessing.Queue(), 2
     time.sleep(1)
-    # Each begins when all others are there, so that connecting is no lag: they begin behind what is there by then.
     share = (count - stuck) // processes
-    first = json.loads(get(host, f"/api/runs/{run}/logs?tail=1")[1])["total_lines"] + int((count / 500 + 3) * lines)
+    first = json.loads(get(host, f"/api/runs/{run}/logs?tail=1")[1])["total_lines"] + 1
     started = [
-        multiprocessing.Process(target=readers, args=(host.port, host.token, f"{path}?from={first}", share, seconds + count / 500 + 3, results))
+        multiprocessing.Process(target=readers, args=(host.port, host.token, f"{path}?from={first}", share, seconds, results))
         for _ in range(processes)
     ]
     [process.start() for process in started]
