@@ -272,7 +272,21 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// How people write it in files; what we write ourselves is always an integer of this unit.
 macro_rules! schema_as {
+    ($type:ty, $name:literal, written as $unit:literal, $schema:tt) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                if generator.contract().is_serialize() {
+                    return schemars::json_schema!({"description": $unit, "type": "integer", "minimum": 0});
+                }
+                schemars::json_schema!($schema)
+            }
+        }
+    };
     ($type:ty, $name:literal, $schema:tt) => {
         impl JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -285,19 +299,19 @@ macro_rules! schema_as {
     };
 }
 
-schema_as!(Bytes, "Bytes", {
+schema_as!(Bytes, "Bytes", written as "A number of bytes.", {
     "description": "A size: bytes as an integer, or a number with kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (of 1024).",
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|[kKMGT]B|[KMGT]iB|[KMG])?$"}]
 });
-schema_as!(CpuMillis, "Cpus", {
+schema_as!(CpuMillis, "Cpus", written as "Thousandths of a CPU.", {
     "description": "A number of CPUs, in steps of a thousandth: 2, 0.5 or \"500m\".",
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,3})?m?$"}]
 });
-schema_as!(Amount, "Amount", {
+schema_as!(Amount, "Amount", written as "Thousandths of a counted resource.", {
     "description": "An amount of a counted resource, in steps of a thousandth.",
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,3})?$"}]
 });
-schema_as!(DurationMs, "Duration", {
+schema_as!(DurationMs, "Duration", written as "Milliseconds.", {
     "description": "A length of time: a number with ms, s, m, h or d, such as 30s or 1h30m.",
     "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d) ?)+$"
 });
