@@ -48,6 +48,7 @@
 //!         assignments: vec!["title=My notes".to_owned()],
 //!         params_file: None,
 //!         caller_folder: workspace.root().to_owned(),
+//!         priority: None,
 //!     })?; // it is on the disk now
 //!
 //!     let (sender, updates) = mpsc::channel();

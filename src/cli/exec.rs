@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         assignments: Vec::new(),
         params_file: None,
         caller_folder,
+        priority: None,
     };
     let ours = |failure: Failure| Failure { exit: Exit::Module(OUR_FAILURE), ..failure };
     let begun = Session::begin(&workspace, &context.output, |session| session.submit(&submit, &context.output).map_err(ours));

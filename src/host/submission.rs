@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{ModuleId, RunId};
+use crate::request::Priority;
+use crate::run::Precedence;
 
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,9 @@ pub struct Submit {
     pub params_file: Option<NamedText>,
     /// Where relative paths of the command line start.
     pub caller_folder: PathBuf,
+    /// Priority of all its nodes, whatever they say; none: what they say, else what is usual for what is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 /// A request to run a finished run's submission again.
@@ -118,4 +123,19 @@ pub struct Pinned {
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
+    /// The priority that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
+impl Pinned {
+    /// Where its nodes stand among those of other runs. Somebody waits for a module that is run by itself.
+    #[must_use]
+    pub fn precedence(&self) -> Precedence {
+        let usual = match self.target {
+            Target::Pipeline { .. } => Priority::Normal,
+            Target::Module { .. } | Target::Exec { .. } => Priority::High,
+        };
+        Precedence { forced: self.priority, usual }
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 mod environment;
+mod order_keys;
 mod output_keys;
 mod program;
 mod read;

@@ -38,4 +38,4 @@ pub use derived::ClassId;
 pub(crate) use derived::OrderKey;
 pub use frozen::{Frozen, ThawError};
 pub use record::{AttemptEnd, AttemptRecord, Record, RunFacts};
-pub use state::{Body, Node, NodeState, NodeStatus, Outcome, RunState};
+pub use state::{Body, Node, NodeState, NodeStatus, Outcome, Precedence, RunState};

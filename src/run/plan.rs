@@ -7,7 +7,7 @@ use crate::ids::ModuleId;
 use crate::manifest::Module;
 use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
 use crate::pipeline::expr::Template;
-use crate::request::{NodeSettings, Request};
+use crate::request::{NodeSettings, Priority, Request};
 use crate::units::Bytes;
 
 /// `Plan::inner` and `Plan::classes` where there is none.
@@ -65,17 +65,38 @@ impl Plan {
 /// Nodes of one class ask for the same and are limited by the same `concurrency`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ClassBase {
-    pub(super) request: Arc<Request>,
-    /// Memory as declared, before it grew.
-    pub(super) declared: u64,
+    /// What they may ask for, the preferred first. Never empty; more than one where there is an `any_of`.
+    pub(super) asks: Vec<Asked>,
     /// The module and its `concurrency`, if it has one.
     pub(super) limit: Option<(ModuleId, u32)>,
+    /// What its nodes say of their priority.
+    pub(super) priority: Option<Priority>,
+    pub(super) affinity: Option<Arc<str>>,
+}
+
+/// One request of a class.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asked {
+    pub(super) request: Arc<Request>,
+    /// Memory and VRAM as declared, before they grew.
+    pub(super) declared: (Bytes, Bytes),
+}
+
+impl Asked {
+    /// What is declared. Amounts of 0 say nothing: with and without them it is the same class.
+    fn new(mut request: Request) -> Self {
+        request.custom.retain(|_, amount| amount.0 > 0);
+        let declared = (request.memory, request.vram);
+        Self { request: Arc::new(request), declared }
+    }
 }
 
 impl ClassBase {
     /// The least that an attempt may end up asking for: thousandths of a processor, and memory.
     pub(super) fn least(&self) -> (u64, u64) {
-        (self.request.cpus.0, self.declared.min(self.request.memory.0))
+        let cpus = self.asks.iter().map(|ask| ask.request.cpus.0).min();
+        let memory = self.asks.iter().map(|ask| ask.declared.0.min(ask.request.memory).0).min();
+        (cpus.unwrap_or(0), memory.unwrap_or(0))
     }
 }
 
@@ -113,7 +134,7 @@ impl Plans {
 
     /// Whether any class asks for something like this.
     pub(super) fn any_request(&self, passes: impl Fn(&Request) -> bool) -> bool {
-        self.classes.iter().any(|class| passes(&class.request))
+        self.classes.iter().any(|class| class.asks.iter().any(|ask| passes(&ask.request)))
     }
 
     /// Puts nodes that declare no memory into classes that ask for what is expected. Whether that changed anything.
@@ -126,15 +147,18 @@ impl Plans {
             let mut last: Option<(*const Module, Option<Bytes>)> = None;
             for (position, node) in definition.nodes.iter().enumerate() {
                 let (Work::Module(module), Some(class)) = (&node.work, self.plans[at].class(number(position))) else { continue };
-                if node.settings.request.memory.0 > 0 || module.is_made_up() {
+                if self.class(class).asks.iter().all(|ask| ask.declared.0.0 > 0) || module.is_made_up() {
                     continue;
                 }
                 let known = last.filter(|(known, _)| !tell && *known == Arc::as_ptr(module)).map(|(_, memory)| memory);
                 let memory = known.unwrap_or_else(|| expected(module, &|| bucket(node, module).filter(|_| tell)));
                 last = Some((Arc::as_ptr(module), memory));
                 if let Some(memory) = memory {
-                    let request = Request { memory, ..Request::clone(&self.class(class).request) };
-                    self.plans[at].classes[position] = self.class_with_memory(class, request);
+                    let undeclared = |ask: &Asked| ask.declared.0.0 == 0;
+                    self.plans[at].classes[position] = self.class_with(class, |ask| match undeclared(ask) {
+                        true => Request { memory, ..Request::clone(&ask.request) },
+                        false => Request::clone(&ask.request),
+                    });
                     changed = true;
                 }
             }
@@ -142,9 +166,11 @@ impl Plans {
         changed
     }
 
-    /// The class of a request that grew.
-    pub(super) fn class_with_memory(&mut self, class: u32, request: Request) -> u32 {
-        let base = ClassBase { request: Arc::new(request), ..self.class(class).clone() };
+    /// The class whose requests are these instead.
+    pub(super) fn class_with(&mut self, class: u32, request: impl Fn(&Asked) -> Request) -> u32 {
+        let known = self.class(class);
+        let asks = known.asks.iter().map(|ask| Asked { request: Arc::new(request(ask)), ..ask.clone() }).collect();
+        let base = ClassBase { asks, ..known.clone() };
         let next = number(self.classes.len());
         *self.class_index.entry(base.clone()).or_insert_with(|| {
             self.classes.push(base);
@@ -211,9 +237,10 @@ impl Interner {
             return class;
         }
         let base = ClassBase {
-            request: Arc::new(settings.request.clone()),
-            declared: settings.request.memory.0,
+            asks: settings.requests().into_iter().map(Asked::new).collect(),
             limit: module.concurrency.map(|limit| (module.id.clone(), limit)),
+            priority: settings.priority,
+            affinity: settings.affinity.clone(),
         };
         let next = number(self.list.len());
         let class = *self.index.entry(base.clone()).or_insert_with(|| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::testing::{Sim, capacity};
-use super::{Durations, Sample, World, explain};
+use super::{Durations, Sample, Survey, World};
 use crate::ids::{AttemptId, AttemptNumber, ModuleId};
 use crate::resources::{Gpu, GpuReading, MemoryReading, Reading, Usage};
 use crate::run::testing::{n, pipe, run_id};
@@ -43,7 +43,7 @@ impl Sim {
     }
 
     fn whys(&self, path: &str) -> String {
-        let found = explain(&self.world, &run_id(1), self.run().find(path).expect("a node"));
+        let found = Survey::new(&self.world, self.now.wall).explain(&run_id(1), self.run().find(path).expect("a node"));
         let super::Blocker::Resource { unmet, .. } = &found[0] else { panic!("{found:?}") };
         unmet.to_string()
     }
@@ -152,7 +152,7 @@ fn f62_a_gpu_that_is_lost_lets_its_nodes_wait_and_comes_back() {
     let lost = Reading { memory: None, gpus: BTreeMap::from([("GPU-0".to_owned(), GpuReading::Lost)]) };
     sim.reads(lost, vec![]);
     assert_eq!(sim.running(), ["b"]);
-    let found = explain(&sim.world, &run_id(1), sim.run().find("a").expect("a node"));
+    let found = Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find("a").expect("a node"));
     assert!(matches!(&found[..], [super::Blocker::Resource { missing: true, .. }]), "{found:?}");
     assert_eq!(sim.whys("a"), "needs 1 GiB of VRAM, and there is no GPU (a GPU does not answer)");
     sim.reads(reading(16 * GIB, 24 * GIB, true), vec![]);
@@ -161,7 +161,7 @@ fn f62_a_gpu_that_is_lost_lets_its_nodes_wait_and_comes_back() {
 
 #[test]
 fn f63_the_grant_names_the_gpu_and_comes_back_whole() {
-    let mut sim = sim(vec![n("a").vram(12 * GIB), n("b").gpus(1000), n("c").gpus(500), n("d").gpus(500)]);
+    let mut sim = sim(vec![n("a").vram(12 * GIB), n("c").gpus(500), n("d").gpus(500), n("b").gpus(1000)]);
     sim.turn();
     assert_eq!(sim.running(), ["a", "c", "d"]);
     let given: Vec<_> = sim.starts.iter().map(|order| (order.path.as_str(), &order.grant.devices)).collect();

@@ -85,6 +85,7 @@ impl Bench {
             cpus: CpuMillis(1000),
             memory: Bytes(0),
             gpus: Vec::new(),
+            alternative: None,
             isolation: self.isolation,
             grace: DurationMs(10_000),
             capture: Capture::Pump,

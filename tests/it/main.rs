@@ -22,6 +22,7 @@ mod logs;
 mod look;
 mod module;
 mod nodes;
+mod order;
 mod prune;
 mod resources;
 mod reuse;

@@ -50,6 +50,7 @@ impl Attempt {
             log_cap: None,
             memory: None,
             gpus: Vec::new(),
+            alternative: None,
             grace: DurationMs(60_000),
             open_files: None,
         };

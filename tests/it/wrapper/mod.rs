@@ -57,6 +57,7 @@ impl Attempt {
             log_cap: None,
             memory: None,
             gpus: Vec::new(),
+            alternative: None,
             grace: DurationMs(10_000),
             open_files: None,
         };

@@ -127,6 +127,7 @@ fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString,
         log_cap: spec.log_cap,
         memory: Some(spec.memory).filter(|memory| memory.0 > 0),
         gpus: spec.gpus.clone(),
+        alternative: spec.alternative,
         grace: spec.grace,
         open_files: None,
     }
