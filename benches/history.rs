@@ -72,6 +72,7 @@ fn make_long_journal(root: &Path, ended: bool) -> u64 {
         assignments: Vec::new(),
         params_file: None,
         caller_folder: root.to_owned(),
+        priority: None,
     };
     let capacity =
         Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), gpus: Vec::new(), custom: BTreeMap::new() };

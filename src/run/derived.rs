@@ -29,6 +29,9 @@ pub struct ClassId {
 /// Place of a ready node among the others: longest way to the end first, then the order of the file.
 pub(crate) type OrderKey = (Reverse<u64>, NodeIndex);
 
+/// First nodes of classes, in order.
+type Heads = BTreeSet<(OrderKey, ClassId)>;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Derived {
     /// Nodes by status.
@@ -38,9 +41,9 @@ pub(super) struct Derived {
     pub(super) active: BTreeSet<NodeIndex>,
     pub(super) ready: BTreeMap<ClassId, BTreeSet<OrderKey>>,
     /// The first node of each of these sets by the priority of its class, so that nobody has to look at all sets to find the first node.
-    pub(super) heads: BTreeMap<Priority, BTreeSet<(OrderKey, ClassId)>>,
+    pub(super) heads: BTreeMap<Priority, Heads>,
     /// Those of them whose nodes share an `affinity`, by its key.
-    pub(super) kin: BTreeMap<(Priority, Arc<str>), BTreeSet<(OrderKey, ClassId)>>,
+    pub(super) kin: BTreeMap<(Priority, Arc<str>), Heads>,
     /// How many of these sets ask for how many thousandths of a processor, and for how much memory: the least tells whether looking further
     /// is of any use.
     pub(super) asked_cpus: BTreeMap<u64, u32>,
@@ -126,7 +129,7 @@ impl RunState {
 
     fn move_head(&mut self, class: ClassId, before: Option<OrderKey>, after: Option<OrderKey>) {
         let priority = self.priority_of(class);
-        let change = |heads: &mut BTreeSet<(OrderKey, ClassId)>| {
+        let change = |heads: &mut Heads| {
             before.iter().for_each(|key| _ = heads.remove(&(*key, class)));
             heads.extend(after.map(|key| (key, class)));
             heads.is_empty()

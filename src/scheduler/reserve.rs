@@ -53,6 +53,21 @@ pub(super) struct Head {
     pub(super) asks: Vec<(Request, Vec<Unmet>)>,
 }
 
+/// What an attempt holds since when, and how long it was expected to take if that is known.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    pub(super) expected: Option<(Timestamp, DurationMs)>,
+    pub(super) grant: Arc<Request>,
+}
+
+impl Lease {
+    /// When it is given back, as it looks now.
+    pub(super) fn release(&self, now: Timestamp) -> Release {
+        let end = self.expected.map(|(started, expected)| expected_end(started, expected, now));
+        Release { end, grant: self.grant.clone() }
+    }
+}
+
 /// What is held, until when as far as that is known.
 #[derive(Debug, Clone)]
 pub(super) struct Release {
@@ -185,7 +200,7 @@ fn amount(kind: &Kind, request: &Request) -> u64 {
 }
 
 /// When an attempt is expected to end that was expected to take so long: always later than now.
-pub(super) fn expected_end(started: Timestamp, expected: DurationMs, now: Timestamp) -> Timestamp {
+fn expected_end(started: Timestamp, expected: DurationMs, now: Timestamp) -> Timestamp {
     let ran = now.since(started);
     let mut takes = DurationMs(expected.0.max(1));
     while takes <= ran && takes.0 < u64::MAX {

@@ -8,10 +8,10 @@ use crate::ids::{AttemptId, ModuleId, NodeIndex, RunId, Seq};
 use crate::request::{Priority, Request};
 use crate::resources::{Capacity, Disk, DiskLevel, Held, Live, Reading, Usage};
 use crate::run::{IllegalEvent, RunState};
-use crate::units::{DurationMs, Timestamp};
+use crate::units::Timestamp;
 
 use super::precedence::Queues;
-use super::reserve::{Release, expected_end};
+use super::reserve::{Lease, Release};
 use super::usage::Used;
 use super::warm::Warm;
 use super::{Durations, Sample, StopHow};
@@ -42,8 +42,8 @@ pub struct World {
     measured: BTreeSet<RunId>,
     /// What is ready, in the order in which it is looked at.
     queues: Queues,
-    /// Running attempts: when each started and how long it was expected to take, and what it holds.
-    ends: BTreeMap<(RunId, NodeIndex), (Option<(Timestamp, DurationMs)>, Arc<Request>)>,
+    /// What running attempts hold, and when each is expected to end.
+    ends: BTreeMap<(RunId, NodeIndex), Lease>,
     warm: Warm,
 }
 
@@ -171,8 +171,8 @@ impl World {
             self.held.take(grant);
             let expected = self.durations.expected(&module.id, &run.node_def(node).settings);
             let state = run.node(node).state();
-            let held = state.holding().map(|(_, grant)| (state.started().zip(expected), grant.clone()));
-            self.ends.extend(held.map(|held| ((run.id().clone(), node), held)));
+            let lease = state.holding().map(|(_, grant)| Lease { expected: state.started().zip(expected), grant: grant.clone() });
+            self.ends.extend(lease.map(|lease| ((run.id().clone(), node), lease)));
             *self.running.entry(module.id.clone()).or_default() += 1;
             return;
         }
@@ -365,8 +365,7 @@ impl World {
 
     /// What running attempts hold, and when each is expected to end. Linear in their number.
     pub(super) fn releases(&self, now: Timestamp) -> Vec<Release> {
-        let until = |(started, expected)| expected_end(started, expected, now);
-        self.ends.values().map(|(end, grant)| Release { end: end.map(until), grant: grant.clone() }).collect()
+        self.ends.values().map(|lease| lease.release(now)).collect()
     }
 
     /// Where nodes of an affinity ran last.
