@@ -196,6 +196,7 @@ pub(super) fn submission(
         reuse: false,
         saved,
         idempotency,
+        priority: None,
     }
 }
 
