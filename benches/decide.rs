@@ -36,9 +36,12 @@ fn main() {
     let requests = |node: u32, text: &mut String| {
         let _ = write!(text, ",\"resources\":{{\"memory\":{}}}", 1_000_000 + u64::from(node * 7919 % 100_003));
     };
-    measure("waiting for room, all alike", &definition(folder.path(), |_, _| {}));
-    measure("waiting for room, each with a request of its own", &definition(folder.path(), requests));
-    measure("waiting for each other", &definition(folder.path(), chains));
+    // Half of the places and processors stay free: every decision looks for smaller nodes that may pass the first one.
+    let memory = u64::from(RUNNING) * 1_050_000;
+    measure("waiting for room, all alike", &definition(folder.path(), |_, _| {}), (RUNNING, 1 << 40));
+    measure("waiting for room, each with a request of its own", &definition(folder.path(), requests), (RUNNING, 1 << 40));
+    measure("waiting for each other", &definition(folder.path(), chains), (RUNNING, 1 << 40));
+    measure("behind a node for which room is kept", &definition(folder.path(), requests), (2 * RUNNING, memory));
 }
 
 /// A pipeline of many nodes; `more` adds to each.
@@ -56,13 +59,13 @@ fn definition(folder: &std::path::Path, more: impl Fn(u32, &mut String)) -> Arc<
     catalog.pipeline_once(&file).expect("a pipeline").0
 }
 
-fn measure(what: &str, definition: &Arc<Definition>) {
+fn measure(what: &str, definition: &Arc<Definition>, (places, memory): (u32, u64)) {
     let capacity = Capacity {
-        cpus: CpuMillis(u64::from(RUNNING) * 1000),
-        memory: Bytes(1 << 40),
+        cpus: CpuMillis(u64::from(places) * 1000),
+        memory: Bytes(memory),
         gpus: Vec::new(),
         custom: BTreeMap::new(),
-        max_concurrent: RUNNING,
+        max_concurrent: places,
     };
     let mut dice = Dice::new(1);
     let behaviour = Box::new(move |_: &prismq::scheduler::StartOrder| Ending::after(DurationMs(1_000_000 + dice.roll(1_000_000))));

@@ -76,6 +76,7 @@ fn make_long_journal(root: &Path, ended: bool) -> u64 {
         reuse: false,
         saved: false,
         idempotency: None,
+        priority: None,
     };
     let capacity =
         Capacity { max_concurrent: 10, cpus: CpuMillis(8_000), memory: Bytes(1 << 30), gpus: Vec::new(), custom: BTreeMap::new() };

@@ -51,6 +51,7 @@
 //!         reuse: false,
 //!         saved: false,
 //!         idempotency: None,
+//!         priority: None,
 //!     })?; // it is on the disk now
 //!
 //!     let (sender, updates) = mpsc::channel();

@@ -3,14 +3,19 @@
 //! They stand in manifests, are overridden by nodes, and travel to engines and records. Only data with its defaults: checking is
 //! done where the YAML is read (`manifest`), deciding in `resources` and `scheduler`.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ResourceName;
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
+
+pub use order::{Alternative, Priority};
 
 /// What an attempt needs, and while it runs, what it holds (its grant).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +37,9 @@ pub struct Request {
     /// Of a grant: which GPUs, and how much of each. Empty in what is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<GpuShare>,
+    /// Which of the alternatives of `any_of` it is, counted from 0; none where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<u32>,
 }
 
 /// What an attempt holds of one GPU.
@@ -74,7 +82,15 @@ impl Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Self { cpus: CpuMillis(1000), memory: Bytes(0), gpus: Amount(0), vram: Bytes(0), custom: BTreeMap::new(), devices: Vec::new() }
+        Self {
+            cpus: CpuMillis(1000),
+            memory: Bytes(0),
+            gpus: Amount(0),
+            vram: Bytes(0),
+            custom: BTreeMap::new(),
+            devices: Vec::new(),
+            alternative: None,
+        }
     }
 }
 
@@ -110,6 +126,14 @@ pub struct RetryPolicy {
     pub max_backoff: DurationMs,
     /// Memory of each further attempt in thousandths of the one before, after the cause `oom`; 1000 leaves it.
     pub grow_memory_millis: u64,
+    /// The same of VRAM, after an attempt that said that its graphics card had no more.
+    #[serde(default = "unchanged")]
+    pub grow_vram_millis: u64,
+}
+
+/// A factor that leaves what it is applied to.
+fn unchanged() -> u64 {
+    1_000
 }
 
 impl Default for RetryPolicy {
@@ -122,6 +146,7 @@ impl Default for RetryPolicy {
             factor_millis: 2_000,
             max_backoff: DurationMs(60_000),
             grow_memory_millis: 1_000,
+            grow_vram_millis: unchanged(),
         }
     }
 }
@@ -314,6 +339,39 @@ pub struct NodeSettings {
     /// Names of the secrets that it gets in its environment. Their values are nowhere but there.
     #[serde(default)]
     pub secrets: BTreeSet<String>,
+    /// Before or after others; none: by what is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Nodes of the same key run one after another where nothing else decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Arc<str>>,
+    /// Alternatives of what it needs, in the order of preference, each laid over `request`. Empty: `request` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_of: Vec<Alternative>,
+}
+
+impl NodeSettings {
+    /// What an attempt may ask for, the preferred first. Never empty.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        if self.any_of.is_empty() {
+            return vec![self.request.clone()];
+        }
+        (0..).zip(&self.any_of).map(|(at, alternative)| alternative.over(&self.request, at)).collect()
+    }
+
+    /// What the author says of an alternative; the request alone where there are none.
+    #[must_use]
+    pub fn asked(&self, alternative: Option<u32>) -> Request {
+        let chosen = alternative.and_then(|at| Some((at, self.any_of.get(at as usize)?)));
+        chosen.map_or_else(|| self.request.clone(), |(at, chosen)| chosen.over(&self.request, at))
+    }
+
+    /// Whether an attempt may come to ask for a GPU or memory of one.
+    #[must_use]
+    pub fn may_want_gpu(&self) -> bool {
+        if self.any_of.is_empty() { self.request.wants_gpu() } else { self.requests().iter().any(Request::wants_gpu) }
+    }
 }
 
 /// Where the value of a secret comes from.
@@ -347,6 +405,9 @@ impl Default for NodeSettings {
             duration: None,
             reuse: Reuse::default(),
             secrets: BTreeSet::new(),
+            priority: None,
+            affinity: None,
+            any_of: Vec::new(),
         }
     }
 }

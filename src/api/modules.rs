@@ -195,6 +195,7 @@ pub(super) fn submission(
         reuse: false,
         saved,
         idempotency,
+        priority: None,
     }
 }
 

@@ -121,6 +121,8 @@ pub struct Marks<'a> {
     pub memory: Bytes,
     /// GPUs granted.
     pub gpus: &'a [GpuShare],
+    /// Which of the alternatives of its requests was granted, if there are some.
+    pub alternative: Option<u32>,
 }
 
 impl HostEnvironment {
@@ -188,6 +190,13 @@ impl Environment {
         if marks.memory.0 > 0 {
             set("PRISMQ_MEMORY_BYTES", marks.memory.0.to_string().into());
         }
+        if let Some(alternative) = marks.alternative {
+            set("PRISMQ_ALTERNATIVE", alternative.to_string().into());
+            if marks.gpus.is_empty() {
+                // It got the alternative without a GPU: a library that finds one would use it all the same.
+                set("CUDA_VISIBLE_DEVICES", "".into());
+            }
+        }
         if let Some(first) = marks.gpus.first() {
             let uuids = marks.gpus.iter().map(|gpu| gpu.gpu.as_str()).collect::<Vec<_>>().join(",");
             // By UUID: the number of a card is another in every library, and changes when one is added.
@@ -222,7 +231,17 @@ mod tests {
         let gpu = |uuid: &str| GpuShare { gpu: uuid.into(), share: crate::units::Amount(1000), vram: Bytes(7) };
         let gpus = [gpu("GPU-1"), gpu("GPU-2")];
         let (cpus, memory) = (CpuMillis(2500), Bytes(1 << 30));
-        let marks = Marks { id: &id, node: "a[1]", folder: &folder, params: &params, token: "t0k", cpus, memory, gpus: &gpus };
+        let marks = Marks {
+            id: &id,
+            node: "a[1]",
+            folder: &folder,
+            params: &params,
+            token: "t0k",
+            cpus,
+            memory,
+            gpus: &gpus,
+            alternative: Some(1),
+        };
         let all = environment.complete(marks);
         all.into_iter().map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap())).collect()
     }
@@ -262,6 +281,7 @@ mod tests {
         assert_eq!(all["PRISMQ_MEMORY_BYTES"], (1u64 << 30).to_string());
         assert_eq!((all["CUDA_VISIBLE_DEVICES"].as_str(), all["CUDA_DEVICE_ORDER"].as_str()), ("GPU-1,GPU-2", "PCI_BUS_ID"));
         assert_eq!((all["PRISMQ_GPUS"].as_str(), all["PRISMQ_VRAM_BYTES"].as_str()), ("GPU-1,GPU-2", "7"));
+        assert_eq!(all["PRISMQ_ALTERNATIVE"], "1");
         assert_eq!(all[TOKEN_VARIABLE], "t0k");
     }
 }

@@ -52,6 +52,8 @@ pub struct AttemptSpec {
     pub set_aside: Option<Bytes>,
     /// GPUs that it was granted: a host that starts from this folder alone learns it here.
     pub gpus: Vec<GpuShare>,
+    /// Which of the alternatives of its requests it was granted, for the same reason.
+    pub alternative: Option<u32>,
     /// Between the polite stop and the kill, where the request to stop does not say.
     pub grace: DurationMs,
     /// Soft limit of open files that the module gets, since the host may have raised its own.
@@ -84,6 +86,7 @@ impl AttemptSpec {
         if !self.gpus.is_empty() {
             json.systems("gpus", &self.gpus.iter().map(gpu_text).collect::<Vec<_>>());
         }
+        json.optional_number("alternative", self.alternative);
         json.number("grace_ms", self.grace.0);
         json.optional_number("open_files", self.open_files);
         json.finish()
@@ -111,6 +114,7 @@ impl AttemptSpec {
             memory: json.optional_number("memory")?.map(Bytes),
             set_aside: json.optional_number("set_aside")?.map(Bytes),
             gpus: json.systems("gpus")?.iter().filter_map(|text| gpu_of(text.to_str()?)).collect(),
+            alternative: json.optional_number("alternative")?,
             grace: DurationMs(json.number("grace_ms")?),
             open_files: json.optional_number("open_files")?,
         })
@@ -213,6 +217,7 @@ mod tests {
             memory: Some(Bytes(u64::MAX)),
             set_aside: Some(Bytes(5)),
             gpus: vec![GpuShare { gpu: "GPU-1".to_owned(), share: Amount(1000), vram: Bytes(7) }],
+            alternative: Some(1),
             grace: DurationMs(10_000),
             open_files: Some(1024),
         }
@@ -247,6 +252,7 @@ mod tests {
             memory: Some(Bytes(2)),
             set_aside: None,
             gpus: Vec::new(),
+            alternative: None,
             grace: DurationMs(3),
             open_files: Some(4),
         };

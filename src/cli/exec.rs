@@ -51,6 +51,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
         reuse: false,
         saved: false,
         idempotency: None,
+        priority: None,
     };
     let ours = |failure: Failure| Failure { exit: Exit::Module(OUR_FAILURE), ..failure };
     let begun = Session::begin(&workspace, &context.output, |session| session.submit(&submit, &context.output).map_err(ours));

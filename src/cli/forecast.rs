@@ -163,7 +163,7 @@ pub(super) fn summary(found: &Forecast, context: &Context) {
         output.line(format!("of {} nodes nobody knows how long they take: each counts as 1 s (`duration:` says more)", found.unknown));
     }
     if found.gpus_unmodelled {
-        output.line("GPUs are no part of the model: no order is looked for, and the least time does not count them");
+        output.line("GPUs are no part of the model, nor is the choice among alternatives: no order is looked for, and the least time does not count them");
     }
     if !found.spans.is_empty() {
         output.line(format!("most at once: {}", peaks(&found.peak, &found.capacity)));

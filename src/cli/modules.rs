@@ -14,7 +14,7 @@ use crate::host::offline::Snapshot;
 use crate::host::ownership;
 use crate::host::views::{Learned, Module, Program, printable};
 use crate::host::workspace::Workspace;
-use crate::request::NodeSettings;
+use crate::request::{NodeSettings, Request};
 
 /// Arguments of `modules`.
 #[derive(Debug, clap::Args)]
@@ -218,21 +218,14 @@ fn head(module: &Module, workspace: &Workspace, output: &Output) {
     if let Some(category) = &module.category {
         fact("category", category);
     }
-    let request = &module.settings.request;
-    let mut needs = format!("{} CPU", request.cpus);
-    if request.memory.0 > 0 {
-        needs.push_str(&format!(", {} memory", request.memory));
+    let needs: Vec<String> = module.settings.requests().iter().map(needs).collect();
+    fact("needs", &needs.join(", or "));
+    if let Some(priority) = module.settings.priority {
+        fact("priority", priority.as_str());
     }
-    if request.gpus.0 > 0 {
-        needs.push_str(&format!(", {} GPU", request.gpus));
+    if let Some(affinity) = &module.settings.affinity {
+        fact("affinity", affinity);
     }
-    if request.vram.0 > 0 {
-        needs.push_str(&format!(", {} VRAM", request.vram));
-    }
-    for (name, amount) in &request.custom {
-        needs.push_str(&format!(", {amount} {name}"));
-    }
-    fact("needs", &needs);
     if let Some(timeout) = module.settings.timeout {
         fact("timeout", &timeout.to_string());
     }
@@ -276,4 +269,22 @@ fn kind_of(property: &Value) -> String {
         Some(format) => format!("{kind} ({format})"),
         None => kind.to_owned(),
     }
+}
+
+/// What a request asks for, in words.
+fn needs(request: &Request) -> String {
+    let mut needs = format!("{} CPU", request.cpus);
+    if request.memory.0 > 0 {
+        needs.push_str(&format!(", {} memory", request.memory));
+    }
+    if request.gpus.0 > 0 {
+        needs.push_str(&format!(", {} GPU", request.gpus));
+    }
+    if request.vram.0 > 0 {
+        needs.push_str(&format!(", {} VRAM", request.vram));
+    }
+    for (name, amount) in &request.custom {
+        needs.push_str(&format!(", {amount} {name}"));
+    }
+    needs
 }

@@ -5,6 +5,8 @@ mod watch;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::{self, Ending, OnInterrupt};
@@ -13,7 +15,7 @@ use super::session::{self, Session};
 use super::{Context, current_folder, plan, summary};
 use crate::host::prepare;
 use crate::host::submission::{NamedText, Submit, Target};
-use crate::host::views::reuse_forecast;
+use crate::host::views::{Priority, reuse_forecast};
 use crate::host::workspace::Workspace;
 use crate::ids::{ModuleId, RunId};
 
@@ -50,6 +52,10 @@ pub(super) struct Arguments {
     /// Run the modules that the module depends on before it, with their defaults
     #[arg(long)]
     with_dependencies: bool,
+
+    /// Before or after other runs, whatever the nodes say; without it a module comes before pipelines
+    #[arg(long, value_name = "CLASS", value_parser = priorities())]
+    priority: Option<Priority>,
 
     /// Also print what the modules write, each line with its node
     #[arg(long)]
@@ -135,15 +141,23 @@ fn workspace_of(submit: &Submit, context: &Context) -> Result<Workspace, Failure
 fn submission(arguments: &Arguments) -> Result<Submit, Failure> {
     let caller_folder = current_folder()?;
     let params_file = arguments.params.as_deref().map(read_params).transpose()?;
+    let target = target(arguments, &caller_folder)?;
     Ok(Submit {
-        target: target(arguments, &caller_folder)?,
+        target,
         assignments: arguments.param.clone(),
         params_file,
         caller_folder,
         reuse: arguments.watch,
         saved: arguments.saved,
         idempotency: None,
+        priority: arguments.priority,
     })
+}
+
+/// The words for classes of priority.
+pub(super) fn priorities() -> impl TypedValueParser<Value = Priority> {
+    let word = |text: String| Priority::ALL.into_iter().find(|priority| priority.as_str() == text).unwrap_or(Priority::Normal);
+    PossibleValuesParser::new(Priority::ALL.map(Priority::as_str)).map(word)
 }
 
 /// A file is what has a path's separator or a pipeline's extension; everything else is a module's id.

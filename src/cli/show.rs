@@ -188,12 +188,14 @@ fn one_node(row: &NodeRow, output: &Output) {
     fact("started", row.started_at.map(crate::units::Timestamp::local));
     fact("ended", row.ended_at.map(crate::units::Timestamp::local));
     fact("took", row.duration_ms.map(|took| took.to_string()));
-    let raised = match row.raised {
+    let raised = |times: u32| match times {
         0 => String::new(),
         1 => " (raised once after it ran out)".to_owned(),
         times => format!(" (raised {times} times after it ran out)"),
     };
-    fact("granted", row.granted_memory.map(|memory| format!("{memory} of memory{raised}")));
+    fact("granted", row.granted_memory.map(|memory| format!("{memory} of memory{}", raised(row.raised))));
+    fact("granted", row.granted_vram.map(|vram| format!("{vram} of VRAM{}", raised(row.raised_vram))));
+    fact("any_of", row.alternative.map(|at| format!("alternative {at}")));
     fact("cpu time", row.cpu_ms.map(|cpu| cpu.to_string()));
     fact("peak memory", row.peak_memory.map(|peak| peak.to_string()));
     fact("peak vram", row.peak_vram.map(|peak| peak.to_string()));

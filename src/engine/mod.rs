@@ -60,6 +60,8 @@ pub struct Spec {
     pub set_aside: Bytes,
     /// GPUs granted; the module sees no others.
     pub gpus: Vec<GpuShare>,
+    /// Which of the alternatives of its requests it got, if there are some; the module learns it.
+    pub alternative: Option<u32>,
     /// Under the wrapper, or started by the host itself.
     pub isolation: Isolation,
     /// Between the polite stop and the kill. The wrapper keeps to it by itself, so that a stop survives the host.

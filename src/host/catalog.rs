@@ -154,11 +154,14 @@ impl Catalog {
     /// Counted resources that a module asks for and the settings do not define.
     #[must_use]
     pub fn check_resources(&self, module: &Module) -> Diagnostics {
-        let request = &module.settings.request;
-        if request.custom.keys().all(|name| self.settings.capacity.custom.contains_key(name)) {
-            return Diagnostics::new();
+        let mut found = Diagnostics::new();
+        for request in module.settings.requests() {
+            if !request.custom.keys().all(|name| self.settings.capacity.custom.contains_key(name)) {
+                let key = if request.alternative.is_some() { "any_of" } else { "resources" };
+                found.extend(defined::check_request(&request, &self.settings, &place_of(module, key)));
+            }
         }
-        defined::check_request(request, &self.settings, &place_of(module, "resources"))
+        found
     }
 
     /// Whether the script of a module lies where scripts may lie, and is there.

@@ -27,15 +27,20 @@ fn check_below(
     for node in &definition.nodes {
         match &node.work {
             // Nodes share their settings, and most ask for nothing of the kind.
-            Work::Module(_) if node.settings.request.custom.is_empty() || !seen.insert(Arc::as_ptr(&node.settings)) => {}
+            Work::Module(_) if asks_plainly(&node.settings) || !seen.insert(Arc::as_ptr(&node.settings)) => {}
             Work::Module(_) => {
                 let place = Place { source: definition.source.clone(), span: node.span };
-                found.extend(check_request(&node.settings.request, settings, &place));
+                node.settings.requests().iter().for_each(|request| found.extend(check_request(request, settings, &place)));
             }
             Work::Pipeline(inner) if called.insert(Arc::as_ptr(inner)) => check_below(inner, settings, seen, called, found),
             Work::Pipeline(_) => {}
         }
     }
+}
+
+/// Whether nothing is asked for that the settings would have to define.
+fn asks_plainly(settings: &NodeSettings) -> bool {
+    settings.request.custom.is_empty() && settings.any_of.iter().all(|alternative| alternative.custom.is_empty())
 }
 
 /// Mistakes of one request, at a place.

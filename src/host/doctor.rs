@@ -12,7 +12,7 @@ use super::{disk, ownership};
 use crate::attempt::HostEnvironment;
 use crate::engine::{self, Resolver};
 use crate::manifest::{Module, Program};
-use crate::resources::{DiskLevel, never_fits};
+use crate::resources::{DiskLevel, none_fits};
 use crate::settings::Settings;
 
 /// How bad something is.
@@ -130,7 +130,7 @@ fn module_checks(catalog: &Catalog, machine: &Machine) -> Vec<Check> {
     let mut good = 0;
     for module in catalog.registry.iter() {
         let mut wrong: Vec<(String, Option<String>)> = missing(&resolver, module);
-        let lacks = never_fits(&module.settings.request, &capacity);
+        let lacks = none_fits(&module.settings.requests(), &capacity);
         wrong.extend(lacks.iter().map(|unmet| (format!("can never run here: it {unmet}"), unmet.help())));
         good += usize::from(wrong.is_empty());
         checks.extend(

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use crate::diagnostics::{Diagnostic, Diagnostics, Place};
 use crate::manifest::Module;
 use crate::pipeline::definition::Definition;
-use crate::resources::{Capacity, Unmet, never_fits};
+use crate::resources::{Capacity, Unmet, none_fits};
 use crate::scheduler::impossible;
 
 /// What this machine can hand out.
@@ -34,7 +34,7 @@ impl Fits {
     /// What a module asks for and can never get here.
     #[must_use]
     pub fn module(&self, module: &Module) -> Diagnostics {
-        let lacks = never_fits(&module.settings.request, &self.0);
+        let lacks = none_fits(&module.settings.requests(), &self.0);
         collected(lacks.iter().map(|unmet| diagnostic(&format!("module `{}`", module.id), unmet, Some(place_of(module, "resources")))))
     }
 }

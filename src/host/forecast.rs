@@ -14,7 +14,7 @@ use super::workspace::Workspace;
 use crate::ids::{ModuleId, RunId};
 use crate::manifest::Module;
 use crate::pipeline::analysis::Sizes;
-use crate::pipeline::definition::{Definition, NodeDef};
+use crate::pipeline::definition::{Definition, NodeDef, Work};
 use crate::request::NodeSettings;
 use crate::resources::{Capacity, Held};
 use crate::run::RunState;
@@ -197,7 +197,11 @@ impl Ask {
 
 /// The run as it would be submitted, ordered by what is expected.
 fn expected_run(definition: &Definition, durations: &Durations, ask: &Ask) -> RunState {
-    let assumed = simulate::assumed(definition, &|node| ask.of(node));
+    let expected = |node: &NodeDef| match &node.work {
+        Work::Module(module) => ask.of(node).or_else(|| durations.expected(&module.id, &node.settings)).or(Some(UNKNOWN)),
+        Work::Pipeline(_) => None,
+    };
+    let assumed = simulate::assumed(definition, &expected);
     let at = Timestamp::from_micros(1_700_000_000_000_000);
     let mut run = RunState::new(RunId::new(at, 0), assumed, Arc::new(Value::Object(serde_json::Map::new())), String::new());
     run.prioritise(&|module: &ModuleId, settings: &NodeSettings| durations.expected(module, settings).unwrap_or(UNKNOWN).0);

@@ -116,6 +116,7 @@ impl Launcher {
             memory: limit(order),
             set_aside: Bytes(order.grant.memory.0 - limit(order).0),
             gpus: order.grant.devices.clone(),
+            alternative: order.grant.alternative,
             isolation: order.settings.isolation,
             grace: order.settings.grace,
             capture: order.settings.capture,
@@ -215,7 +216,7 @@ impl Launcher {
 
 /// The memory that it is held to. What was only learned reserves room for it; to end it for what it never promised would be wrong.
 fn limit(order: &StartOrder) -> Bytes {
-    if order.settings.request.memory.0 == 0 { Bytes(0) } else { order.grant.memory }
+    if order.settings.asked(order.grant.alternative).memory.0 == 0 { Bytes(0) } else { order.grant.memory }
 }
 
 /// What follows the program: the parameters in the module's style.

@@ -16,7 +16,8 @@ use crate::params::{Completed, ParamSchema, Violation};
 use crate::pipeline::bind;
 use crate::pipeline::definition::{Definition, Work};
 use crate::pipeline::single::single;
-use crate::resources::{Capacity, Unmet, never_fits};
+use crate::resources::{Capacity, Unmet, none_fits};
+use crate::run::Precedence;
 use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
@@ -89,6 +90,8 @@ pub struct Prepared {
     pub pinned_hash: String,
     /// The order in which its nodes start; none: the longest way to the end first.
     pub order: Option<Arc<[u64]>>,
+    /// Where its nodes stand among those of other runs.
+    pub precedence: Precedence,
     /// Warnings for the submitter.
     pub notes: Diagnostics,
 }
@@ -201,6 +204,7 @@ fn resolve_in(catalog: &Catalog, submit: &Submit) -> Result<(Pinned, Arc<Definit
         retry_of: None,
         retry_scope: None,
         reuse: submit.reuse,
+        priority: submit.priority,
     };
     Ok((pinned, definition, notes))
 }
@@ -254,7 +258,7 @@ fn collect_never_fitting(
     for node in &definition.nodes {
         match &node.work {
             Work::Module(_) if seen.insert(Arc::as_ptr(&node.settings)) => {
-                let unmet = never_fits(&node.settings.request, capacity);
+                let unmet = none_fits(&node.settings.requests(), capacity);
                 lacking.extend(unmet.into_iter().map(|unmet| (node.id.to_string(), unmet)));
             }
             Work::Module(_) => {}
@@ -275,7 +279,8 @@ pub(super) fn pin(workspace: &Workspace, pinned: Pinned, definition: Arc<Definit
         let _ = std::fs::remove_dir_all(&folder);
     })?;
     let pinned_hash = blake3::hash(&text).to_hex().to_string();
-    Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, order: None, notes })
+    let precedence = pinned.precedence();
+    Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, order: None, precedence, notes })
 }
 
 /// A run id whose folder did not exist; the folder then does.

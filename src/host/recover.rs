@@ -228,12 +228,12 @@ impl Turn {
 
     /// What an attempt holds whose record was lost with the host.
     fn recovered_grant(&self, run: &RunId, state: &RunState, trace: &Trace) -> Request {
-        let asked = state.node_def(trace.node).settings.request.clone();
+        let settings = &state.node_def(trace.node).settings;
         let folder = AttemptFolder::new(&self.workspace.run(run), &state.path(trace.node), trace.attempt);
         // A direct one has none, and does not outlive its host.
         match AttemptSpec::read(folder.path()) {
-            Ok(spec) => granted(asked, spec),
-            Err(_) => Request { devices: Vec::new(), ..asked },
+            Ok(spec) => granted(settings.asked(spec.alternative), spec),
+            Err(_) => settings.requests().swap_remove(0),
         }
     }
 

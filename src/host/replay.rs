@@ -164,7 +164,10 @@ fn thaw(workspace: &Workspace, live: &LiveLine<'_>) -> Result<(RunState, RunHead
     let head = RunHead::of(&pinned, &definition);
     let frozen: Frozen = serde_json::from_str(live.state.get()).map_err(|error| error.to_string())?;
     let root = workspace.root().to_string_lossy().into_owned();
-    let state = RunState::thaw(live.run.clone(), definition, Arc::new(pinned.params), root, frozen).map_err(|error| error.to_string())?;
+    let precedence = pinned.precedence();
+    let thawed = RunState::thaw(live.run.clone(), definition, Arc::new(pinned.params), root, frozen);
+    let mut state = thawed.map_err(|error| error.to_string())?;
+    state.set_precedence(precedence);
     Ok((state, head))
 }
 
@@ -221,7 +224,9 @@ fn tell(workspace: &Workspace, record: &Record<'_>, run: &RunId, runs: &mut BTre
         let (pinned, definition) = load_pinned(workspace, run, Some(&hash))?;
         let head = RunHead::of(&pinned, &definition);
         let root = workspace.root().to_string_lossy().into_owned();
-        let state = RunState::new(run.clone(), definition, Arc::new(pinned.params), root);
+        let precedence = pinned.precedence();
+        let mut state = RunState::new(run.clone(), definition, Arc::new(pinned.params), root);
+        state.set_precedence(precedence);
         runs.insert(run.clone(), (state, head));
     }
     let Some((state, _)) = runs.get_mut(run) else {

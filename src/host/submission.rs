@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{ModuleId, RunId};
+use crate::request::Priority;
+use crate::run::Precedence;
 
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub struct Submit {
     /// Take it only once.
     #[serde(default)]
     pub idempotency: Option<Idempotency>,
+    /// Priority of all its nodes, whatever they say; none: what they say, else what is usual for what is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 /// By what a repeated submission is known.
@@ -147,4 +152,19 @@ pub struct Pinned {
     /// See [`Submit::reuse`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reuse: bool,
+    /// The priority that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
+impl Pinned {
+    /// Where its nodes stand among those of other runs. Somebody waits for a module that is run by itself.
+    #[must_use]
+    pub fn precedence(&self) -> Precedence {
+        let usual = match self.target {
+            Target::Pipeline { .. } => Priority::Normal,
+            Target::Module { .. } | Target::Exec { .. } => Priority::High,
+        };
+        Precedence { forced: self.priority, usual }
+    }
 }

@@ -438,6 +438,7 @@ impl Turn {
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
         let mut state = RunState::new(run.clone(), prepared.definition, prepared.params, workspace);
+        state.set_precedence(prepared.precedence);
         if prepared.order.is_some() {
             state.set_order(prepared.order);
         }

@@ -10,6 +10,7 @@ pub use crate::logs::{Cursor, Line, LogReader, Needle, Query, Stream, printable}
 pub use crate::manifest::{Module, Program, is_secret_name};
 pub use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
 pub use crate::pipeline::{analysis, export};
+pub use crate::request::Priority;
 pub use crate::resources::{Capacity, Disk, DiskLevel, Held, worst_level};
 pub use crate::run::NodeStatus;
 pub use crate::run::view::NodeRow;

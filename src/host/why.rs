@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::clock;
 use super::handle::CommandError;
 use super::turn::Turn;
 use crate::ids::{NodeIndex, RunId};
 use crate::run::{NodeState, NodeStatus, RunState};
-use crate::scheduler::{Blocker, Holder, LISTED_MAX, explain};
+use crate::scheduler::{Blocker, Holder, LISTED_MAX, Survey};
+use crate::units::Timestamp;
 
 /// Most nodes explained in one answer.
 const NODES_MAX: usize = 100;
@@ -63,6 +65,7 @@ impl Turn {
             },
         };
         let mut view = WhyView::default();
+        let survey = Survey::new(&self.world, clock::wall());
         for state in runs {
             let nodes: Vec<NodeIndex> = match &asked.node {
                 Some(path) => {
@@ -74,25 +77,25 @@ impl Turn {
             view.count += nodes.len();
             view.running += state.active().len();
             let room = NODES_MAX.saturating_sub(view.nodes.len());
-            view.nodes.extend(nodes.into_iter().take(room).map(|node| self.why_node(state, node)));
+            view.nodes.extend(nodes.into_iter().take(room).map(|node| why_node(&survey, state, node)));
         }
         Ok(view)
     }
+}
 
-    fn why_node(&self, run: &RunState, node: NodeIndex) -> NodeWhy {
-        let blockers = explain(&self.world, run.id(), node);
-        let status = run.node(node).state().status();
-        let mut reasons: Vec<String> = blockers.iter().map(said).collect();
-        if reasons.is_empty() {
-            reasons.push(run.row(node).reason.unwrap_or_else(|| nothing(status).to_owned()));
-        }
-        NodeWhy {
-            run_id: run.id().to_string(),
-            node: run.path(node),
-            status: status.as_str().to_owned(),
-            blockers: blockers.iter().filter_map(|blocker| serde_json::to_value(blocker).ok()).collect(),
-            reasons,
-        }
+fn why_node(survey: &Survey<'_>, run: &RunState, node: NodeIndex) -> NodeWhy {
+    let blockers = survey.explain(run.id(), node);
+    let status = run.node(node).state().status();
+    let mut reasons: Vec<String> = blockers.iter().map(said).collect();
+    if reasons.is_empty() {
+        reasons.push(run.row(node).reason.unwrap_or_else(|| nothing(status).to_owned()));
+    }
+    NodeWhy {
+        run_id: run.id().to_string(),
+        node: run.path(node),
+        status: status.as_str().to_owned(),
+        blockers: blockers.iter().filter_map(|blocker| serde_json::to_value(blocker).ok()).collect(),
+        reasons,
     }
 }
 
@@ -133,9 +136,22 @@ fn said(blocker: &Blocker) -> String {
             format!("waits for {}{rest}", nodes.join(", "))
         }
         Blocker::Around { node } => format!("waits for `{node}`, of which it is a part"),
-        Blocker::Resource { unmet, missing, holders } => {
+        Blocker::Resource { unmet, missing, holders, alternative } => {
+            let which = alternative.map(|at| format!("alternative {at} ")).unwrap_or_default();
             let missing = if *missing { "; this machine has not enough of it now, whatever ends" } else { "" };
-            format!("{unmet}{missing}{}", held_by(holders))
+            format!("{which}{unmet}{missing}{}", held_by(holders))
+        }
+        Blocker::HeldBack { run_id, node, expected } => {
+            format!("held back for {run_id}/{node}, which comes before it and needs the room{}", expected_at(*expected))
+        }
+        Blocker::Reserved { expected } => format!("room is kept for it{}", expected_at(*expected)),
+        Blocker::Priority { priority, since, first: true, .. } => {
+            let priority = priority.as_str();
+            format!("its priority is {priority}, and it comes before all others: nothing of it has started since {}", since.local_time())
+        }
+        Blocker::Priority { priority, ahead, first_at, first: false, .. } => {
+            let (priority, nodes) = (priority.as_str(), if *ahead == 1 { "node comes" } else { "nodes come" });
+            format!("its priority is {priority}: {ahead} ready {nodes} before it, until {} at the longest", first_at.local_time())
         }
         Blocker::Concurrency { module, limit, holders } => {
             format!("`concurrency` of {module} allows {limit} at once{}", held_by(holders))
@@ -148,6 +164,14 @@ fn said(blocker: &Blocker) -> String {
         Blocker::NotAccepting => "the host starts nothing new: it leaves, or its journal cannot be written".to_owned(),
         Blocker::Reuse => "an earlier result with the same inputs is looked for".to_owned(),
         Blocker::Journal => "there is room: it starts as soon as that is written down".to_owned(),
+    }
+}
+
+/// When the node starts for which room is kept.
+fn expected_at(expected: Option<Timestamp>) -> String {
+    match expected {
+        Some(at) => format!(", expected at {}", at.local_time()),
+        None => "; how long what holds it still takes is not known".to_owned(),
     }
 }
 

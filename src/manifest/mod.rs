@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod difference;
 mod environment;
+mod order_keys;
 mod output_keys;
 mod program;
 mod read;

@@ -13,7 +13,7 @@ use crate::tree::Tree;
 use super::{Defaults, LATER_KEYS, Module, Program, program, read_defaults_keys};
 
 /// All keys of a manifest.
-pub const MANIFEST_KEYS: [&str; 33] = [
+pub const MANIFEST_KEYS: [&str; 36] = [
     "format",
     "id",
     "name",
@@ -44,6 +44,9 @@ pub const MANIFEST_KEYS: [&str; 33] = [
     "log_cap",
     "duration",
     "reuse",
+    "priority",
+    "affinity",
+    "any_of",
     "pin",
     "requires",
     "enabled",

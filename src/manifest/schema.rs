@@ -75,6 +75,13 @@ pub struct ManifestFile {
     /// Whether it is left out where an earlier attempt had the same manifest, script, parameters and input files.
     #[schemars(extend("default" = "never"))]
     pub reuse: Option<Reuse>,
+    /// Before or after the nodes of others. Where it is left out: `high` for a module that is run by itself, `normal` in a pipeline.
+    pub priority: Option<PriorityWord>,
+    /// A name, such as that of a model: where nothing else decides, nodes of the same name run one after another, and on the same GPU.
+    pub affinity: Option<AffinityKey>,
+    /// Alternatives of `resources` in the order of preference, each laid over it. The first that fits is taken; PRISMQ_ALTERNATIVE tells
+    /// which, counted from 0.
+    pub any_of: Option<Alternatives>,
     /// Who writes the log files: the wrapper, with the time and order of what it reads, or the module itself, which is faster.
     #[schemars(extend("default" = "pump"))]
     pub capture: Option<Capture>,
@@ -154,6 +161,9 @@ pub struct Grow {
     /// Memory of the next attempt as a multiple of the last one, after the cause `oom`.
     #[schemars(range(min = 1, max = 100))]
     pub memory: Option<f64>,
+    /// VRAM of the next attempt as a multiple of the last one, after an attempt that said that the graphics card had no more.
+    #[schemars(range(min = 1, max = 100))]
+    pub vram: Option<f64>,
 }
 
 /// What must be on the machine.
@@ -216,6 +226,40 @@ by_hand!(
         "oneOf": [{"type": "integer", "minimum": 65536}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|[kKMGT]B|[KMGT]iB|[KMG])?$"}, {"type": "null"}]
     }
 );
+
+by_hand!(
+    /// A class of priority, or none.
+    PriorityWord, "Priority", {
+        "description": "high comes before normal, normal before low; what has waited long comes first for once. null leaves it to what is run.",
+        "enum": ["high", "normal", "low", null]
+    }
+);
+
+by_hand!(
+    /// A name that nodes share, or none.
+    AffinityKey, "Affinity", {
+        "description": "A name of at most 64 bytes, or null for none.",
+        "oneOf": [{"type": "string", "minLength": 1, "maxLength": 64}, {"type": "null"}]
+    }
+);
+
+/// Alternatives of what an attempt needs, or none.
+#[derive(Debug)]
+pub struct Alternatives;
+
+impl JsonSchema for Alternatives {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Alternatives".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let item = generator.subschema_for::<Resources>();
+        json_schema!({
+            "description": "2 to 8 alternatives, the preferred first, or null for none.",
+            "oneOf": [{"type": "array", "minItems": 2, "maxItems": 8, "items": item}, {"type": "null"}]
+        })
+    }
+}
 
 by_hand!(
     /// A JSON Schema of an object.
@@ -324,7 +368,7 @@ mod tests {
         let validator = jsonschema::options().should_validate_formats(true).build(&manifest_schema()).expect("a schema");
         let whole = serde_json::json!({
             "format": 1, "id": "m", "script": "m.py", "timeout": null, "grace": "10s", "resources": {"cpus": "500m", "memory": "2GiB", "api": 1},
-            "retry": {"attempts": 3, "on": ["exit"], "factor": 1.5, "grow": {"memory": 1.5}}, "arguments": "flags-spaced", "workdir": "fresh", "capture": "pump", "leaks": "allow", "log_cap": "200MiB",
+            "retry": {"attempts": 3, "on": ["exit"], "factor": 1.5, "grow": {"memory": 1.5, "vram": 2}}, "priority": "low", "affinity": "sdxl", "any_of": [{"vram": "8GiB"}, {"cpus": 8}], "arguments": "flags-spaced", "workdir": "fresh", "capture": "pump", "leaks": "allow", "log_cap": "200MiB",
             "params": {"properties": {"a": {"type": "integer"}}}, "environment": {"A": "b"}, "requires": {"python": ">=3.10"}
         });
         let errors: Vec<String> = validator.iter_errors(&whole).map(|error| error.to_string()).collect();

@@ -9,10 +9,10 @@ use crate::request::{ArgumentStyle, Isolation, NodeSettings, Request, RetryOn, R
 use crate::tree::{Kind, NodeRef};
 use crate::units::{Amount, DurationMs};
 
-use super::{Defaults, Pin, Requires, environment, output_keys, program, secret_keys};
+use super::{Defaults, Pin, Requires, environment, order_keys, output_keys, program, secret_keys};
 
 /// Keys that [`read_settings_keys`] reads.
-pub const NODE_SETTINGS_KEYS: [&str; 14] = [
+pub const NODE_SETTINGS_KEYS: [&str; 17] = [
     "resources",
     "timeout",
     "grace",
@@ -27,6 +27,9 @@ pub const NODE_SETTINGS_KEYS: [&str; 14] = [
     "duration",
     "reuse",
     "secrets",
+    "priority",
+    "affinity",
+    "any_of",
 ];
 
 /// Keys that [`read_defaults_keys`] reads besides.
@@ -34,9 +37,6 @@ pub const DEFAULTS_SHARED_KEYS: [&str; 6] = ["concurrency", "requires", "python"
 
 /// Keys of a manifest that are known and not built yet, each with what brings it.
 pub const LATER_KEYS: &[(&str, &str)] = &[
-    ("priority", "Resources"),
-    ("affinity", "Resources"),
-    ("any_of", "Resources"),
     ("schedule", "Patterns"),
     ("on_change", "Patterns"),
     ("on_finish", "Patterns"),
@@ -79,6 +79,7 @@ const PINS: [(&str, Pin); 2] = [("record", Pin::Record), ("strict", Pin::Strict)
 pub fn read_settings_keys(fields: &Fields<'_>, base: &NodeSettings, diagnostics: &mut Diagnostics) -> NodeSettings {
     let mut settings = base.clone();
     read_resources(fields, &mut settings.request, diagnostics);
+    order_keys::read(fields, &mut settings, diagnostics);
     read_timeout(fields, &mut settings.timeout, diagnostics);
     read_grace(fields, &mut settings.grace, diagnostics);
     read_retry(fields, &mut settings.retry, diagnostics);
@@ -114,6 +115,11 @@ pub fn read_defaults_keys(fields: &Fields<'_>, base: &Defaults, diagnostics: &mu
 
 fn read_resources(fields: &Fields<'_>, request: &mut Request, diagnostics: &mut Diagnostics) {
     let Some(map) = fields.map("resources", "a map such as `{cpus: 2, memory: 2GiB, vram: 6GiB}`", diagnostics) else { return };
+    read_request(map, request, diagnostics);
+}
+
+/// The keys of `resources`, over what is there.
+pub(super) fn read_request(map: NodeRef<'_>, request: &mut Request, diagnostics: &mut Diagnostics) {
     for (key, value) in map.entries() {
         match key.as_str().unwrap_or_default() {
             "cpus" => request.cpus = cpus_of(value, "cpus", diagnostics).unwrap_or(request.cpus),
@@ -229,8 +235,9 @@ fn read_retry(fields: &Fields<'_>, retry: &mut RetryPolicy, diagnostics: &mut Di
         None => retry.max_backoff = retry.max_backoff.max(retry.backoff),
     }
     if let Some(grow) = inner.raw("grow")
-        && let Some(grow) = Fields::open(grow, "`grow`", &["memory"], &[("vram", "Resources"), ("gpus", "Resources")], diagnostics)
+        && let Some(grow) = Fields::open(grow, "`grow`", &["memory", "vram"], &[], diagnostics)
     {
+        retry.grow_vram_millis = grow.thousandths("vram", 1_000, FACTOR_MAX, diagnostics).unwrap_or(retry.grow_vram_millis);
         retry.grow_memory_millis = grow.thousandths("memory", 1_000, FACTOR_MAX, diagnostics).unwrap_or(retry.grow_memory_millis);
     }
 }

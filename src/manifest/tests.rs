@@ -7,7 +7,7 @@ use super::registry::{ManifestResult, Registry};
 use super::*;
 use crate::diagnostics::Diagnostics;
 use crate::pipeline::expr::Scope;
-use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, RetryOn, WorkDir};
+use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, Priority, RetryOn, WorkDir};
 use crate::tree::Tree;
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs};
 use crate::yaml::{Format, Limits, read};
@@ -70,7 +70,10 @@ pass_env: [HF_TOKEN]
 secrets: []
 timeout: 30m
 grace: 20s
-retry: {attempts: 3, on: [75, exit, lost], backoff: 1s, factor: 1.5, max_backoff: 1m, grow: {memory: 1.5}}
+retry: {attempts: 3, on: [75, exit, lost], backoff: 1s, factor: 1.5, max_backoff: 1m, grow: {memory: 1.5, vram: 2}}
+priority: low
+affinity: sdxl
+any_of: [{vram: 8GiB}, {cpus: 8, youtube-api: 0}]
 concurrency: 2
 workdir: fresh
 isolation: direct
@@ -104,6 +107,11 @@ fn every_key_of_a_manifest_is_read() {
     assert_eq!((settings.capture, settings.leaks, settings.log_cap), (Capture::Pump, Leaks::End, Some(Bytes(1 << 30))));
     assert_eq!(settings.duration, Some(DurationMs(180_000)));
     assert_eq!(settings.reuse, crate::request::Reuse::Inputs);
+    assert_eq!((settings.priority, settings.affinity.as_deref()), (Some(Priority::Low), Some("sdxl")));
+    let requests = settings.requests();
+    assert_eq!((requests[0].vram, requests[0].cpus, requests[0].custom.len()), (Bytes(8 << 30), CpuMillis(500), 1));
+    assert_eq!((requests[1].vram, requests[1].cpus, requests[1].custom.len()), (Bytes(0), CpuMillis(8_000), 0));
+    assert_eq!(settings.retry.grow_vram_millis, 2_000);
     let retry = &settings.retry;
     assert_eq!((retry.attempts, retry.backoff, retry.factor_millis, retry.grow_memory_millis), (3, DurationMs(1_000), 1_500, 1_500));
     assert_eq!(retry.exit_codes.iter().copied().collect::<Vec<_>>(), [75]);
@@ -119,6 +127,26 @@ fn every_key_of_a_manifest_is_read() {
     for key in MANIFEST_KEYS {
         assert!(key == "command" || WHOLE.contains(&format!("\n{key}:")), "the example lacks `{key}`");
     }
+}
+
+#[test]
+fn who_comes_first_and_alternatives_are_checked() {
+    refused("priority: urgent", "3:11", &["`priority` cannot be \"urgent\"", "`high`"]);
+    refused("affinity: ''", "3:11", &["`affinity` cannot be empty"]);
+    refused("affinity: 7", "3:11", &["`affinity` must be a text, not `7`"]);
+    refused("affinity: \"${{ matrix.model }}\"", "3:11", &["`affinity` holds no expressions"]);
+    refused(&format!("affinity: {}", "a".repeat(65)), "3:11", &["at most 64 bytes"]);
+    refused("any_of: {vram: 1GiB}", "3:9", &["`any_of` must be a list of alternatives"]);
+    refused("any_of: []", "3:9", &["2 to 8 alternatives, not 0"]);
+    refused("any_of: [{cpus: 1}]", "3:9", &["2 to 8 alternatives, not 1", "`resources`"]);
+    refused("any_of: [{vram: 1GiB}, gpu]", "3:24", &["an alternative must be a map"]);
+    refused("any_of: [{vram: 1GiB}, {cpu: 2}]", "3:25", &["unknown resource `cpu`", "`cpus`"]);
+    refused("any_of: [{gpus: 1.5}, {cpus: 0}]", "3:17", &["`gpus` must be a whole number"]);
+    refused("retry: {grow: {gpus: 2}}", "3:16", &["unknown field `gpus`"]);
+    let never = mistakes("id: m\nscript: m.py\nany_of: [{cpus: 2}, {cpus: 4, vram: 1GiB}]\nparms: {}\n");
+    assert!(never.iter().any(|line| line.contains("3:21: alternative 1 is never chosen: 0 asks for no more")), "{never:?}");
+    let taken_back = module("id: m\nscript: m.py\npriority: null\naffinity: null\nany_of: null\n");
+    assert_eq!(*taken_back.settings, NodeSettings::default());
 }
 
 #[test]
@@ -146,7 +174,7 @@ fn eight_mistakes_come_at_once() {
     );
     let places: Vec<&str> = found.iter().map(|line| line.split(": ").next().expect("a place")).collect();
     for place in
-        ["m.yaml:1:5", "m.yaml:2:1", "m.yaml:3:10", "m.yaml:4:10", "m.yaml:5:13", "m.yaml:6:9", "m.yaml:7:1", "m.yaml:8:33", "m.yaml:9:9"]
+        ["m.yaml:1:5", "m.yaml:2:1", "m.yaml:3:10", "m.yaml:4:10", "m.yaml:5:13", "m.yaml:6:9", "m.yaml:7:11", "m.yaml:8:33", "m.yaml:9:9"]
     {
         assert!(places.contains(&place), "{place} is missing: {found:#?}");
     }
@@ -177,7 +205,6 @@ fn keys_of_other_places_and_times_are_refused_by_name() {
     refused("resources: {gpus: -1}", "3:19", &["gpus"]);
     refused("resources: {vram: 6 gigs}", "3:19", &["vram"]);
     refused("resources: {gpu: 1}", "3:13", &["did you mean `gpus`?"]);
-    refused("retry: {grow: {vram: 2}}", "3:16", &["Resources"]);
     refused("when: x", "3:1", &["stands in a node of a pipeline"]);
     refused("format: 2", "3:9", &["format: 1"]);
 }

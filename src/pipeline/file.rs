@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use crate::manifest::schema::{FormatVersion, LogCap, ParameterSchema, Resources, Retry, Timeout, file_schema};
+use crate::manifest::schema::{
+    AffinityKey, Alternatives, FormatVersion, LogCap, ParameterSchema, PriorityWord, Resources, Retry, Timeout, file_schema,
+};
 use crate::request::{ArgumentStyle, Capture, Isolation, Leaks, OnFailure, Reuse, WorkDir};
 use crate::units::DurationMs;
 
@@ -72,6 +74,12 @@ pub struct NodeFile {
     /// Whether it is left out where an earlier attempt had the same manifest, script, parameters and input files.
     #[schemars(extend("default" = "never"))]
     pub reuse: Option<Reuse>,
+    /// Before or after the nodes of others: `high`, `normal` or `low`; `null` leaves it to what is run.
+    pub priority: Option<PriorityWord>,
+    /// A name, such as that of a model: where nothing else decides, nodes of the same name run one after another, and on the same GPU.
+    pub affinity: Option<AffinityKey>,
+    /// Alternatives of `resources` in the order of preference, each laid over it; the first that fits is taken.
+    pub any_of: Option<Alternatives>,
     /// How the program gets its parameters.
     pub arguments: Option<ArgumentStyle>,
     /// Who writes the log files: `pump` (the wrapper, with times and order) or `raw` (the module itself, faster).

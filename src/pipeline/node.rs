@@ -21,7 +21,7 @@ use super::links;
 /// Keys of a node that are its own.
 pub(super) const KEYS: [&str; 9] = ["module", "pipeline", "with", "needs", "when", "matrix", "foreach", "max_parallel", "allow_failure"];
 /// Keys that later parts of prismq bring.
-const LATER: [(&str, &str); 4] = [("priority", "Resources"), ("affinity", "Resources"), ("any_of", "Resources"), ("engine", "Slurm")];
+const LATER: [(&str, &str); 1] = [("engine", "Slurm")];
 /// Keys that stand in a manifest only.
 const OF_MANIFESTS: [&str; 10] =
     ["concurrency", "dependencies", "requires", "python", "pass_env", "pin", "enabled", "script", "command", "runtime"];

@@ -103,6 +103,20 @@ impl Ask {
 /// # Errors
 /// What it lacks.
 pub fn place(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -> Result<Vec<GpuShare>, Unmet> {
+    place_near(request, capacity, held, live, &|_| false)
+}
+
+/// The same, where among equally idle GPUs one for which `near` holds comes first.
+///
+/// # Errors
+/// What it lacks.
+pub fn place_near(
+    request: &Request,
+    capacity: &Capacity,
+    held: &Held,
+    live: &Live,
+    near: &dyn Fn(&str) -> bool,
+) -> Result<Vec<GpuShare>, Unmet> {
     if !request.wants_gpu() {
         return Ok(Vec::new());
     }
@@ -113,7 +127,7 @@ pub fn place(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -
     let room = |gpu: &Gpu, held: &GpuHeld| live.vram_room(&gpu.uuid, held.vram);
     let mut fitting: Vec<_> = by_ledger.iter().filter(|(gpu, held)| room(gpu, held).is_none_or(|room| ask.vram <= room.free)).collect();
     if fitting.len() >= ask.count {
-        fitting.sort_by_key(|(gpu, held)| (held.attempts, held.free_vram(gpu)));
+        fitting.sort_by_key(|(gpu, held)| (held.attempts, !near(&gpu.uuid), held.free_vram(gpu)));
         let share = |gpu: &Gpu| GpuShare { gpu: gpu.uuid.clone(), share: ask.share, vram: ask.vram };
         return Ok(fitting.iter().take(ask.count).map(|(gpu, _)| share(gpu)).collect());
     }
@@ -127,6 +141,14 @@ pub fn place(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -
     }
     let lost = u32::try_from(capacity.gpus.len() - there.len()).unwrap_or(u32::MAX);
     Err(lacking(request, &ask, &there, lost))
+}
+
+/// The most VRAM that a request could get on each GPU that it asks for, with everything given back.
+#[must_use]
+pub fn most_vram(request: &Request, capacity: &Capacity) -> Bytes {
+    let mut usable: Vec<Bytes> = capacity.gpus.iter().map(Gpu::usable).collect();
+    usable.sort_unstable_by_key(|size| Reverse(*size));
+    usable.get(Ask::of(request).count - 1).copied().unwrap_or_default()
 }
 
 /// What is lacking by what others asked for, or for ever.

@@ -145,6 +145,24 @@ impl Live {
         }
     }
 
+    /// What would be read if none of our attempts used anything, as far as can be told from what they were seen to use.
+    #[must_use]
+    pub fn without_ours(&self) -> Self {
+        let given = |free: Bytes, seen: Bytes| Bytes(free.0.saturating_add(seen.0));
+        let memory = self.reading.memory.map(|read| MemoryReading { free: given(read.free, self.seen.memory).min(read.total), ..read });
+        let gpus = self.reading.gpus.iter().map(|(gpu, read)| {
+            let seen = self.seen.vram.get(gpu).copied().unwrap_or_default();
+            let read = match read {
+                GpuReading::Seen { used, free, by_process } => {
+                    GpuReading::Seen { used: Bytes(used.0.saturating_sub(seen.0)), free: given(*free, seen), by_process: *by_process }
+                }
+                GpuReading::Lost => GpuReading::Lost,
+            };
+            (gpu.clone(), read)
+        });
+        Self { reading: Reading { memory, gpus: gpus.collect() }, seen: Seen::default(), awaited: false }
+    }
+
     /// Whether a GPU was there and does not answer.
     #[must_use]
     pub fn is_lost(&self, uuid: &str) -> bool {

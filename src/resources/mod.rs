@@ -19,7 +19,7 @@ use crate::request::Request;
 use crate::units::{Amount, Bytes, CpuMillis};
 
 pub use disk::{Disk, DiskLevel, worst_level};
-pub use gpu::{Gpu, GpuHeld, place};
+pub use gpu::{Gpu, GpuHeld, most_vram, place, place_near};
 pub use lack::Unmet;
 pub use live::{GpuReading, Live, LiveRoom, MemoryReading, Reading, Seen, Usage};
 
@@ -41,23 +41,6 @@ pub struct Capacity {
     pub custom: BTreeMap<ResourceName, Amount>,
     /// Attempts at once, whatever they hold.
     pub max_concurrent: u32,
-}
-
-/// The most that one attempt can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Most {
-    /// Memory.
-    pub memory: Bytes,
-    /// Memory of one GPU.
-    pub vram: Bytes,
-}
-
-impl Capacity {
-    /// The most that one attempt can have.
-    #[must_use]
-    pub fn most(&self) -> Most {
-        Most { memory: self.memory, vram: self.gpus.iter().map(Gpu::usable).max().unwrap_or_default() }
-    }
 }
 
 /// What running attempts hold together.
@@ -168,6 +151,20 @@ pub fn unmet(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -
 pub fn fits(request: &Request, capacity: &Capacity, held: &Held, live: &Live) -> bool {
     // An empty `Vec` does not allocate: no second predicate that could differ from the first.
     unmet(request, capacity, held, live).is_empty()
+}
+
+/// What alternatives of a request lack for ever; nothing where one of them could ever fit.
+#[must_use]
+pub fn none_fits(requests: &[Request], capacity: &Capacity) -> Vec<Unmet> {
+    let mut lacks: Vec<Unmet> = Vec::new();
+    for request in requests {
+        let found = never_fits(request, capacity);
+        if found.is_empty() {
+            return found;
+        }
+        lacks.extend(found);
+    }
+    lacks
 }
 
 /// What `request` asks for beyond the whole capacity: it would wait for ever, and is refused at submit.

@@ -1,13 +1,16 @@
 //! What a run offers to the scheduler: nodes to decide, to stop, to start, to write ahead.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::ids::{ModuleId, NodeIndex, RunId};
-use crate::request::{Request, Reuse};
-use crate::resources::Most;
-use crate::units::{Bytes, CpuMillis};
+use crate::request::{Priority, Request, Reuse};
+use crate::resources::{Capacity, most_vram};
+use crate::units::{Bytes, CpuMillis, Timestamp};
 
 use super::derived::{ClassId, OrderKey};
+use super::plan::Asked;
 use super::state::{Body, NodeState, NodeStatus, Outcome, RunState};
 
 impl RunState {
@@ -68,9 +71,57 @@ impl RunState {
         self.derived.intended
     }
 
-    /// The first ready leaf of each class, in order.
-    pub(crate) fn ready_heads(&self) -> impl Iterator<Item = (OrderKey, ClassId)> {
-        self.derived.heads.iter().copied()
+    /// The first ready leaf of each class of a priority, in order.
+    pub(crate) fn ready_heads(&self, priority: Priority) -> impl Iterator<Item = (OrderKey, ClassId)> {
+        self.derived.heads.get(&priority).into_iter().flatten().copied()
+    }
+
+    /// Those of them whose nodes have this `affinity`.
+    pub(crate) fn ready_kin(&self, priority: Priority, affinity: &Arc<str>) -> impl Iterator<Item = (OrderKey, ClassId)> {
+        self.derived.kin.get(&(priority, affinity.clone())).into_iter().flatten().copied()
+    }
+
+    /// Whether any leaf of a priority is ready.
+    pub(crate) fn has_ready(&self, priority: Priority) -> bool {
+        self.derived.heads.contains_key(&priority)
+    }
+
+    /// How many leaves of a priority are ready. Linear in the number of classes.
+    pub(crate) fn count_ready(&self, priority: Priority) -> usize {
+        self.derived.ready.iter().filter(|(class, _)| self.priority_of(**class) == priority).map(|(_, set)| set.len()).sum()
+    }
+
+    /// Priority of a class: that of the run where somebody set one for it, else what its nodes say, else what is usual for such a run.
+    pub(crate) fn priority_of(&self, class: ClassId) -> Priority {
+        self.priority.forced.or(self.plans.class(class.base).priority).unwrap_or(self.priority.usual)
+    }
+
+    /// Priority of a node's attempts.
+    pub(crate) fn priority_of_node(&self, node: NodeIndex) -> Priority {
+        self.priority.forced.or(self.node_def(node).settings.priority).unwrap_or(self.priority.usual)
+    }
+
+    /// Since when nothing of what is ready in a priority has started, as far as its nodes tell. Linear in the number of ready ones.
+    pub(crate) fn waits_since(&self, priority: Priority) -> Timestamp {
+        let ready = self.derived.ready.iter().filter(|(class, _)| self.priority_of(**class) == priority).flat_map(|(_, set)| set);
+        let since = ready.filter_map(|(_, node)| match self.node(*node).state() {
+            NodeState::Ready { since } => Some(*since),
+            NodeState::Waiting { .. }
+            | NodeState::Running { .. }
+            | NodeState::Stopping { .. }
+            | NodeState::Retrying { .. }
+            | NodeState::Interrupted { .. }
+            | NodeState::Open { .. }
+            | NodeState::Done { .. } => None,
+        });
+        let started =
+            self.active().filter(|node| self.priority_of_node(*node) == priority).filter_map(|node| self.node(node).state().started());
+        since.min().unwrap_or_default().max(started.max().unwrap_or_default())
+    }
+
+    /// The `affinity` of a class.
+    pub(crate) fn affinity_of(&self, class: ClassId) -> Option<&Arc<str>> {
+        self.plans.class(class.base).affinity.as_ref()
     }
 
     /// The ready leaves of a class after one of them, in order.
@@ -105,26 +156,15 @@ impl RunState {
         !self.derived.ready.is_empty() && !self.facts.held && self.facts.cancel.is_none()
     }
 
-    /// What nodes of a class ask for. Memory that grew after `oom`, and what was only learned, stops at what there is.
-    pub(crate) fn request_of(&self, class: ClassId, most: Most) -> std::borrow::Cow<'_, Request> {
-        let base = self.plans.class(class.base);
-        let memory = Bytes(base.request.memory.0.min(most.memory.0.max(base.declared)));
-        let vram = if base.learned_vram { base.request.vram.min(most.vram) } else { base.request.vram };
-        if (memory, vram) == (base.request.memory, base.request.vram) {
-            std::borrow::Cow::Borrowed(&base.request)
-        } else {
-            std::borrow::Cow::Owned(Request { memory, vram, ..Request::clone(&base.request) })
-        }
+    /// What nodes of a class may ask for, the preferred first. Memory and VRAM that grew after `oom`, and what was only learned, stop at
+    /// what there is.
+    pub(crate) fn requests_of<'r>(&'r self, class: ClassId, capacity: &'r Capacity) -> impl Iterator<Item = Wanted<'r>> {
+        self.plans.class(class.base).asks.iter().map(|ask| Wanted::new(ask, capacity))
     }
 
-    /// Whether the author of a class's nodes says nothing of the memory of a GPU that they ask for.
-    pub(crate) fn learned_vram(&self, class: ClassId) -> bool {
-        self.plans.class(class.base).learned_vram
-    }
-
-    /// Whether the author of a class's nodes says how much memory they need.
-    pub(crate) fn declares_memory(&self, class: ClassId) -> bool {
-        self.plans.class(class.base).declared > 0
+    /// Whether nodes of a class may ask for something of which others on the machine may take more than was handed out.
+    pub(crate) fn is_class_measured(&self, class: ClassId, capacity: &Capacity) -> bool {
+        self.requests_of(class, capacity).any(|wanted| wanted.request.is_measured())
     }
 
     /// Whether any of its nodes asks for something of which others on the machine may take more than was handed out. Linear in the
@@ -154,4 +194,35 @@ impl RunState {
         let key = self.order_of(node);
         self.derived.ready.iter().find(|(_, set)| set.contains(&key)).map(|(class, _)| *class)
     }
+}
+
+/// One of the requests that an attempt may start with, within what there is.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted<'r> {
+    pub(crate) request: Cow<'r, Request>,
+    /// The author says nothing of memory: what is asked for was learned.
+    pub(crate) learned_memory: bool,
+    /// The same of the memory of a GPU.
+    pub(crate) learned_vram: bool,
+}
+
+impl<'r> Wanted<'r> {
+    fn new(ask: &'r Asked, capacity: &Capacity) -> Self {
+        let (learned_memory, learned_vram) = (ask.declared.0.0 == 0, ask.declared.1.0 == 0);
+        Self { request: within(ask, capacity), learned_memory, learned_vram }
+    }
+}
+
+/// What is asked for, where it is more than was declared no more than there is.
+fn within<'r>(ask: &'r Asked, capacity: &Capacity) -> Cow<'r, Request> {
+    let memory = ask.request.memory.min(capacity.memory.max(ask.declared.0));
+    let vram = if ask.request.vram > ask.declared.1 {
+        ask.request.vram.min(most_vram(&ask.request, capacity).max(ask.declared.1))
+    } else {
+        ask.request.vram
+    };
+    if (memory, vram) == (ask.request.memory, ask.request.vram) {
+        return Cow::Borrowed(&ask.request);
+    }
+    Cow::Owned(Request { memory, vram, ..Request::clone(&ask.request) })
 }

@@ -75,6 +75,8 @@ impl RunState {
             started: at,
             isolation: facts.isolation,
             memory: granted,
+            vram: Some(facts.grant.vram).filter(|vram| vram.0 > 0),
+            alternative: facts.grant.alternative,
             script_hash,
             end: None,
         });
@@ -212,8 +214,9 @@ impl RunState {
     /// Keeps what the end of an attempt told; the node still holds its grant.
     fn note_end(&mut self, node: NodeIndex, facts: &EndFacts, failure: Option<Arc<FailureCause>>, at: Timestamp) {
         let record = self.nodes[node.at()].record.get_or_insert_default();
-        // More memory does not help a graphics card.
+        // More memory does not help a graphics card, nor the other way round.
         record.grown += u32::from(matches!(failure.as_deref(), Some(FailureCause::Oom { said: None, .. })));
+        record.grown_vram += u32::from(matches!(failure.as_deref(), Some(FailureCause::Oom { said: Some(_), .. })));
         record.busy = if failure.as_deref().is_some_and(FailureCause::is_resource_busy) { record.busy.saturating_add(1) } else { 0 };
         if let Some(attempt) = record.attempts.last_mut() {
             attempt.end = Some(AttemptEnd {
@@ -250,8 +253,9 @@ impl RunState {
     pub(super) fn shared_grant(&self, node: NodeIndex, grant: &Request) -> Arc<Request> {
         let at = self.node(node);
         let plan = self.plans.get(self.scopes[at.scope as usize].plan);
-        let asked = plan.class(at.position).map(|class| &self.plans.class(class).request);
-        asked.filter(|asked| ***asked == *grant).cloned().unwrap_or_else(|| Arc::new(grant.clone()))
+        let asks = plan.class(at.position).map_or(&[][..], |class| &self.plans.class(class).asks);
+        let asked = asks.iter().map(|ask| &ask.request).find(|asked| ***asked == *grant);
+        asked.cloned().unwrap_or_else(|| Arc::new(grant.clone()))
     }
 
     fn check_next(&self, node: NodeIndex, attempt: AttemptNumber) -> Result<(), Refusal> {

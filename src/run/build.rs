@@ -13,7 +13,7 @@ use super::containers::{Group, Scope, Tally};
 use super::derived::Derived;
 use super::plan::{Expected, Plans};
 use super::record::RunFacts;
-use super::state::{Body, NO_ORDINAL, Node, NodeState, RunState, index};
+use super::state::{Body, NO_ORDINAL, Node, NodeState, Precedence, RunState, index};
 
 impl RunState {
     /// A run before its submission is recorded: every node waits. `params` are complete and checked; `workspace` is the folder that
@@ -32,6 +32,7 @@ impl RunState {
             expanded: Vec::new(),
             scripts: BTreeMap::new(),
             order: None,
+            priority: Precedence::default(),
             derived: Derived::default(),
         };
         run.enter_pipeline(None, 0);
@@ -55,6 +56,14 @@ impl RunState {
     pub fn set_order(&mut self, order: Option<Arc<[u64]>>) {
         self.order = order;
         self.rebuild();
+    }
+
+    /// Says where it stands among other runs.
+    pub fn set_precedence(&mut self, priority: Precedence) {
+        if priority != self.priority {
+            self.priority = priority;
+            self.rebuild();
+        }
     }
 
     /// Whether an order was set.

@@ -5,9 +5,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::event::SkipReason;
 use crate::ids::{NodeIndex, Seq};
+use crate::request::Priority;
 use crate::resources::Held;
 
 use super::containers::Tally;
@@ -27,6 +29,9 @@ pub struct ClassId {
 /// Place of a ready node among the others: longest way to the end first, then the order of the file.
 pub(crate) type OrderKey = (Reverse<u64>, NodeIndex);
 
+/// First nodes of classes, in order.
+type Heads = BTreeSet<(OrderKey, ClassId)>;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Derived {
     /// Nodes by status.
@@ -35,8 +40,10 @@ pub(super) struct Derived {
     /// Running and stopping nodes.
     pub(super) active: BTreeSet<NodeIndex>,
     pub(super) ready: BTreeMap<ClassId, BTreeSet<OrderKey>>,
-    /// The first node of each of these sets, so that nobody has to look at all sets to find the first node.
-    pub(super) heads: BTreeSet<(OrderKey, ClassId)>,
+    /// The first node of each of these sets by the priority of its class, so that nobody has to look at all sets to find the first node.
+    pub(super) heads: BTreeMap<Priority, Heads>,
+    /// Those of them whose nodes share an `affinity`, by its key.
+    pub(super) kin: BTreeMap<(Priority, Arc<str>), Heads>,
     /// How many of these sets ask for how many thousandths of a processor, and for how much memory: the least tells whether looking further
     /// is of any use.
     pub(super) asked_cpus: BTreeMap<u64, u32>,
@@ -112,16 +119,28 @@ impl RunState {
         if before == after {
             return;
         }
-        if let Some(before) = before {
-            self.derived.heads.remove(&(before, class));
-        }
-        if let Some(after) = after {
-            self.derived.heads.insert((after, class));
-        }
+        self.move_head(class, before, after);
         if before.is_some() != after.is_some() {
             let (cpus, memory) = self.plans.class(class.base).least();
             count_asked(&mut self.derived.asked_cpus, cpus, after.is_some());
             count_asked(&mut self.derived.asked_memory, memory, after.is_some());
+        }
+    }
+
+    fn move_head(&mut self, class: ClassId, before: Option<OrderKey>, after: Option<OrderKey>) {
+        let priority = self.priority_of(class);
+        let change = |heads: &mut Heads| {
+            before.iter().for_each(|key| _ = heads.remove(&(*key, class)));
+            heads.extend(after.map(|key| (key, class)));
+            heads.is_empty()
+        };
+        if change(self.derived.heads.entry(priority).or_default()) {
+            self.derived.heads.remove(&priority);
+        }
+        let Some(affinity) = self.plans.class(class.base).affinity.clone() else { return };
+        let key = (priority, affinity);
+        if change(self.derived.kin.entry(key.clone()).or_default()) {
+            self.derived.kin.remove(&key);
         }
     }
 
@@ -180,12 +199,11 @@ impl RunState {
         }
         let plan = self.plans.get(self.scopes[at.scope as usize].plan);
         let mut base = plan.class(at.position)?;
-        let grown = at.record().map_or(0, |record| record.grown);
+        let (grown, grown_vram) = at.record().map_or((0, 0), |record| (record.grown, record.grown_vram));
         let group = self.group_of(node).filter(|group| self.groups[*group as usize].max_parallel.is_some()).unwrap_or(NO_GROUP);
-        if grown > 0 {
-            let policy = &plan.definition.nodes[at.position as usize].settings.retry;
-            let request = retry::grown(&self.plans.class(base).request, policy, grown);
-            base = self.plans.class_with_memory(base, request);
+        if grown > 0 || grown_vram > 0 {
+            let settings = plan.definition.nodes[at.position as usize].settings.clone();
+            base = self.plans.class_with(base, |ask| retry::grown(&ask.request, &settings.retry, grown, grown_vram));
         }
         Some((ClassId { base, group }, self.order_of(node)))
     }

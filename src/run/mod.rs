@@ -33,10 +33,11 @@ pub(crate) mod testing;
 mod tests;
 pub mod view;
 
+pub(crate) use agenda::Wanted;
 pub use apply::IllegalEvent;
 pub use derived::ClassId;
 pub(crate) use derived::OrderKey;
 pub use frozen::{Frozen, ThawError};
 pub use plan::ExpectedUse;
 pub use record::{AttemptEnd, AttemptRecord, Record, RunFacts};
-pub use state::{Body, Node, NodeState, NodeStatus, Outcome, RunState};
+pub use state::{Body, Node, NodeState, NodeStatus, Outcome, Precedence, RunState};

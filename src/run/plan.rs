@@ -7,7 +7,7 @@ use crate::ids::ModuleId;
 use crate::manifest::Module;
 use crate::pipeline::definition::{Definition, Expansion, NodeDef, Work};
 use crate::pipeline::expr::Template;
-use crate::request::{NodeSettings, Request, WHOLE_GPU};
+use crate::request::{NodeSettings, Priority, Request, WHOLE_GPU};
 use crate::units::Bytes;
 
 /// `Plan::inner` and `Plan::classes` where there is none.
@@ -74,19 +74,71 @@ impl Plan {
 /// Nodes of one class ask for the same and are limited by the same `concurrency`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ClassBase {
-    pub(super) request: Arc<Request>,
-    /// Memory as declared, before it grew.
-    pub(super) declared: u64,
-    /// Its memory of a GPU was learned, and not declared.
-    pub(super) learned_vram: bool,
+    /// What they may ask for, the preferred first. Never empty; more than one where there is an `any_of`.
+    pub(super) asks: Vec<Asked>,
     /// The module and its `concurrency`, if it has one.
     pub(super) limit: Option<(ModuleId, u32)>,
+    /// What its nodes say of their priority.
+    pub(super) priority: Option<Priority>,
+    pub(super) affinity: Option<Arc<str>>,
+}
+
+/// One request of a class.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asked {
+    pub(super) request: Arc<Request>,
+    /// Memory and VRAM as declared, before they grew. What is asked for of one that is declared as 0 was learned.
+    pub(super) declared: (Bytes, Bytes),
+}
+
+impl Asked {
+    /// What is declared. Amounts of 0 say nothing: with and without them it is the same class.
+    fn new(mut request: Request) -> Self {
+        request.custom.retain(|_, amount| amount.0 > 0);
+        let declared = (request.memory, request.vram);
+        Self { request: Arc::new(request), declared }
+    }
+
+    /// Whether it says nothing of memory.
+    fn is_without_memory(&self) -> bool {
+        self.declared.0.0 == 0
+    }
+
+    /// Whether it says nothing of the memory of a GPU. Who has a GPU for itself shares its memory with nobody. `on_gpu`: the author says
+    /// which of the alternatives run on a GPU; the others do not, whatever was measured.
+    fn is_without_vram(&self, on_gpu: bool) -> bool {
+        self.declared.1.0 == 0 && self.request.gpus.0 < WHOLE_GPU && (!on_gpu || self.request.gpus.0 > 0)
+    }
+
+    /// The request with what is expected of what it says nothing of; none where that changes nothing.
+    fn expecting(&self, used: ExpectedUse, on_gpu: bool) -> Option<Request> {
+        let memory = used.memory.filter(|_| self.is_without_memory());
+        let vram = used.vram.filter(|_| self.is_without_vram(on_gpu));
+        if memory.is_none() && vram.is_none() {
+            return None;
+        }
+        let asked = &self.request;
+        Some(Request { memory: memory.unwrap_or(asked.memory), vram: vram.unwrap_or(asked.vram), ..Request::clone(asked) })
+    }
 }
 
 impl ClassBase {
+    /// Whether its author says of any alternative that it runs on a GPU.
+    fn is_on_gpu(&self) -> bool {
+        self.asks.iter().any(|ask| ask.request.gpus.0 > 0 || ask.declared.1.0 > 0)
+    }
+
+    /// Whether any alternative says nothing of something that is learned.
+    fn asks_for_learned(&self) -> bool {
+        let on_gpu = self.is_on_gpu();
+        self.asks.iter().any(|ask| ask.is_without_memory() || ask.is_without_vram(on_gpu))
+    }
+
     /// The least that an attempt may end up asking for: thousandths of a processor, and memory.
     pub(super) fn least(&self) -> (u64, u64) {
-        (self.request.cpus.0, self.declared.min(self.request.memory.0))
+        let cpus = self.asks.iter().map(|ask| ask.request.cpus.0).min();
+        let memory = self.asks.iter().map(|ask| ask.declared.0.min(ask.request.memory).0).min();
+        (cpus.unwrap_or(0), memory.unwrap_or(0))
     }
 }
 
@@ -124,7 +176,7 @@ impl Plans {
 
     /// Whether any class asks for something like this.
     pub(super) fn any_request(&self, passes: impl Fn(&Request) -> bool) -> bool {
-        self.classes.iter().any(|class| passes(&class.request))
+        self.classes.iter().any(|class| class.asks.iter().any(|ask| passes(&ask.request)))
     }
 
     /// Puts nodes that declare no memory, or none of a GPU, into classes that ask for what is expected. Whether that changed anything.
@@ -137,22 +189,17 @@ impl Plans {
             let mut last: Option<(*const Module, ExpectedUse)> = None;
             for (position, node) in definition.nodes.iter().enumerate() {
                 let (Work::Module(module), Some(class)) = (&node.work, self.plans[at].class(number(position))) else { continue };
-                let declared = &node.settings.request;
-                // Who has a GPU for itself shares its memory with nobody.
-                let (no_memory, no_vram) = (declared.memory.0 == 0, declared.vram.0 == 0 && declared.gpus.0 < WHOLE_GPU);
-                if !(no_memory || no_vram) || module.is_made_up() {
+                if module.is_made_up() || !self.class(class).asks_for_learned() {
                     continue;
                 }
                 let known = last.filter(|(known, _)| !tell && *known == Arc::as_ptr(module)).map(|(_, known)| known);
                 let used = known.unwrap_or_else(|| expected(module, &|| bucket(node, module).filter(|_| tell)));
                 last = Some((Arc::as_ptr(module), used));
-                let (memory, vram) = (used.memory.filter(|_| no_memory), used.vram.filter(|_| no_vram));
-                if memory.is_some() || vram.is_some() {
-                    let asked = &self.class(class).request;
-                    let request =
-                        Request { memory: memory.unwrap_or(asked.memory), vram: vram.unwrap_or(asked.vram), ..Request::clone(asked) };
-                    let base = ClassBase { request: Arc::new(request), learned_vram: vram.is_some(), ..self.class(class).clone() };
-                    self.plans[at].classes[position] = self.intern(base);
+                let told = self.class(class);
+                let on_gpu = told.is_on_gpu();
+                if told.asks.iter().any(|ask| ask.expecting(used, on_gpu).is_some()) {
+                    let request = |ask: &Asked| ask.expecting(used, on_gpu).unwrap_or_else(|| Request::clone(&ask.request));
+                    self.plans[at].classes[position] = self.class_with(class, request);
                     changed = true;
                 }
             }
@@ -160,12 +207,11 @@ impl Plans {
         changed
     }
 
-    /// The class of a request that grew.
-    pub(super) fn class_with_memory(&mut self, class: u32, request: Request) -> u32 {
-        self.intern(ClassBase { request: Arc::new(request), ..self.class(class).clone() })
-    }
-
-    fn intern(&mut self, base: ClassBase) -> u32 {
+    /// The class whose requests are these instead.
+    pub(super) fn class_with(&mut self, class: u32, request: impl Fn(&Asked) -> Request) -> u32 {
+        let known = self.class(class);
+        let asks = known.asks.iter().map(|ask| Asked { request: Arc::new(request(ask)), ..ask.clone() }).collect();
+        let base = ClassBase { asks, ..known.clone() };
         let next = number(self.classes.len());
         *self.class_index.entry(base.clone()).or_insert_with(|| {
             self.classes.push(base);
@@ -232,10 +278,10 @@ impl Interner {
             return class;
         }
         let base = ClassBase {
-            request: Arc::new(settings.request.clone()),
-            declared: settings.request.memory.0,
-            learned_vram: false,
+            asks: settings.requests().into_iter().map(Asked::new).collect(),
             limit: module.concurrency.map(|limit| (module.id.clone(), limit)),
+            priority: settings.priority,
+            affinity: settings.affinity.clone(),
         };
         let next = number(self.list.len());
         let class = *self.index.entry(base.clone()).or_insert_with(|| {

@@ -19,6 +19,9 @@ pub struct Record {
     pub(super) forgiven: u32,
     /// Attempts that ran out of memory: each lets the next one have more.
     pub(super) grown: u32,
+    /// The same of the memory of a graphics card.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) grown_vram: u32,
     /// The last attempts for which the system had no room, in a row: each makes the next pause longer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) busy: u32,
@@ -84,6 +87,12 @@ pub struct AttemptRecord {
     /// The memory that it was granted, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
+    /// The VRAM that it was granted, if any, on each of its GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vram: Option<Bytes>,
+    /// Which of the alternatives of `any_of` it got, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<u32>,
     /// Hash of its script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script_hash: Option<Arc<str>>,

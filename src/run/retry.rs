@@ -52,10 +52,11 @@ pub(super) fn busy_pause(times: u32) -> DurationMs {
     DurationMs(scaled(BUSY_FIRST.0, 2_000, times.saturating_sub(1), BUSY_LONGEST.0).min(BUSY_LONGEST.0))
 }
 
-/// `request` after `times` attempts ran out of memory.
-pub(super) fn grown(request: &Request, policy: &RetryPolicy, times: u32) -> Request {
-    let memory = scaled(request.memory.0, policy.grow_memory_millis, times, u64::MAX);
-    Request { memory: Bytes(memory), ..request.clone() }
+/// `request` after `memory` attempts ran out of memory and `vram` of that of a graphics card.
+pub(super) fn grown(request: &Request, policy: &RetryPolicy, memory: u32, vram: u32) -> Request {
+    let memory = scaled(request.memory.0, policy.grow_memory_millis, memory, u64::MAX);
+    let vram = scaled(request.vram.0, policy.grow_vram_millis, vram, u64::MAX);
+    Request { memory: Bytes(memory), vram: Bytes(vram), ..request.clone() }
 }
 
 /// `value * (millis / 1000) ^ times`, in integers; stops as soon as it passes `enough` or changes no more.
@@ -147,8 +148,12 @@ mod tests {
     #[test]
     fn memory_grows_with_each_attempt_that_ran_out_of_it() {
         let request = Request { memory: Bytes(1000), ..Request::default() };
-        assert_eq!(grown(&request, &policy(), 2).memory, Bytes(2250));
-        assert_eq!(grown(&Request::default(), &policy(), 9).memory, Bytes(0));
-        assert_eq!(grown(&request, &policy(), u32::MAX).memory, Bytes(u64::MAX));
+        assert_eq!(grown(&request, &policy(), 2, 9).memory, Bytes(2250));
+        assert_eq!(grown(&Request::default(), &policy(), 9, 9), Request::default());
+        assert_eq!(grown(&request, &policy(), u32::MAX, 0).memory, Bytes(u64::MAX));
+        let vram = Request { vram: Bytes(1000), ..request };
+        let policy = RetryPolicy { grow_vram_millis: 2_000, ..policy() };
+        let after = grown(&vram, &policy, 1, 3);
+        assert_eq!((after.memory, after.vram), (Bytes(1500), Bytes(8000)));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::event::{FailureCause, RunStatus, SkipReason, StopReason};
 use crate::ids::{AttemptNumber, NodeIndex, RunId};
 use crate::pipeline::definition::{Definition, NodeDef, Work};
-use crate::request::Request;
+use crate::request::{Priority, Request};
 use crate::resources::Held;
 use crate::units::{DurationMs, Timestamp};
 
@@ -234,6 +234,21 @@ impl NodeState {
         matches!(self, Self::Stopping { stuck: Some(_), .. })
     }
 
+    /// When its attempt was started, while nobody stops it.
+    #[must_use]
+    pub fn started(&self) -> Option<Timestamp> {
+        match self {
+            Self::Running { started, .. } => Some(*started),
+            Self::Stopping { .. }
+            | Self::Waiting { .. }
+            | Self::Ready { .. }
+            | Self::Retrying { .. }
+            | Self::Interrupted { .. }
+            | Self::Open { .. }
+            | Self::Done { .. } => None,
+        }
+    }
+
     /// The attempt that holds something, with its grant.
     #[must_use]
     pub fn holding(&self) -> Option<(AttemptNumber, &Arc<Request>)> {
@@ -334,7 +349,23 @@ pub struct RunState {
     pub(super) scripts: std::collections::BTreeMap<crate::ids::ModuleId, Arc<str>>,
     /// A priority for each node that there was when it was chosen; none: the longest way to the end first.
     pub(super) order: Option<Arc<[u64]>>,
+    pub(super) priority: Precedence,
     pub(super) derived: Derived,
+}
+
+/// Where a run stands among the others. No part of its history: it follows from what was submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Precedence {
+    /// Of all its nodes, whatever they say.
+    pub forced: Option<Priority>,
+    /// Of nodes that say nothing.
+    pub usual: Priority,
+}
+
+impl Default for Precedence {
+    fn default() -> Self {
+        Self { forced: None, usual: Priority::Normal }
+    }
 }
 
 impl RunState {

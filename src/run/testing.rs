@@ -155,6 +155,21 @@ impl N {
         self
     }
 
+    pub(crate) fn priority(mut self, priority: crate::request::Priority) -> Self {
+        self.settings.priority = Some(priority);
+        self
+    }
+
+    pub(crate) fn affinity(mut self, key: &str) -> Self {
+        self.settings.affinity = Some(key.into());
+        self
+    }
+
+    pub(crate) fn any_of(mut self, alternatives: Vec<crate::request::Alternative>) -> Self {
+        self.settings.any_of = alternatives;
+        self
+    }
+
     pub(crate) fn attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts;
         self

@@ -132,9 +132,18 @@ pub struct NodeRow {
     /// Memory that its last attempt was granted: declared, raised after it ran out of it, or learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted_memory: Option<Bytes>,
+    /// VRAM that its last attempt was granted on each of its GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_vram: Option<Bytes>,
+    /// Which of the alternatives of `any_of` its last attempt got, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<u32>,
     /// Attempts that ran out of memory, each of which let the next one have more (`grow`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub raised: u32,
+    /// The same of the memory of a graphics card.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub raised_vram: u32,
     /// Time of its last attempt on processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<DurationMs>,
@@ -293,7 +302,10 @@ impl RunState {
             mixed_code: script_hash.is_some() && script_hash != first_hash,
             reuse: record.and_then(super::Record::reuse).cloned(),
             granted_memory: last.and_then(|last| last.memory),
+            granted_vram: last.and_then(|last| last.vram),
+            alternative: last.and_then(|last| last.alternative),
             raised: if def.settings.retry.grow_memory_millis > 1000 { record.map_or(0, |record| record.grown) } else { 0 },
+            raised_vram: if def.settings.retry.grow_vram_millis > 1000 { record.map_or(0, |record| record.grown_vram) } else { 0 },
             cpu_ms: end.and_then(|end| end.cpu),
             peak_memory: end.and_then(|end| end.peak_memory),
             peak_vram: end.and_then(|end| end.peak_vram),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::pipeline::definition::{Definition, Work};
-use crate::resources::{Capacity, Unmet, never_fits};
+use crate::resources::{Capacity, Unmet, none_fits};
 
 /// Nodes (`clips.cut` for one inside a sub-pipeline) that ask for more than there is, each with what it asks for and what there is. In
 /// declared order, each node once; empty: the pipeline can run.
@@ -28,7 +28,7 @@ fn collect(
     for node in &definition.nodes {
         match &node.work {
             Work::Module(_) => {
-                let lacks = never_fits(&node.settings.request, capacity);
+                let lacks = none_fits(&node.settings.requests(), capacity);
                 found.extend(lacks.into_iter().map(|unmet| (format!("{prefix}{}", node.id), unmet)));
             }
             Work::Pipeline(inner) => collect(inner, &format!("{prefix}{}.", node.id), capacity, seen, found),

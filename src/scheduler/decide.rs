@@ -40,7 +40,7 @@ pub fn decide(world: &World, timers: &Timers, now: Now) -> Vec<Effect> {
         return effects;
     }
     if world.accepting() && world.short_disks().next().is_none() {
-        starts::starts(world, &mut effects);
+        starts::starts(world, now.wall, &mut effects);
     }
     effects
 }

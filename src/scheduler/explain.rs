@@ -4,13 +4,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::ids::{NodeIndex, RunId};
-use crate::request::{Request, WHOLE_GPU};
+use crate::request::{Priority, Request, WHOLE_GPU};
 use crate::resources::{Disk, Unmet};
 use crate::run::{ClassId, NodeState, RunState};
 use crate::units::Timestamp;
 
 use super::World;
+use super::precedence::patience;
 use super::room::{Lack, Room};
+use super::starts;
 
 /// Most nodes and holders named in one answer.
 pub const LISTED_MAX: usize = 20;
@@ -37,8 +39,40 @@ pub enum Blocker {
         unmet: Unmet,
         /// The capacity is too small even when all is free.
         missing: bool,
+        /// Which of several alternatives (`any_of`) lacks it, counted from 0.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        alternative: Option<u32>,
         /// Who holds it, at most [`LISTED_MAX`].
         holders: Vec<Holder>,
+    },
+    /// There is room, and it would delay a node that comes before it and has none yet.
+    HeldBack {
+        /// The run of that node.
+        run_id: String,
+        /// That node.
+        node: String,
+        /// When that one is expected to start; none where nobody knows how long what it waits for takes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expected: Option<Timestamp>,
+    },
+    /// Room is kept for it: it comes next.
+    Reserved {
+        /// When it is expected to start; none where nobody knows how long what it waits for takes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expected: Option<Timestamp>,
+    },
+    /// Others come before it by their priority, or it comes before them since it has waited long.
+    Priority {
+        /// Its own.
+        priority: Priority,
+        /// Ready nodes of a higher one.
+        ahead: usize,
+        /// Since when nothing of its run in this priority has started.
+        since: Timestamp,
+        /// When one of its run in this priority comes before all others, if none has started until then.
+        first_at: Timestamp,
+        /// Whether that time has come.
+        first: bool,
     },
     /// The module's `concurrency`.
     Concurrency {
@@ -96,16 +130,69 @@ pub struct Holder {
     pub until: Option<Timestamp>,
 }
 
-/// Why a node does not run. Empty for one that runs or is terminal, and for one that the host does not know.
-#[must_use]
-pub fn explain(world: &World, run: &RunId, node: NodeIndex) -> Vec<Blocker> {
+/// What the decision of this moment says of all ready nodes, for as many questions as there are.
+pub struct Survey<'w> {
+    world: &'w World,
+    now: Timestamp,
+    room: Room<'w>,
+    /// Ready nodes by priority.
+    ready: [usize; Priority::ALL.len()],
+}
+
+impl<'w> Survey<'w> {
+    /// Looks at everything that is ready, as a decision at this time does.
+    #[must_use]
+    pub fn new(world: &'w World, now: Timestamp) -> Self {
+        // What would start now does so at once: of what is asked here only those are left that do not.
+        let room = starts::starts(world, now, &mut Vec::new());
+        let ready = Priority::ALL.map(|priority| world.startable().map(|run| run.count_ready(priority)).sum());
+        Self { world, now, room, ready }
+    }
+
+    /// Why a node does not run. Empty for one that runs or is terminal, and for one that the host does not know.
+    #[must_use]
+    pub fn explain(&self, run: &RunId, node: NodeIndex) -> Vec<Blocker> {
+        explain(self, run, node)
+    }
+
+    /// What keeps a ready node of a class.
+    fn ready(&self, run: &'w RunState, class: ClassId, node: NodeIndex) -> Vec<Blocker> {
+        let mut blockers = room(self, run, class);
+        if let Some(head) = self.room.head().filter(|_| !blockers.is_empty() || self.room.is_held_back(run, class, node)) {
+            let expected = self.room.shadow().and_then(|shadow| shadow.at);
+            if (&head.run, head.node) == (run.id(), node) {
+                blockers.push(Blocker::Reserved { expected });
+            } else if blockers.is_empty() {
+                let path = self.world.run(&head.run).map(|run| run.path(head.node)).unwrap_or_default();
+                blockers.push(Blocker::HeldBack { run_id: head.run.to_string(), node: path, expected });
+            }
+        }
+        if !blockers.is_empty() {
+            blockers.extend(self.priority(run, class));
+        }
+        blockers
+    }
+
+    /// Where it stands by its priority, if that matters.
+    fn priority(&self, run: &RunState, class: ClassId) -> Option<Blocker> {
+        let priority = run.priority_of(class);
+        let since = self.world.waits_since(run.id(), priority)?;
+        let first_at = since.plus(patience(priority));
+        let ahead = Priority::ALL.into_iter().zip(self.ready).filter(|(other, _)| *other < priority).map(|(_, count)| count).sum();
+        let first = first_at <= self.now;
+        (ahead > 0).then_some(Blocker::Priority { priority, ahead, since, first_at, first })
+    }
+}
+
+fn explain(survey: &Survey<'_>, run: &RunId, node: NodeIndex) -> Vec<Blocker> {
+    let world = survey.world;
     let Some(run) = world.run(run).filter(|run| node.at() < run.len()) else { return Vec::new() };
     let own = match run.node(node).state() {
         NodeState::Running { .. } | NodeState::Stopping { .. } | NodeState::Open { .. } | NodeState::Done { .. } => return Vec::new(),
         NodeState::Waiting { .. } => dependencies(run, node),
         NodeState::Ready { .. } if run.awaits_check(node) => vec![Blocker::Reuse],
         NodeState::Ready { .. } => match run.class_of(node) {
-            Some(class) => room(world, run, class),
+            Some(class) => survey.ready(run, class, node),
             None => turn(run, node),
         },
         NodeState::Retrying { until, cause, .. } => vec![Blocker::Backoff { until: *until, cause: cause.to_string() }],
@@ -148,11 +235,12 @@ fn turn(run: &RunState, node: NodeIndex) -> Vec<Blocker> {
     group.zip(limit).map(|(group, limit)| Blocker::MaxParallel { group: run.path(group), limit }).into_iter().collect()
 }
 
-fn room(world: &World, run: &RunState, class: ClassId) -> Vec<Blocker> {
+fn room<'w>(survey: &Survey<'w>, run: &'w RunState, class: ClassId) -> Vec<Blocker> {
+    let world = survey.world;
     let blocker = |lack| match lack {
-        Lack::Resource(unmet) => {
+        Lack::Resource(unmet, alternative) => {
             let holders = holders(world, |run, node| amount_held(&unmet, run, node));
-            Blocker::Resource { missing: unmet.is_missing(), holders, unmet }
+            Blocker::Resource { missing: unmet.is_missing(), holders, alternative, unmet }
         }
         Lack::Concurrency(module, limit) => {
             let runs_it = |run: &RunState, node| run.module(node).filter(|other| other.id == module).map(|_| "1".to_owned());
@@ -160,7 +248,7 @@ fn room(world: &World, run: &RunState, class: ClassId) -> Vec<Blocker> {
         }
         Lack::MaxParallel(group, limit) => Blocker::MaxParallel { group: run.path(group), limit },
     };
-    Room::new(world).lacks(run, class).into_iter().map(blocker).collect()
+    Room::new(world, survey.now).lacks(run, class).into_iter().map(blocker).collect()
 }
 
 /// What a running node holds of a resource, in words.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::testing::{Sim, capacity};
-use super::{Durations, Sample, World, explain};
+use super::{Durations, Sample, Survey, World};
 use crate::ids::{AttemptId, AttemptNumber, ModuleId};
+use crate::request::Alternative;
 use crate::resources::{Gpu, GpuReading, MemoryReading, Reading, Usage};
 use crate::run::testing::{n, pipe, run_id};
-use crate::units::{Bytes, DurationMs, Timestamp};
+use crate::units::{Amount, Bytes, DurationMs, Timestamp};
 
 const GIB: u64 = 1 << 30;
 
@@ -43,7 +44,7 @@ impl Sim {
     }
 
     fn whys(&self, path: &str) -> String {
-        let found = explain(&self.world, &run_id(1), self.run().find(path).expect("a node"));
+        let found = Survey::new(&self.world, self.now.wall).explain(&run_id(1), self.run().find(path).expect("a node"));
         let super::Blocker::Resource { unmet, .. } = &found[0] else { panic!("{found:?}") };
         unmet.to_string()
     }
@@ -152,7 +153,7 @@ fn f62_a_gpu_that_is_lost_lets_its_nodes_wait_and_comes_back() {
     let lost = Reading { memory: None, gpus: BTreeMap::from([("GPU-0".to_owned(), GpuReading::Lost)]) };
     sim.reads(lost, vec![]);
     assert_eq!(sim.running(), ["b"]);
-    let found = explain(&sim.world, &run_id(1), sim.run().find("a").expect("a node"));
+    let found = Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find("a").expect("a node"));
     assert!(matches!(&found[..], [super::Blocker::Resource { missing: true, .. }]), "{found:?}");
     assert_eq!(sim.whys("a"), "needs 1 GiB of VRAM, and there is no GPU (a GPU does not answer)");
     sim.reads(reading(16 * GIB, 24 * GIB, true), vec![]);
@@ -161,7 +162,7 @@ fn f62_a_gpu_that_is_lost_lets_its_nodes_wait_and_comes_back() {
 
 #[test]
 fn f63_the_grant_names_the_gpu_and_comes_back_whole() {
-    let mut sim = sim(vec![n("a").vram(12 * GIB), n("b").gpus(1000), n("c").gpus(500), n("d").gpus(500)]);
+    let mut sim = sim(vec![n("a").vram(12 * GIB), n("c").gpus(500), n("d").gpus(500), n("b").gpus(1000)]);
     sim.turn();
     assert_eq!(sim.running(), ["a", "c", "d"]);
     let given: Vec<_> = sim.starts.iter().map(|order| (order.path.as_str(), &order.grant.devices)).collect();
@@ -220,4 +221,26 @@ fn vram_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
         sim.turn();
         assert_eq!(sim.running(), ["a", "b"]);
     }
+}
+
+/// What a module used of a GPU is expected of the alternative that runs on one, and of no other.
+#[test]
+fn vram_is_learned_for_the_alternative_that_asks_for_a_gpu() {
+    let mut sim = sim(vec![n("free")]);
+    let mut durations = Durations::default();
+    let id = ModuleId::parse("m").expect("an id");
+    for at in 0..5 {
+        let sample = Sample::new(Timestamp::from_micros(at), DurationMs(10), None, Some(Bytes(GIB)));
+        durations.learn_use(&id, "", sample.with_vram(Some(Bytes(10 * GIB))));
+    }
+    sim.world = World::new(sim.world.capacity().clone(), durations);
+    let on_gpu = Alternative { gpus: Some(Amount(500)), ..Alternative::default() };
+    let with_memory = Alternative { memory: Some(Bytes(3 * GIB)), ..Alternative::default() };
+    let node = |id| n(id).any_of(vec![on_gpu.clone(), with_memory.clone()]);
+    sim.submit(1, &pipe(vec![node("a"), node("b")]));
+    sim.reads(reading(16 * GIB, 24 * GIB, true), vec![]);
+    let given: Vec<_> = sim.starts.iter().rev().take(2).rev().map(|order| &order.grant).collect();
+    let amounts: Vec<_> = given.iter().map(|grant| (grant.alternative, grant.vram, grant.memory, grant.devices.len())).collect();
+    let learned = Bytes(GIB + GIB / 4);
+    assert_eq!(amounts, [(Some(0), Bytes(12 * GIB), learned, 1), (Some(1), Bytes(0), Bytes(3 * GIB), 0)]);
 }

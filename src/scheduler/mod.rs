@@ -21,7 +21,11 @@ mod left;
 #[cfg(test)]
 mod measured;
 #[cfg(test)]
+mod order;
+mod precedence;
+#[cfg(test)]
 mod property;
+mod reserve;
 mod reuse;
 mod room;
 mod samples;
@@ -33,14 +37,16 @@ mod testing;
 mod tests;
 mod timers;
 mod usage;
+mod warm;
 mod world;
 
 pub use admit::impossible;
 pub use decide::{decide, records_of};
 pub use durations::Durations;
 pub use effect::{Effect, ReuseOrder, StartOrder, StopHow};
-pub use explain::{Blocker, Holder, LISTED_MAX, explain};
+pub use explain::{Blocker, Holder, LISTED_MAX, Survey};
 pub use left::time_left;
+pub use precedence::patience;
 pub use samples::{ENOUGH, Sample, Samples, Spread, Usage, advised};
 pub use timers::Timers;
 pub use world::World;

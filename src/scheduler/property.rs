@@ -14,11 +14,11 @@ use crate::event::{EndFacts, Event, FailureCause, LostReason, SkipReason, SpawnF
 use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
 use crate::manifest::Module;
 use crate::pipeline::definition::Definition;
-use crate::request::{OnFailure, RetryOn, RetryPolicy};
-use crate::resources::Held;
+use crate::request::{Alternative, OnFailure, Priority, RetryOn, RetryPolicy};
+use crate::resources::{Capacity, Gpu, Held};
 use crate::run::testing::{N, module, n, pipe_with};
 use crate::run::{NodeState, Outcome, RunState};
-use crate::units::{Bytes, DurationMs};
+use crate::units::{Bytes, CpuMillis, DurationMs};
 
 /// Numbers out of a seed that proptest chose: a failure is told by its seed and size.
 struct Dice(u64);
@@ -85,13 +85,33 @@ fn random_node(dice: &mut Dice, at: u64, size: u64, depth: u32, modules: &Module
     if dice.hit(4) {
         node = node.timeout(500);
     }
+    node = random_order(dice, node);
     let retry = RetryPolicy {
         attempts: 1 + u32::try_from(dice.roll(3)).expect("small"),
         on: [RetryOn::Exit, RetryOn::Oom, RetryOn::Timeout, RetryOn::Lost].into(),
         grow_memory_millis: 1_500,
+        grow_vram_millis: 1_500,
         ..RetryPolicy::default()
     };
     node.retry(retry)
+}
+
+/// GPUs, alternatives, priorities, affinity and expected durations for some of the nodes.
+fn random_order(dice: &mut Dice, mut node: N) -> N {
+    if dice.hit(4) {
+        node = if dice.hit(2) { node.gpus([1_000, 2_000, 250][dice.roll(3) as usize]) } else { node.vram(dice.roll(9) << 28) };
+    } else if dice.hit(5) {
+        let gpu = Alternative { vram: Some(Bytes(dice.roll(9) << 28)), ..Alternative::default() };
+        let cpu = Alternative { cpus: Some(CpuMillis(dice.roll(5) * 500)), ..Alternative::default() };
+        node = node.any_of(if dice.hit(2) { vec![gpu, cpu] } else { vec![cpu, gpu] });
+    }
+    if dice.hit(3) {
+        node = node.priority(Priority::ALL[dice.roll(3) as usize]);
+    }
+    if dice.hit(3) {
+        node = node.affinity(["x", "y"][dice.roll(2) as usize]);
+    }
+    if dice.hit(2) { node.duration(dice.roll(5_000)) } else { node }
 }
 
 /// How an attempt ends; mostly as asked when it is being stopped.
@@ -104,7 +124,7 @@ fn random_end(dice: &mut Dice, state: &NodeState) -> EndFacts {
     }
     match dice.roll(12) {
         0 | 1 => failed(exit()),
-        2 => failed(FailureCause::Oom { limit: None, peak: Some(Bytes(5)), said: None }),
+        2 => failed(FailureCause::Oom { limit: None, peak: Some(Bytes(5)), said: dice.hit(2).then(|| "CUDA out of memory".to_owned()) }),
         3 => failed(FailureCause::Lost { reason: LostReason::WrapperKilled }),
         4 => failed(FailureCause::Lost { reason: LostReason::HostDied }),
         5 => EndFacts { stopped: Some(StopReason::HostLeaves), ..end_facts() },
@@ -205,6 +225,7 @@ fn happen(sim: &mut Sim, dice: &mut Dice, mix: &Mix, step: u32) {
 /// Time alone: decisions come with the next turn.
 fn pass(sim: &mut Sim, ms: u64) {
     sim.now.mono = sim.now.mono.plus(DurationMs(ms));
+    sim.now.wall = sim.now.wall.plus(DurationMs(ms));
 }
 
 fn resume(sim: &mut Sim) {
@@ -262,7 +283,8 @@ struct Mix {
 fn simulate(seed: u64, mix: &Mix) -> Sim {
     let mut dice = Dice(seed | 1);
     let modules = Modules { plain: module("plain", None), single: module("single", Some(1)) };
-    let mut sim = Sim::new(capacity(mix.cpus, mix.places));
+    let gpu = |at: u64| Gpu { uuid: format!("GPU-{at}"), name: "card".into(), total: Bytes(9 << 28), reserve: Bytes(1 << 28) };
+    let mut sim = Sim::new(Capacity { gpus: (0..2).map(gpu).collect(), ..capacity(mix.cpus, mix.places) });
     sim.synced = dice.hit(2);
     sim.careful = mix.nodes < 1_000;
     for number in 1.. {
@@ -316,7 +338,8 @@ fn f66_ten_thousand_attempts_leave_nothing_held() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    // 256; `PROPTEST_CASES=10000` plays more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_rules_hold_and_it_ends(seed in any::<u64>(), size in 1..9_u64, cpus in 2..6_u64, places in 1..6_u32) {

@@ -40,7 +40,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::testing::{Sim, capacity};
-    use super::super::{Blocker, explain};
+    use super::super::{Blocker, Survey};
     use super::*;
     use crate::event::{NotReused, ReuseCheck};
     use crate::ids::NodeIndex;
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!((sim.checks.len(), sim.running().len()), (1, 0));
         assert_eq!(*sim.checks[0].params, json!({"n": 3}));
         let node = sim.checks[0].node;
-        assert_eq!(explain(&sim.world, &run_id(1), node), [Blocker::Reuse]);
+        assert_eq!(Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), node), [Blocker::Reuse]);
         assert_eq!(sim.reason("b"), "looks for an earlier result");
         sim.turn();
         assert_eq!(sim.checks.len(), 1, "nobody asks twice");

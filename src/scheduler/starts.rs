@@ -1,22 +1,26 @@
 //! Which ready nodes start, and which intents are written before they are needed.
 //!
-//! Runs in the order of their ids, within a run the longest way to the end first, then the order of the file. A class that has no room
-//! does not hold up the others. A chosen node whose intent is not durable yet keeps its room until it is: a sync is short, and a less
+//! By priority (`precedence`), runs in the order of their ids, within a run the longest way to the end first, then where one of the same
+//! `affinity` ran last, then the order of the file. The first node that lacks a resource has room kept for it (`reserve`); a class that
+//! has no room does not hold up the others otherwise. A chosen node whose intent is not durable yet keeps its room until it is: a sync is short, and a less
 //! urgent node in its place may run for hours.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::event::Event;
 use crate::ids::{AttemptId, NodeIndex, RunId};
+use crate::request::{Priority, Request};
 use crate::run::{ClassId, OrderKey, RunState, evaluate};
+use crate::units::Timestamp;
 
 use super::World;
 use super::decide::record;
 use super::effect::{Effect, StartOrder};
-use super::room::Room;
+use super::room::{Choice, Room};
+use super::warm::Warm;
 
 /// Unused intents of ready nodes are filled up to the second number when they sink to the first: enough to keep any number of places
 /// busy from one sync to the next, in batches, and few enough to be harmless.
@@ -26,27 +30,37 @@ const INTENDED_HIGH: u32 = 64;
 /// Unused intents at which those of waiting nodes are no longer written either.
 const INTENDED_MOST: u32 = 128;
 
-/// Starts and intents, after the records of this call.
-pub(super) fn starts(world: &World, effects: &mut Vec<Effect>) {
-    let mut room = Room::new(world);
+/// Starts and intents, after the records of this call. What is left of the room tells for whom some of it is kept.
+pub(super) fn starts<'w>(world: &'w World, now: Timestamp, effects: &mut Vec<Effect>) -> Room<'w> {
+    let mut room = Room::new(world, now);
     let mut intents = Intents { written: BTreeSet::new(), count: world.intended() };
-    for run in world.startable() {
+    let mut first = BTreeSet::new();
+    for (run, priority) in world.overdue(now) {
         if room.is_full() {
             break;
         }
-        start_run(world, run, &mut room, &mut intents, effects);
+        Turn { run, priority, first: &first }.start(world, 1, &mut room, &mut intents, effects).iter().for_each(|node| {
+            first.insert((run.id(), *node));
+        });
+    }
+    for (run, priority) in world.queues() {
+        if room.is_full() {
+            break;
+        }
+        Turn { run, priority, first: &first }.start(world, usize::MAX, &mut room, &mut intents, effects);
     }
     for run in world.undecided().filter(|run| !run.facts().held && run.facts().cancel.is_none()) {
         ahead_of_dependencies(run, &mut intents, effects);
     }
     if intents.count <= INTENDED_LOW {
-        for run in world.startable() {
-            ahead_of_room(run, &mut intents, effects);
+        for (run, priority) in world.queues() {
+            ahead_of_room(run, priority, &mut intents, effects);
             if intents.count >= INTENDED_HIGH {
                 break;
             }
         }
     }
+    room
 }
 
 /// Intents proposed in this call.
@@ -67,28 +81,47 @@ impl<'w> Intents<'w> {
     }
 }
 
-fn start_run<'w>(world: &'w World, run: &'w RunState, room: &mut Room<'w>, intents: &mut Intents<'w>, effects: &mut Vec<Effect>) {
-    let mut queue = Queue::new(run);
-    while !room.is_full_for(run)
-        && let Some((class, node)) = queue.next(|class| room.has(run, class))
-    {
-        match run.intent(node) {
-            Some(seq) if seq <= world.synced() => match order(run, node, class, room) {
-                Ok(order) => {
-                    room.take(run, class);
-                    effects.push(Effect::Start(Box::new(order)));
-                }
-                Err(failed) => effects.push(record(run, *failed)),
-            },
-            Some(_) | None => {
-                room.take(run, class);
-                intents.propose(run, node, effects);
+/// What is ready of a run in one priority, without those that came first.
+struct Turn<'w, 'f> {
+    run: &'w RunState,
+    priority: Priority,
+    first: &'f BTreeSet<(&'w RunId, NodeIndex)>,
+}
+
+impl<'w> Turn<'w, '_> {
+    /// Starts what there is room for, at most so many; tells which one was the last.
+    fn start(
+        &self,
+        world: &'w World,
+        most: usize,
+        room: &mut Room<'w>,
+        intents: &mut Intents<'w>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<NodeIndex> {
+        let run = self.run;
+        let mut queue = Queue::new(run, self.priority).with_warm(world.warm(), self.priority);
+        let mut last = None;
+        for _ in 0..most {
+            if room.is_full_for(run) {
+                break;
+            }
+            let is_first = |node| !self.first.is_empty() && self.first.contains(&(run.id(), node));
+            let Some((class, node, choice)) = queue.next(room, is_first) else { break };
+            room.take(run, class, &choice);
+            last = Some(node);
+            match run.intent(node) {
+                Some(seq) if seq <= world.synced() => effects.push(match order(run, node, choice.grant.into_owned()) {
+                    Ok(order) => Effect::Start(Box::new(order)),
+                    Err(failed) => record(run, *failed),
+                }),
+                Some(_) | None => intents.propose(run, node, effects),
             }
         }
+        last
     }
 }
 
-fn order<'w>(run: &'w RunState, node: NodeIndex, class: ClassId, room: &Room<'w>) -> Result<StartOrder, Box<Event>> {
+fn order(run: &RunState, node: NodeIndex, grant: Request) -> Result<StartOrder, Box<Event>> {
     let params = evaluate::params(run, node).map_err(|cause| Box::new(Event::NodeFailed { node, cause }))?;
     let module = run.module(node).expect("only leaves are in classes, and a leaf runs a module").clone();
     Ok(StartOrder {
@@ -98,7 +131,7 @@ fn order<'w>(run: &'w RunState, node: NodeIndex, class: ClassId, room: &Room<'w>
         settings: run.node_def(node).settings.clone(),
         params: Arc::new(params.value),
         defaulted: params.defaulted,
-        grant: room.grant(run, class).into_owned(),
+        grant,
     })
 }
 
@@ -114,13 +147,16 @@ fn ahead_of_dependencies<'w>(run: &'w RunState, intents: &mut Intents<'w>, effec
 
 /// Intents of the next ready nodes, whether or not there is room for them now. A node that awaits its check is in no class, so that its
 /// intent always follows the answer.
-fn ahead_of_room<'w>(run: &'w RunState, intents: &mut Intents<'w>, effects: &mut Vec<Effect>) {
-    let mut queue = Queue::new(run);
-    while let Some((_, node)) = queue.next(|_| true) {
+fn ahead_of_room<'w>(run: &'w RunState, priority: Priority, intents: &mut Intents<'w>, effects: &mut Vec<Effect>) {
+    let mut queue = Queue::new(run, priority);
+    while let Some((class, key)) = queue.peek() {
         if intents.count >= INTENDED_HIGH {
             return;
         }
-        intents.propose(run, node, effects);
+        queue.advance(class, key);
+        if !run.is_swept(key.1) {
+            intents.propose(run, key.1, effects);
+        }
     }
 }
 
@@ -132,34 +168,84 @@ struct Queue<'w> {
     firsts: Peekable<Box<dyn Iterator<Item = (OrderKey, ClassId)> + 'w>>,
     /// Next nodes of those that were.
     nexts: BinaryHeap<Reverse<(OrderKey, ClassId)>>,
+    /// Classes of an `affinity` that ran last somewhere, with their next nodes: among equals they come first. They are not among the others.
+    warm: BTreeMap<ClassId, Option<OrderKey>>,
 }
 
 impl<'w> Queue<'w> {
-    fn new(run: &'w RunState) -> Self {
-        let firsts: Box<dyn Iterator<Item = (OrderKey, ClassId)> + 'w> = Box::new(run.ready_heads());
-        Self { run, firsts: firsts.peekable(), nexts: BinaryHeap::new() }
+    fn new(run: &'w RunState, priority: Priority) -> Self {
+        let firsts: Box<dyn Iterator<Item = (OrderKey, ClassId)> + 'w> = Box::new(run.ready_heads(priority));
+        Self { run, firsts: firsts.peekable(), nexts: BinaryHeap::new(), warm: BTreeMap::new() }
     }
 
-    /// The next node of a class that `has_room`; a class without room is left out from then on. Nodes whose pipeline is being stopped
-    /// are passed over.
-    fn next(&mut self, has_room: impl Fn(ClassId) -> bool) -> Option<(ClassId, NodeIndex)> {
-        loop {
-            let next = self.nexts.peek().map(|Reverse(next)| *next);
-            let (key, class) = match (self.firsts.peek().copied(), next) {
-                (Some(first), Some(next)) if next < first => self.nexts.pop().map(|Reverse(next)| next),
-                (None, Some(_)) => self.nexts.pop().map(|Reverse(next)| next),
-                (Some(_), _) => self.firsts.next(),
-                (None, None) => None,
-            }?;
-            if !has_room(class) {
+    fn with_warm(mut self, warm: &Warm, priority: Priority) -> Self {
+        for key in warm.keys() {
+            self.warm.extend(self.run.ready_kin(priority, key).map(|(head, class)| (class, Some(head))));
+        }
+        self
+    }
+
+    /// The next node in order with its class; it stays there until somebody [advances](Self::advance).
+    fn peek(&mut self) -> Option<(ClassId, OrderKey)> {
+        while self.firsts.peek().is_some_and(|(_, class)| self.warm.contains_key(class)) {
+            self.firsts.next();
+        }
+        let first = self.firsts.peek().copied();
+        let next = self.nexts.peek().map(|Reverse(next)| *next);
+        let warm = self.warm.iter().filter_map(|(class, key)| Some(((*key)?, *class)));
+        first.into_iter().chain(next).chain(warm).min().map(|(key, class)| (class, key))
+    }
+
+    /// Takes a node off, so that the next one of its class comes in its place.
+    fn advance(&mut self, class: ClassId, key: OrderKey) {
+        let after = self.run.ready_after(class, key).next();
+        if self.leave(class, key) {
+            self.warm.insert(class, after);
+        } else if let Some(after) = after {
+            self.nexts.push(Reverse((after, class)));
+        }
+    }
+
+    /// Takes a class off whose next node this is. Whether it is a warm one.
+    fn leave(&mut self, class: ClassId, key: OrderKey) -> bool {
+        if let Some(next) = self.warm.get_mut(&class) {
+            *next = None;
+            return true;
+        }
+        if self.firsts.peek() == Some(&(key, class)) {
+            self.firsts.next();
+        } else {
+            self.nexts.pop();
+        }
+        false
+    }
+
+    /// The next node that may start, with what it gets. A class of which one may not is left out from then on; nodes whose pipeline is
+    /// being stopped, and those for which `is_passed` holds, are passed over.
+    fn next(&mut self, room: &mut Room<'w>, is_passed: impl Fn(NodeIndex) -> bool) -> Option<(ClassId, NodeIndex, Choice<'w>)> {
+        while let Some((class, key)) = self.peek() {
+            let (class, key) = self.warm_equal(key.0, room).unwrap_or((class, key));
+            if self.run.is_swept(key.1) || is_passed(key.1) {
+                self.advance(class, key);
                 continue;
             }
-            if let Some(after) = self.run.ready_after(class, key).next() {
-                self.nexts.push(Reverse((after, class)));
-            }
-            if !self.run.is_swept(key.1) {
-                return Some((class, key.1));
+            match room.choose(self.run, class, key.1) {
+                Some(choice) => {
+                    self.advance(class, key);
+                    return Some((class, key.1, choice));
+                }
+                None => drop(self.leave(class, key)),
             }
         }
+        None
+    }
+
+    /// Among the nodes with the longest way that is left, one that would go on where one of its `affinity` ran last.
+    fn warm_equal(&self, way: Reverse<u64>, room: &Room<'w>) -> Option<(ClassId, OrderKey)> {
+        let equals = self.warm.iter().filter_map(|(class, key)| Some(((*key)?, *class))).filter(|(key, _)| key.0 == way);
+        let mut equals: Vec<(OrderKey, ClassId)> = equals.collect();
+        equals.sort_unstable();
+        let warm = equals.into_iter().find(|(key, class)| room.is_warm(self.run, *class, key.1));
+        warm.map(|(key, class)| (class, key))
     }
 }

@@ -11,7 +11,7 @@ use crate::pipeline::definition::Definition;
 use crate::request::Isolation;
 use crate::resources::Capacity;
 use crate::run::testing::run_id;
-use crate::run::{NodeState, NodeStatus, RunState};
+use crate::run::{NodeState, NodeStatus, Precedence, RunState};
 use crate::units::{Amount, Bytes, CpuMillis, DurationMs, Mono, Now, Timestamp};
 
 use super::{Durations, Effect, ReuseOrder, StartOrder, StopHow, Timers, World, decide};
@@ -72,6 +72,15 @@ impl Sim {
     pub(super) fn submit(&mut self, number: u32, definition: &Arc<Definition>) -> RunId {
         let id = run_id(number);
         self.world.insert(RunState::new(id.clone(), definition.clone(), Arc::new(json!({"topic": "x"})), "/w".into()));
+        self.apply(&id, Event::RunSubmitted { pinned: "hash".into() });
+        id
+    }
+
+    pub(super) fn submit_as(&mut self, number: u32, definition: &Arc<Definition>, precedence: Precedence) -> RunId {
+        let id = run_id(number);
+        let mut run = RunState::new(id.clone(), definition.clone(), Arc::new(json!({"topic": "x"})), "/w".into());
+        run.set_precedence(precedence);
+        self.world.insert(run);
         self.apply(&id, Event::RunSubmitted { pinned: "hash".into() });
         id
     }
@@ -155,6 +164,10 @@ impl Sim {
         let (held, capacity) = (self.world.held(), self.world.capacity());
         assert!(held.attempts <= capacity.max_concurrent && held.cpus <= capacity.cpus && held.memory <= capacity.memory, "{held:?}");
         assert!(held.custom.iter().all(|(name, held)| *held <= capacity.custom[name]), "{held:?}");
+        for (uuid, held) in &held.gpus {
+            let gpu = capacity.gpus.iter().find(|gpu| gpu.uuid == *uuid).expect("a GPU of this machine");
+            assert!(held.vram <= gpu.usable() && held.share.0 <= 1_000 && (held.whole == 0 || held.attempts == 1), "{uuid}: {held:?}");
+        }
         for run in self.world.runs() {
             for node in run.active() {
                 let module = run.module(node).expect("a leaf");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::testing::{STUCK_AFTER, Sim, capacity, end_facts, exit};
-use super::{Blocker, StopHow, Timers, decide, explain, impossible};
+use super::{Blocker, StopHow, Survey, Timers, decide, impossible};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, RunStatus, StopReason};
 use crate::ids::{AttemptNumber, NodeIndex};
 use crate::request::{OnFailure, RetryOn, RetryPolicy};
@@ -106,7 +106,10 @@ fn a_matrix_exists_from_the_start_and_collects_in_order() {
     ]));
     assert_eq!(sim.running(), ["a[0]", "a[1]"]);
     assert_eq!(*sim.starts[1].params, json!({"k": "1q"}));
-    assert!(matches!(&explain(&sim.world, &run_id(1), sim.run().find("a[2]").expect("it"))[..], [Blocker::MaxParallel { limit: 2, .. }]));
+    assert!(matches!(
+        &Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find("a[2]").expect("it"))[..],
+        [Blocker::MaxParallel { limit: 2, .. }]
+    ));
     sim.ok("a[1]", json!({"i": 1}));
     sim.ok("a[0]", json!({"i": 0}));
     sim.ok("a[3]", json!({"i": 3}));
@@ -184,7 +187,7 @@ fn max_parallel_limits_sub_pipelines_too() {
     let inner = pipe(vec![n("a"), n("b").needs(&["a"])]);
     let mut sim = Sim::of(&pipe(vec![n("s").matrix(json!({"x": [0, 1, 2]})).calls(&inner).max_parallel(1)]));
     assert_eq!(sim.running(), ["s[0].a"]);
-    let waiting = explain(&sim.world, &run_id(1), sim.run().find("s[1]").expect("it"));
+    let waiting = Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find("s[1]").expect("it"));
     assert_eq!(waiting, [Blocker::MaxParallel { group: "s".into(), limit: 1 }]);
     sim.ok("s[0].a", json!({}));
     sim.ok("s[0].b", json!({}));
@@ -360,7 +363,7 @@ fn a_held_run_starts_nothing_and_skips_nothing_until_it_is_resumed() {
     assert!(matches!(sim.state("a"), NodeState::Interrupted { .. }));
     sim.ok("c", json!({}));
     assert_eq!((sim.status("b"), sim.running()), (S::Waiting, vec![]));
-    assert!(explain(&sim.world, &run_id(1), sim.run().find("d").expect("d")).contains(&Blocker::RunHeld));
+    assert!(Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find("d").expect("d")).contains(&Blocker::RunHeld));
     sim.event(Event::RunResumed);
     sim.turn();
     assert_eq!(sim.running(), ["a", "d"]);
@@ -472,9 +475,13 @@ fn a_class_without_room_does_not_hold_up_the_others() {
     ];
     let mut sim = Sim::of(&pipe(nodes));
     assert_eq!(sim.running(), ["a", "small", "p"]);
-    let why = |path: &str| explain(&sim.world, &run_id(1), sim.run().find(path).expect("a node"));
+    let why = |path: &str| Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find(path).expect("a node"));
     assert!(matches!(&why("b")[..], [Blocker::Concurrency { limit: 1, holders, .. }] if holders[0].node == "a"), "{:?}", why("b"));
-    assert!(matches!(&why("big")[..], [Blocker::Resource { missing: false, holders, .. }] if holders.len() == 2), "{:?}", why("big"));
+    assert!(
+        matches!(&why("big")[..], [Blocker::Resource { missing: false, holders, .. }, Blocker::Reserved { .. }] if holders.len() == 2),
+        "{:?}",
+        why("big")
+    );
     assert!(matches!(&why("q")[..], [Blocker::Resource { holders, .. }] if holders[0].amount == "2"), "{:?}", why("q"));
     sim.ok("p", json!({}));
     assert!(sim.running().contains(&"q".to_owned()));
@@ -506,7 +513,7 @@ fn a_capacity_that_shrank_is_a_missing_resource() {
     let mut sim = Sim::of(&pipe(vec![n("a").cpus(8_000), n("b").cpus(8_000)]));
     sim.world.set_capacity(capacity(2, 8));
     sim.ok("a", json!({}));
-    let why = explain(&sim.world, &run_id(1), sim.run().find("b").expect("b"));
+    let why = Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find("b").expect("b"));
     assert!(matches!(&why[..], [Blocker::Resource { missing: true, .. }]), "{why:?}");
 }
 
@@ -536,7 +543,7 @@ fn below_the_reserve_of_a_disk_nothing_starts_and_the_rest_goes_on() {
     sim.turn();
     assert_eq!(sim.log.len(), intents, "nor is an intent written");
     for path in ["b", "c"] {
-        let why = explain(&sim.world, &run_id(1), sim.run().find(path).expect("a node"));
+        let why = Survey::new(&sim.world, sim.now.wall).explain(&run_id(1), sim.run().find(path).expect("a node"));
         assert_eq!(why, [Blocker::Disk { disk: disk(19) }], "{path}");
     }
     assert_eq!(serde_json::to_value(Blocker::Disk { disk: disk(19) }).expect("JSON")["blocker"], "disk");

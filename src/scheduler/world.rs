@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use crate::event::{Event, Stamp};
 use crate::ids::{AttemptId, ModuleId, NodeIndex, RunId, Seq};
-use crate::request::Request;
+use crate::request::{Priority, Request};
 use crate::resources::{Capacity, Disk, DiskLevel, Held, Live, Reading, Usage};
 use crate::run::{IllegalEvent, RunState};
+use crate::units::Timestamp;
 
+use super::precedence::Queues;
+use super::reserve::{Lease, Release};
 use super::usage::Used;
+use super::warm::Warm;
 use super::{Durations, Sample, StopHow};
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
@@ -36,6 +40,11 @@ pub struct World {
     startable: BTreeSet<RunId>,
     /// Runs with nodes that ask for something that is measured.
     measured: BTreeSet<RunId>,
+    /// What is ready, in the order in which it is looked at.
+    queues: Queues,
+    /// What running attempts hold, and when each is expected to end.
+    ends: BTreeMap<(RunId, NodeIndex), Lease>,
+    warm: Warm,
 }
 
 impl World {
@@ -59,6 +68,9 @@ impl World {
             undecided: BTreeSet::new(),
             startable: BTreeSet::new(),
             measured: BTreeSet::new(),
+            queues: Queues::default(),
+            ends: BTreeMap::new(),
+            warm: Warm::default(),
         }
     }
 
@@ -73,6 +85,7 @@ impl World {
         put(&mut self.measured, run.id(), run.is_measured());
         self.add_sums(&run);
         self.index(&run);
+        self.queues.insert(&run);
         self.runs.insert(run.id().clone(), run);
     }
 
@@ -90,6 +103,7 @@ impl World {
         self.undecided.remove(id);
         self.startable.remove(id);
         self.measured.remove(id);
+        self.queues.remove(id);
         Some(run)
     }
 
@@ -122,6 +136,7 @@ impl World {
             self.follow(&run, event, stamp, before);
             self.intended = self.intended - intended + run.intended();
             self.index(&run);
+            self.queues.follow(&run, event, stamp.at);
         }
         self.runs.insert(id.clone(), run);
         applied
@@ -132,7 +147,10 @@ impl World {
         let after = holding(run, Some(node));
         if before.is_some() != after.is_some() {
             let plus = after.is_some();
-            before.or(after).iter().for_each(|grant| self.count_attempt(run, node, grant, plus));
+            if let Some(grant) = before.or(after) {
+                self.count_attempt(run, node, &grant, plus);
+                self.warm.note(&grant, run.node_def(node).settings.affinity.as_ref());
+            }
         }
         if let Event::AttemptEnded { facts, .. } = event
             && facts.failure.is_none()
@@ -151,10 +169,15 @@ impl World {
         let Some(module) = run.module(node) else { return };
         if plus {
             self.held.take(grant);
+            let expected = self.durations.expected(&module.id, &run.node_def(node).settings);
+            let state = run.node(node).state();
+            let lease = state.holding().map(|(_, grant)| Lease { expected: state.started().zip(expected), grant: grant.clone() });
+            self.ends.extend(lease.map(|lease| ((run.id().clone(), node), lease)));
             *self.running.entry(module.id.clone()).or_default() += 1;
             return;
         }
         self.held.give_back(grant);
+        self.ends.remove(&(run.id().clone(), node));
         self.used.forget(run, node);
         if self.live != Live::default() {
             self.live.set_seen(self.used.seen(&self.held, self.live.reading()));
@@ -273,9 +296,11 @@ impl World {
     /// Whether a ready node asks for something of which others on the machine may take more than was handed out.
     #[must_use]
     pub fn wants_reading(&self) -> bool {
-        let most = self.capacity.most();
         let startable = self.measured.iter().filter(|id| self.startable.contains(*id)).filter_map(|id| self.runs.get(id));
-        startable.into_iter().any(|run| run.ready_heads().any(|(_, class)| run.request_of(class, most).is_measured()))
+        startable.into_iter().any(|run| {
+            let heads = Priority::ALL.into_iter().flat_map(|priority| run.ready_heads(priority));
+            heads.into_iter().any(|(_, class)| run.is_class_measured(class, &self.capacity))
+        })
     }
 
     /// Whether any node is ready to start.
@@ -323,6 +348,31 @@ impl World {
         self.startable.iter().filter_map(|id| self.runs.get(id))
     }
 
+    /// What is ready, the highest priority first, then the oldest run.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (&RunState, Priority)> {
+        self.queues.by_priority().filter_map(|(id, priority)| Some((self.runs.get(id)?, priority)))
+    }
+
+    /// What has waited so long that one node of each comes first.
+    pub(super) fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (&RunState, Priority)> {
+        self.queues.overdue(now).filter_map(|(id, priority)| Some((self.runs.get(id)?, priority)))
+    }
+
+    /// Since when nothing of what is ready of a run has started.
+    pub(super) fn waits_since(&self, run: &RunId, priority: Priority) -> Option<Timestamp> {
+        self.queues.since(run, priority)
+    }
+
+    /// What running attempts hold, and when each is expected to end. Linear in their number.
+    pub(super) fn releases(&self, now: Timestamp) -> Vec<Release> {
+        self.ends.values().map(|lease| lease.release(now)).collect()
+    }
+
+    /// Where nodes of an affinity ran last.
+    pub(super) fn warm(&self) -> &Warm {
+        &self.warm
+    }
+
     /// Unused intents of all runs.
     pub(super) fn intended(&self) -> u32 {
         self.intended
@@ -338,8 +388,11 @@ impl World {
             run.sanity_check().map_err(|error| format!("run {}: {error}", run.id()))?;
             fresh.insert(run.clone());
         }
-        let sums =
-            |world: &Self| format!("{:?} {:?} {} {:?} {:?}", world.held, world.running, world.intended, world.undecided, world.startable);
+        let sums = |world: &Self| {
+            let Self { held, running, intended, undecided, startable, .. } = world;
+            let (queues, ends) = (world.queues.keys(), world.ends.keys());
+            format!("{held:?} {running:?} {intended} {undecided:?} {startable:?} {queues:?} {ends:?}")
+        };
         if sums(&fresh) == sums(self) { Ok(()) } else { Err(format!("{} is kept, {} is right", sums(self), sums(&fresh))) }
     }
 }

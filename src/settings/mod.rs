@@ -234,7 +234,7 @@ impl Settings {
     fn read_defaults(&mut self, node: NodeRef<'_>, folder: &Path, diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = NODE_SETTINGS_KEYS.iter().chain(&DEFAULTS_KEYS).chain(&["dependencies"]).copied().collect();
         let Some(fields) = Fields::open(node, "`defaults`", &known, LATER_KEYS, diagnostics) else { return };
-        for key in ["dependencies", "duration", "secrets"].into_iter().filter(|key| fields.has(key)) {
+        for key in ["dependencies", "duration", "secrets", "priority", "affinity", "any_of"].into_iter().filter(|key| fields.has(key)) {
             let refusal = Diagnostic::error(format!("`{key}` has no default")).at(fields.key_place(key));
             diagnostics.push(refusal.with_help("each module names its own in its manifest"));
         }
@@ -391,12 +391,13 @@ defaults: {timeout: 1h, concurrency: 2, python: 'venv:.venv', pass_env: [HF_TOKE
             "4:9: `~` is not expanded",
             "5:13: ",
             "6:12: `dependencies` has no default",
-            "6:31: `priority` is not built yet",
+            "6:31: `priority` has no default",
+            "6:41: `priority` must be one of `high`, `normal`, `low`, not `1`",
             "6:44: unknown field `foreach`",
         ] {
             assert!(found.iter().any(|line| line.starts_with(&format!("prismq.yaml:{part}"))), "{part} is missing in {found:#?}");
         }
-        assert_eq!(found.len(), 13, "{found:#?}");
+        assert_eq!(found.len(), 14, "{found:#?}");
         assert!(settings("[a]").is_err());
     }
 }

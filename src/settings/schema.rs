@@ -246,7 +246,7 @@ mod tests {
         };
         assert_eq!(keys("/properties"), sorted(SETTINGS_KEYS.to_vec()));
         assert_eq!(keys("/$defs/HostFile/properties"), sorted(HOST_KEYS.to_vec()));
-        let with_default = NODE_SETTINGS_KEYS.iter().filter(|key| !["duration", "secrets"].contains(key));
+        let with_default = NODE_SETTINGS_KEYS.iter().filter(|key| !["duration", "secrets", "priority", "affinity", "any_of"].contains(key));
         assert_eq!(keys("/$defs/DefaultsFile/properties"), sorted(with_default.chain(&DEFAULTS_KEYS).copied().collect()));
         assert_eq!(keys("/$defs/ReserveFile/properties"), "disk memory vram");
         assert_eq!(keys("/$defs/GpuFile/properties"), sorted(GPU_KEYS.to_vec()));

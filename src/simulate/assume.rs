@@ -122,8 +122,9 @@ pub fn runs_any(definition: &Definition, is: &dyn Fn(&NodeDef, &Module) -> bool)
     look(definition, is, &mut BTreeSet::new())
 }
 
-/// Whether a pipeline runs anything that asks for a GPU or memory of one. The model knows nothing of them.
+/// Whether a pipeline runs anything that may ask for a GPU or memory of one, or that has several requests to choose from. The model knows
+/// nothing of either.
 #[must_use]
 pub fn wants_gpu(definition: &Definition) -> bool {
-    runs_any(definition, &|node, _| node.settings.request.wants_gpu())
+    runs_any(definition, &|node, _| node.settings.may_want_gpu() || !node.settings.any_of.is_empty())
 }

@@ -10,6 +10,7 @@ use crate::resources::Capacity;
 use crate::units::DurationMs;
 
 use super::bound::Bounds;
+use super::model::least;
 
 /// How long an attempt is expected to take.
 pub type Expected<'e> = &'e dyn Fn(&NodeDef, &Module) -> u64;
@@ -28,8 +29,8 @@ pub fn coarse(definition: &Definition, capacity: &Capacity, expected: Expected<'
         (sums.memory, capacity.memory.0, "memory".to_owned()),
     ];
     let custom = sums.custom.iter().map(|(name, sum)| {
-        let all = capacity.custom.iter().find(|(known, _)| known.as_str() == *name).map_or(0, |(_, all)| all.0);
-        (*sum, all, (*name).to_owned())
+        let all = capacity.custom.iter().find(|(known, _)| known.as_str() == name.as_str()).map_or(0, |(_, all)| all.0);
+        (*sum, all, name.clone())
     });
     let needed = areas.into_iter().chain(custom).filter(|(_, all, _)| *all > 0);
     let area = needed.map(|(sum, all, name)| (u64::try_from(sum.div_ceil(u128::from(all))).unwrap_or(u64::MAX), name));
@@ -59,32 +60,32 @@ fn length(node: &NodeDef, expected: Expected<'_>, lengths: &BTreeMap<*const Defi
 
 /// Amounts times milliseconds.
 #[derive(Default)]
-struct Sums<'d> {
+struct Sums {
     time: u128,
     cpus: u128,
     memory: u128,
-    custom: BTreeMap<&'d str, u128>,
+    custom: BTreeMap<String, u128>,
 }
 
-impl<'d> Sums<'d> {
-    fn add(&mut self, definition: &'d Definition, times: u64, expected: Expected<'_>) {
+impl Sums {
+    fn add(&mut self, definition: &Definition, times: u64, expected: Expected<'_>) {
         for node in &definition.nodes {
             let times = times.saturating_mul(instances(node));
             match &node.work {
-                Work::Module(module) => self.add_request(&node.settings.request, times, expected(node, module)),
+                Work::Module(module) => self.add_request(&least(&node.settings), times, expected(node, module)),
                 Work::Pipeline(inner) => self.add(inner, times, expected),
             }
         }
     }
 
-    fn add_request(&mut self, request: &'d Request, times: u64, duration: u64) {
+    fn add_request(&mut self, request: &Request, times: u64, duration: u64) {
         let time = u128::from(times).saturating_mul(u128::from(duration));
         let add = |sum: &mut u128, amount: u64| *sum = sum.saturating_add(time.saturating_mul(u128::from(amount)));
         add(&mut self.time, 1);
         add(&mut self.cpus, request.cpus.0);
         add(&mut self.memory, request.memory.0);
         for (name, amount) in &request.custom {
-            add(self.custom.entry(name.as_str()).or_default(), amount.0);
+            add(self.custom.entry(name.to_string()).or_default(), amount.0);
         }
     }
 }

@@ -17,12 +17,33 @@ pub struct Player<'m> {
     /// Demands that have ready vertices.
     wanted: Vec<u32>,
     running: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Room that is kept, as `scheduler::reserve` keeps it.
+    kept: Kept,
     /// Vertices whose predecessors have ended, and that are not looked at yet.
     released: Vec<u32>,
     /// Work units spent so far: vertices and edges passed, and demands compared.
     units: u64,
     /// How many there are.
     most: u64,
+}
+
+/// The first ready vertex that has no room, and what others may take before it starts. Only for the starts of one moment.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Its demand.
+    head: Option<u32>,
+    /// When it starts, and what is free then; looked for when it matters.
+    shadow: Option<(u64, Vec<u64>)>,
+    /// The first vertices of the demands that still have room, with their priorities.
+    queue: BinaryHeap<(u64, Reverse<u32>, u32)>,
+}
+
+impl Kept {
+    fn begin(&mut self) {
+        self.head = None;
+        self.shadow = None;
+        self.queue.clear();
+    }
 }
 
 /// So many edges passed, or vertices made ready for a play, cost about what one comparison of demands costs.
@@ -41,6 +62,7 @@ impl<'m> Player<'m> {
             ready: vec![BinaryHeap::new(); model.demands.len()],
             wanted: Vec::new(),
             running: BinaryHeap::new(),
+            kept: Kept::default(),
             released: Vec::new(),
             units: 0,
         }
@@ -64,7 +86,8 @@ impl<'m> Player<'m> {
         let (mut now, mut left) = (0_u64, self.model.len());
         left -= self.release(priority);
         loop {
-            while let Some(vertex) = self.start() {
+            self.kept.begin();
+            while let Some(vertex) = self.start(now) {
                 if self.is_spent() {
                     return None;
                 }
@@ -145,26 +168,129 @@ impl<'m> Player<'m> {
     }
 
     /// The next vertex that starts, with its amounts taken.
-    fn start(&mut self) -> Option<u32> {
-        let mut best: Option<(u64, Reverse<u32>, usize)> = None;
-        for (at, demand) in self.wanted.iter().enumerate() {
-            self.units += 1;
-            let Some((priority, vertex)) = self.ready[*demand as usize].peek().copied() else { continue };
-            if best.is_none_or(|(most, first, _)| (priority, vertex) > (most, first)) && self.fits(*demand) {
-                best = Some((priority, vertex, at));
-            }
-        }
-        let (_, Reverse(vertex), at) = best?;
-        let demand = self.wanted[at];
+    fn start(&mut self, now: u64) -> Option<u32> {
+        let (vertex, demand) = match self.kept.head {
+            Some(_) => self.next_passing(now)?,
+            None => match self.first() {
+                (Some(first), None) => first,
+                (None, _) => return None,
+                (Some(_), Some(head)) => {
+                    self.kept.head = Some(head);
+                    self.fill_queue();
+                    self.next_passing(now)?
+                }
+            },
+        };
         let heap = &mut self.ready[demand as usize];
         heap.pop();
-        if heap.is_empty() {
-            self.wanted.swap_remove(at);
+        match heap.peek() {
+            Some((priority, vertex)) if self.kept.head.is_some() => self.kept.queue.push((*priority, *vertex, demand)),
+            Some(_) => {}
+            None => self.wanted.retain(|wanted| *wanted != demand),
         }
         for (limit, amount) in &self.model.demands[demand as usize].0 {
             self.free[*limit as usize] -= amount;
         }
         Some(vertex)
+    }
+
+    /// The first ready vertex that has room, with its demand; and the demand of one before it that waits for room, if there is one.
+    fn first(&mut self) -> (Option<(u32, u32)>, Option<u32>) {
+        let (mut best, mut blocked) = (None, None);
+        self.units += self.wanted.len() as u64;
+        for demand in &self.wanted {
+            let Some((priority, vertex)) = self.ready[*demand as usize].peek().copied() else { continue };
+            let top = Some((priority, vertex, *demand));
+            if top <= best {
+                continue;
+            }
+            if self.fits(*demand) {
+                best = top;
+            } else if top > blocked && self.may_be_head(*demand) {
+                blocked = top;
+            }
+        }
+        let head = blocked.filter(|_| blocked > best).map(|(_, _, demand)| demand);
+        (best.map(|(_, Reverse(vertex), demand)| (vertex, demand)), head)
+    }
+
+    /// All that could start before the head, in order. Room only becomes less until the next moment.
+    fn fill_queue(&mut self) {
+        self.units += self.wanted.len() as u64;
+        let mut queue = std::mem::take(&mut self.kept.queue);
+        queue.clear();
+        for demand in self.wanted.iter().filter(|demand| self.fits(**demand)) {
+            queue.extend(self.ready[*demand as usize].peek().map(|(priority, vertex)| (*priority, *vertex, *demand)));
+        }
+        self.kept.queue = queue;
+    }
+
+    /// The next vertex that delays no head. A demand of which one does is left out, as the scheduler leaves out its class.
+    fn next_passing(&mut self, now: u64) -> Option<(u32, u32)> {
+        while let Some((_, Reverse(vertex), demand)) = self.kept.queue.pop() {
+            self.units += 1;
+            if self.fits(demand) && self.passes(demand, vertex, now) {
+                return Some((vertex, demand));
+            }
+        }
+        None
+    }
+
+    /// Whether a demand has no room, and will have some when others have ended: it waits for nothing else.
+    fn may_be_head(&self, demand: u32) -> bool {
+        let mut amounts = self.model.demands[demand as usize].0.iter().map(|(limit, amount)| (*limit as usize, *amount));
+        amounts.all(|(at, amount)| {
+            let limit = &self.model.limits[at];
+            if limit.is_resource { amount <= limit.capacity } else { amount <= self.free[at] }
+        })
+    }
+
+    /// Whether the first vertex of a demand may start before the one for which room is kept. If it may, it is taken to do so.
+    fn passes(&mut self, demand: u32, vertex: u32, now: u64) -> bool {
+        let Some(head) = self.kept.head else { return true };
+        if self.kept.shadow.is_none() {
+            self.kept.shadow = self.shadow(head, now);
+        }
+        let Some((at, rest)) = &mut self.kept.shadow else { return false };
+        let lasts = self.model.durations[vertex as usize].max(1);
+        if now.saturating_add(lasts) <= *at {
+            return true;
+        }
+        let taken = &self.model.demands[demand as usize].0;
+        let of = |amounts: &[(u32, u64)], limit: u32| amounts.iter().find(|(at, _)| *at == limit).map_or(0, |(_, amount)| *amount);
+        let resources = self.model.demands[head as usize].0.iter().filter(|(limit, _)| self.model.limits[*limit as usize].is_resource);
+        for (limit, amount) in resources {
+            if rest[*limit as usize] < amount.saturating_add(of(taken, *limit)) {
+                return false;
+            }
+        }
+        for (limit, amount) in taken {
+            rest[*limit as usize] = rest[*limit as usize].saturating_sub(*amount);
+        }
+        true
+    }
+
+    /// When a demand has room by what runs, and what is free then.
+    fn shadow(&mut self, head: u32, now: u64) -> Option<(u64, Vec<u64>)> {
+        let mut ends: Vec<(u64, u32)> = self.running.iter().map(|Reverse((end, vertex))| ((*end).max(now + 1), *vertex)).collect();
+        ends.sort_unstable();
+        self.units += (ends.len() / STEPS_OF_A_UNIT) as u64 + 1;
+        let mut free = self.free.clone();
+        let wanted = &self.model.demands[head as usize].0;
+        let mut at = None;
+        for (end, vertex) in ends {
+            if at.is_some_and(|at| end > at) {
+                break;
+            }
+            for (limit, amount) in &self.model.demands[self.model.demand_of[vertex as usize] as usize].0 {
+                free[*limit as usize] += amount;
+            }
+            let resources = wanted.iter().filter(|(limit, _)| self.model.limits[*limit as usize].is_resource);
+            if at.is_none() && resources.into_iter().all(|(limit, amount)| free[*limit as usize] >= *amount) {
+                at = Some(end);
+            }
+        }
+        at.map(|at| (at, free))
     }
 
     fn fits(&self, demand: u32) -> bool {

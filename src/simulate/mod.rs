@@ -14,6 +14,8 @@ mod model;
 mod portfolio;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waits;
 
 pub use assume::{assumed, runs_any, unknown_durations, wants_gpu};
 pub use bound::{Bounds, INTERVAL_NODES_MAX, bounds};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{ModuleId, NodeIndex, ResourceName};
 use crate::pipeline::definition::{Rows, Work};
-use crate::request::NodeSettings;
+use crate::request::{NodeSettings, Request};
 use crate::resources::Capacity;
 use crate::run::{Body, NodeState, RunState};
 
@@ -40,6 +40,8 @@ pub struct Model {
 pub(super) struct Limit {
     pub(super) name: String,
     pub(super) capacity: u64,
+    /// Whether it is something that a machine has: only of such room is kept.
+    pub(super) is_resource: bool,
 }
 
 /// Amounts of limits, each limit once. All nodes of one demand are equal but for order and duration.
@@ -154,7 +156,7 @@ const MEMORY: u32 = 2;
 
 impl<'r> Builder<'r> {
     fn new(run: &'r RunState, capacity: &Capacity) -> Self {
-        let limit = |name: &str, capacity: u64| Limit { name: name.to_owned(), capacity };
+        let limit = |name: &str, capacity: u64| Limit { name: name.to_owned(), capacity, is_resource: true };
         let mut limits =
             vec![limit("places", u64::from(capacity.max_concurrent)), limit("cpus", capacity.cpus.0), limit("memory", capacity.memory.0)];
         let mut customs = BTreeMap::new();
@@ -230,13 +232,15 @@ impl<'r> Builder<'r> {
         {
             return demand;
         }
-        let request = &def.settings.request;
+        let settings = &def.settings;
+        self.model.exact &= settings.priority.is_none() && settings.affinity.is_none() && settings.any_of.is_empty();
+        let request = &least(settings);
         let mut amounts = vec![(PLACES, 1), (CPUS, request.cpus.0), (MEMORY, request.memory.0)];
         for (name, amount) in &request.custom {
             let next = number(self.model.limits.len());
             let limit = *self.customs.entry(name.clone()).or_insert(next);
             if limit == next {
-                self.model.limits.push(Limit { name: name.to_string(), capacity: 0 });
+                self.model.limits.push(Limit { name: name.to_string(), capacity: 0, is_resource: true });
             }
             amounts.push((limit, amount.0));
         }
@@ -244,7 +248,11 @@ impl<'r> Builder<'r> {
             let next = number(self.model.limits.len());
             let limit = *self.modules.entry(module.id.clone()).or_insert(next);
             if limit == next {
-                self.model.limits.push(Limit { name: format!("concurrency of {}", module.id), capacity: u64::from(most) });
+                self.model.limits.push(Limit {
+                    name: format!("concurrency of {}", module.id),
+                    capacity: u64::from(most),
+                    is_resource: false,
+                });
             }
             amounts.push((limit, 1));
         }
@@ -252,7 +260,11 @@ impl<'r> Builder<'r> {
             let next = number(self.model.limits.len());
             let limit = *self.groups.entry(group).or_insert(next);
             if limit == next {
-                self.model.limits.push(Limit { name: format!("max_parallel of {}", def.id), capacity: u64::from(most) });
+                self.model.limits.push(Limit {
+                    name: format!("max_parallel of {}", def.id),
+                    capacity: u64::from(most),
+                    is_resource: false,
+                });
             }
             amounts.push((limit, 1));
         }
@@ -324,6 +336,21 @@ impl<'r> Builder<'r> {
         self.model.order = order;
         self.model
     }
+}
+
+/// The least that an attempt takes of anything, whichever of its alternatives it gets. What is bounded by it stays a bound.
+pub(super) fn least(settings: &NodeSettings) -> Request {
+    let mut requests = settings.requests().into_iter();
+    let mut least = requests.next().unwrap_or_default();
+    for other in requests {
+        least.cpus = least.cpus.min(other.cpus);
+        least.memory = least.memory.min(other.memory);
+        least.gpus = least.gpus.min(other.gpus);
+        least.vram = least.vram.min(other.vram);
+        least.custom.retain(|name, _| other.custom.contains_key(name));
+        least.custom.iter_mut().for_each(|(name, amount)| *amount = (*amount).min(other.custom[name]));
+    }
+    least
 }
 
 /// Runs have at most `NODES_MAX` nodes, and a model at most twice as many vertices.

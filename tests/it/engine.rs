@@ -87,6 +87,7 @@ impl Bench {
             memory: Bytes(0),
             set_aside: Bytes(0),
             gpus: Vec::new(),
+            alternative: None,
             isolation: self.isolation,
             grace: DurationMs(10_000),
             capture: Capture::Pump,

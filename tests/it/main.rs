@@ -29,6 +29,7 @@ mod logs;
 mod look;
 mod module;
 mod nodes;
+mod order;
 #[cfg(unix)]
 mod ordinary;
 mod prune;

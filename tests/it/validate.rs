@@ -331,7 +331,7 @@ fn f67_a_circle_of_many_nodes() {
 #[test]
 fn keys_of_later_are_refused_by_name() {
     let space = with_a_good_one();
-    for key in ["schedule: {cron: \"0 6 * * *\"}", "retry: {grow: {vram: 2}}", "priority: 1"] {
+    for key in ["schedule: {cron: \"0 6 * * *\"}", "resident: true", "engine: slurm"] {
         refused(
             &space,
             format!("id: bad\nscript: ../modules/good.py\n{key}\n"),

@@ -52,6 +52,7 @@ impl Attempt {
             memory: None,
             set_aside: None,
             gpus: Vec::new(),
+            alternative: None,
             grace: DurationMs(60_000),
             open_files: None,
         };

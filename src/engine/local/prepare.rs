@@ -38,6 +38,16 @@ pub(super) fn prepare(spec: &Spec, folder: &AttemptFolder, runs: &Runs) -> Resul
     };
     failure::fits(&work)?;
     let (id, node, token) = (&spec.id, spec.node.as_str(), spec.token.as_str());
-    let marks = Marks { id, node, folder, params: &spec.params, token, cpus: spec.cpus, memory: spec.memory, gpus: &spec.gpus };
+    let marks = Marks {
+        id,
+        node,
+        folder,
+        params: &spec.params,
+        token,
+        cpus: spec.cpus,
+        memory: spec.memory,
+        gpus: &spec.gpus,
+        alternative: spec.alternative,
+    };
     Ok((run, Ready { work, environment: spec.environment.complete(marks) }))
 }

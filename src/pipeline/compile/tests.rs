@@ -111,7 +111,7 @@ fn all_mistakes_come_at_once_and_in_order() {
     p.json:10:77: `c`: `count` must be a whole number, not the text "many"
     p.json:10:101: there is no node `z` (help: known are `fetch-feed`, `a`, `b`, `c`, `d`, `e`, `f`, `g`, `h`, `i`)
     p.json:11:29: unknown field `neds` (help: did you mean `needs`?)
-    p.json:11:41: `priority` is not built yet: it comes with Resources (help: leave it out; nothing is accepted and then ignored)
+    p.json:11:53: `priority` must be one of `high`, `normal`, `low`, not `3`
     p.json:11:56: `concurrency` stands in a module's manifest, not in a node
     p.json:12:41: node `e` has both `module` and `pipeline` (help: a node runs one of them)
     p.json:13:5: node `f` does not say what it runs (help: give it `module: ID` or `pipeline: FILE`)

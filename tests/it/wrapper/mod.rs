@@ -59,6 +59,7 @@ impl Attempt {
             memory: None,
             set_aside: None,
             gpus: Vec::new(),
+            alternative: None,
             grace: DurationMs(10_000),
             open_files: None,
         };

@@ -132,6 +132,7 @@ fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString,
         memory: Some(spec.memory).filter(|memory| memory.0 > 0),
         set_aside: Some(spec.set_aside).filter(|memory| memory.0 > 0),
         gpus: spec.gpus.clone(),
+        alternative: spec.alternative,
         grace: spec.grace,
         open_files: None,
     }
