@@ -21,9 +21,6 @@ CONFIG = """\
 "path.attempt" = 1
 "path.path" = "report.html"
 
-[checks]
-use_after_free.enabled = false  # no DELETE here removes a thing for good: a run is ended and stays, saved values give way to defaults
-
 [generation]
 allow-x00 = false  # refused everywhere
 
@@ -80,7 +77,8 @@ def main():
         code = subprocess.run(
             [
                 schemathesis, "run", url, "--header", f"Authorization: Bearer {token}",
-                "--checks", "all", "--max-examples", os.environ.get("CONTRACT_EXAMPLES", "15"), "--seed", "1",
+                # No DELETE here removes a thing for good: a run is ended and stays, saved values give way to defaults.
+                "--checks", "all", "--exclude-checks", "use_after_free", "--max-examples", os.environ.get("CONTRACT_EXAMPLES", "15"), "--seed", "1",
                 "--workers", "1", "--request-timeout", "20", "--max-time", os.environ.get("CONTRACT_SECONDS", "90"), "--suppress-health-check", "all",
             ],
             cwd=scratch,

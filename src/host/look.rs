@@ -57,7 +57,7 @@ pub struct RunSeen {
     pub stopping: bool,
     /// Its parameters; none: they are in its file.
     pub parameters: Option<Arc<Value>>,
-    /// What it reported.
+    /// What it reported; of a single module, what that reported.
     pub outputs: Option<Arc<Value>>,
 }
 
@@ -117,8 +117,10 @@ impl Handle {
         let mut seen = self.look(|reply| Look::Run(run.clone(), reply))?;
         if seen.parameters.is_none() {
             let file = self.file_on_disk(run)?;
+            let single = file.run.pipeline.is_none();
             seen.parameters = Some(file.parameters);
-            seen.outputs = file.outputs;
+            // A single module is the last node: what it depends on stands before it.
+            seen.outputs = file.outputs.or_else(|| file.nodes.last().filter(|_| single)?.outputs.clone());
         }
         Ok(seen)
     }
@@ -234,7 +236,10 @@ impl Turn {
         Some(RunSeen {
             stopping: state.is_some_and(|state| state.facts().cancel.is_some()) && !row.status.is_terminal(),
             parameters: state.map(|state| state.params().clone()),
-            outputs: state.and_then(|state| state.facts().outputs.clone()),
+            outputs: state.and_then(|state| {
+                let main = || runfile::main_node(state).filter(|_| row.pipeline.is_none());
+                state.facts().outputs.clone().or_else(|| state.node(main()?).outputs().cloned())
+            }),
             row,
         })
     }

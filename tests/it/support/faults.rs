@@ -153,7 +153,11 @@ impl Mount {
     pub(crate) fn new(words: &[&str], place: PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&place).expect("a folder");
         let mounted = Command::new("mount").args(words).arg(&place).stderr(std::process::Stdio::null()).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(place))
+        let mount = mounted.is_ok_and(|status| status.success()).then_some(Self(place))?;
+        // A new file system is open to all, and a state that is so is refused.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&mount.0, mode).expect("it is ours");
+        Some(mount)
     }
 
     pub(crate) fn path(&self) -> &Path {
