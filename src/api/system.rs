@@ -157,7 +157,9 @@ pub(super) struct HistoryQuery {
 /// `GET /api/resources/history`
 pub(super) async fn resource_history(State(shared): State<Shared>, Query(query): Query<HistoryQuery>) -> Result<Json<History>, ApiError> {
     let since = match query.since {
-        Some(text) => Timestamp::parse_rfc3339(&text).map_err(|_| ApiError::invalid("/since", "a time like 2026-11-26T14:02:00Z is wanted"))?,
+        Some(text) => {
+            Timestamp::parse_rfc3339(&text).map_err(|_| ApiError::invalid("/since", "a time like 2026-11-26T14:02:00Z is wanted"))?
+        }
         None => Timestamp::from_micros(clock::wall().micros().saturating_sub(HISTORY_DEFAULT_US)),
     };
     Ok(Json(shared.work(move |handle| handle.resource_history(since)).await?))

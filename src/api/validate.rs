@@ -11,10 +11,10 @@ use super::input::Body;
 use super::modules::{no_module, submission};
 use super::server::Shared;
 use crate::diagnostics::Diagnostics;
+use crate::host::Handle;
 use crate::host::catalog::{Catalog, TextKind};
 use crate::host::prepare::{self, Refused};
 use crate::host::submission::Target;
-use crate::host::Handle;
 use crate::host::workspace::Workspace;
 use crate::ids::ModuleId;
 

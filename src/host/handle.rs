@@ -32,8 +32,8 @@ use crate::journal::{FailureKind, JournalFailure};
 use crate::pipeline::definition::Definition;
 use crate::resources::Capacity;
 use crate::scheduler::Durations;
-use crate::units::Timestamp;
 use crate::settings::Settings;
+use crate::units::Timestamp;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]

@@ -258,7 +258,7 @@ fn f19_states_of_all_earlier_versions_are_read_and_gone_on_with() {
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).expect("a folder");
+    prismq::host::workspace::create_private_folder(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());

@@ -117,7 +117,7 @@ fn almost_full_journal(space: &TestSpace) {
     let run = RunId::new(Timestamp::from_micros(1_767_225_600_000_000), 1);
     let row = json!({"run_id": run, "module_id": "quick", "status": "completed", "created_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:00:01Z", "nodes": {"completed": 1}});
     let folder = space.at(format!(".prismq/runs/{run}"));
-    fs::create_dir_all(&folder).expect("a folder");
+    prismq::host::workspace::create_private_folder(&folder).expect("a folder");
     fs::write(folder.join("run.json"), json!({"format": 1, "run": row, "parameters": {}, "nodes": []}).to_string()).expect("a file");
     let opened = journal::open(&space.at(".prismq/journal"), Options::new(|_| {})).expect("a new journal");
     let append = |kind: &str, data: Value| {

@@ -33,9 +33,9 @@ mod order;
 #[cfg(unix)]
 mod ordinary;
 mod prune;
-mod reload;
 #[cfg(unix)]
 mod reattach;
+mod reload;
 mod resources;
 mod reuse;
 mod run;

@@ -4,8 +4,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::support::faults::{is_root, skip};
 use crate::support::TestSpace;
+use crate::support::faults::{is_root, skip};
 
 /// A path without any rights, until it is dropped.
 struct Closed(PathBuf, u32);

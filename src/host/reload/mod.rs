@@ -100,7 +100,13 @@ impl std::fmt::Debug for Reload {
 
 impl Reload {
     /// Nothing is read yet. `watched`: somebody will call [`watch`](Self::watch).
-    pub(super) fn new(workspace: &Workspace, settings: &Arc<Settings>, machine: Machine, inbox: mpsc::Sender<Message>, watched: bool) -> Self {
+    pub(super) fn new(
+        workspace: &Workspace,
+        settings: &Arc<Settings>,
+        machine: Machine,
+        inbox: mpsc::Sender<Message>,
+        watched: bool,
+    ) -> Self {
         let shown = Shown { catalog: None, watch: None, looked: None };
         Self(Arc::new(Inner {
             books: Mutex::new(Books::new(workspace.clone(), settings.clone(), watched)),
