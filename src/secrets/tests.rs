@@ -2,6 +2,7 @@
 
 use super::*;
 
+#[cfg(unix)]
 fn none(_: &str) -> Option<OsString> {
     None
 }

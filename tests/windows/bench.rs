@@ -71,6 +71,8 @@ impl Bench {
             stdin: Stdin::Nothing,
             cpus: CpuMillis(1000),
             memory: Bytes(0),
+            set_aside: Bytes(0),
+            alternative: None,
             gpus: Vec::new(),
             isolation: self.isolation,
             grace: DurationMs(10_000),

@@ -167,11 +167,21 @@ impl<'a> Served<'a> {
     }
 }
 
-/// Reads an answer to the end of the connection.
+/// Reads an answer to the end of the connection; of a stream of events, which has none, its head and what came with that.
 pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    let is_endless = |bytes: &[u8]| {
+        let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4 << 10)]).to_ascii_lowercase();
+        head.split_once("\r\n\r\n").is_some_and(|(head, _)| head.contains("content-type: text/event-stream"))
+    };
     // A reset after the answer is the same as an end.
-    let _ = stream.read_to_end(&mut bytes);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..count]);
+        if is_endless(&bytes) {
+            break;
+        }
+    }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let status = text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
     let (head, body) = text.split_once("\r\n\r\n").map_or((text.clone(), String::new()), |(head, body)| (head.to_owned(), body.to_owned()));
