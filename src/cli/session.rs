@@ -222,7 +222,7 @@ impl Hosting {
         kind: HostKind,
     ) -> Result<Self, Failure> {
         let open = |error: io::Error| Failure::usage(error.to_string()).with_help("what lies there may start programs in your name");
-        tokens::refuse_wider(&workspace.state(), 0o700).map_err(open)?;
+        tokens::secure_state(workspace).map_err(open)?;
         hostlog::start(workspace).map_err(|error| Failure::ours(format!("the log cannot be written: {error}")))?;
         let host = Host::start(workspace, ownership, StartOptions { mode }).map_err(start_failure)?;
         let options = api::Options { clients_max: host.settings().sse_clients, ..options.clone() };

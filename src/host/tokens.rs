@@ -79,12 +79,38 @@ fn make(file: &Path) -> io::Result<String> {
     Ok(token)
 }
 
-/// Refuses a file or folder of the state that others than its owner may enter, read or write, as `ssh` does with keys.
+/// Makes the state's folder its owner's alone. A copy of one is often open for looking, which is mended; where others could write, nobody
+/// knows what they put there.
 ///
 /// # Errors
-/// [`io::ErrorKind::PermissionDenied`] with the command that mends it.
+/// [`io::ErrorKind::PermissionDenied`] where the folder belongs to somebody else or others may write in it; what the system says.
 #[cfg(unix)]
-pub fn refuse_wider(path: &Path, allowed: u32) -> io::Result<()> {
+pub fn secure_state(workspace: &Workspace) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    workspace.create_state()?;
+    let folder = workspace.state();
+    refuse_wider(&folder, 0o755)?;
+    let mut permissions = std::fs::metadata(&folder)?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(0o700);
+        std::fs::set_permissions(&folder, permissions)?;
+        tracing::warn!(folder = %folder.display(), "others could look into the state: it is its owner's alone now");
+    }
+    Ok(())
+}
+
+/// Elsewhere who may do what is inherited from the user's own folder.
+///
+/// # Errors
+/// What the system says.
+#[cfg(not(unix))]
+pub fn secure_state(workspace: &Workspace) -> io::Result<()> {
+    workspace.create_state()
+}
+
+/// Refuses what others may use in more ways than `allowed`, as `ssh` does with keys.
+#[cfg(unix)]
+fn refuse_wider(path: &Path, allowed: u32) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let about = std::fs::metadata(path)?;
     let mode = about.permissions().mode() & 0o777;
@@ -94,18 +120,15 @@ pub fn refuse_wider(path: &Path, allowed: u32) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     if mode & !allowed & 0o077 != 0 {
-        let what = format!("others may use {} (mode {mode:03o}): chmod {allowed:03o} it", path.display());
+        let wanted = allowed & 0o700;
+        let what = format!("others may use {} (mode {mode:03o}): chmod {wanted:03o} it", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     Ok(())
 }
 
-/// Elsewhere who may do what is inherited from the user's own folder.
-///
-/// # Errors
-/// None.
 #[cfg(not(unix))]
-pub fn refuse_wider(_path: &Path, _allowed: u32) -> io::Result<()> {
+fn refuse_wider(_path: &Path, _allowed: u32) -> io::Result<()> {
     Ok(())
 }
 

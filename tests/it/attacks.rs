@@ -470,12 +470,16 @@ fn a33_a35_the_state_is_private_and_tokens_are_nowhere_else() {
     for text in [&run.stdout, &run.stderr, &served.stdout, &served.stderr] {
         assert!(!text.contains(&token));
     }
-    for (path, mode) in [(".prismq/token", 0o644), (".prismq", 0o755)] {
+    for (path, mode) in [(".prismq/token", 0o644), (".prismq", 0o777)] {
         let before = std::fs::metadata(space.at(path)).expect("it is there").permissions();
         std::fs::set_permissions(space.at(path), std::fs::Permissions::from_mode(mode)).expect("changed");
         space.prismq(&["serve", "--port", "0"]).ends(2).complains("others may use").complains("chmod");
         std::fs::set_permissions(space.at(path), before).expect("changed");
     }
+    // A copy that others can only look into is closed.
+    std::fs::set_permissions(space.at(".prismq"), std::fs::Permissions::from_mode(0o755)).expect("changed");
+    space.prismq(&["run", "hello"]).ends(0);
+    assert_eq!(std::fs::metadata(space.at(".prismq")).expect("it is there").permissions().mode() & 0o777, 0o700);
 }
 
 fn walk(folder: &Path, see: &mut dyn FnMut(&Path, bool)) {
