@@ -22,6 +22,7 @@ mod fanout;
 mod filesystem;
 mod filing;
 pub mod fits;
+mod follow;
 pub mod forecast;
 mod handle;
 mod heal;

@@ -19,14 +19,13 @@ use super::measure::Gauge;
 use super::prepare::{Prepared, Refused, RunHead};
 use super::prune::Tidying;
 use super::retry::Reuse;
-use super::runfile;
-use super::update::{NodeChange, Update};
+use super::update::Update;
 use super::workspace::Workspace;
 use crate::engine::{Engine, Fact};
 use crate::event::Event;
 use crate::ids::{AttemptId, RunId, Seq};
 use crate::journal;
-use crate::resources::{Disk, DiskLevel, worst_level};
+use crate::resources::Disk;
 use crate::run::RunState;
 use crate::scheduler::{Timers, World, decide};
 use crate::units::Mono;
@@ -54,9 +53,6 @@ const MESSAGES_PER_TURN_MAX: usize = 1024;
 
 /// Decisions in a row before messages are looked at again. Each decision lets the next see its results; a graph settles in a handful.
 const DECISIONS_PER_TURN_MAX: usize = 64;
-
-/// Runs with more nodes than this do not tell a new follower what happened before.
-const TOLD_SO_FAR_MAX: u32 = 1000;
 
 /// What happens once a record is durable.
 pub(super) enum After {
@@ -344,21 +340,7 @@ impl Turn {
             Command::Cancel { run, kill, reply } => self.cancel(&run, kill, reply),
             Command::Resume { run, reply } => self.resume(run, reply),
             Command::Follow { reply, .. } if matches!(self.health, Health::Broken(_)) => drop(reply.send(Err(self.refusal()))),
-            Command::Follow { run, sink, reply } => {
-                let first = self.describe(&run);
-                let known = first.is_some();
-                if let Some(first) = first {
-                    self.fanout.add(run.clone(), first, sink);
-                    if !self.health.starts() {
-                        self.fanout.publish_now(&run, &Update::Host(self.health.shown()));
-                    }
-                    if worst_level(self.world.disks()) != DiskLevel::Enough {
-                        self.fanout.publish_now(&run, &Update::Disk(self.world.disks().to_vec()));
-                    }
-                    self.tell_so_far(&run);
-                }
-                drop(reply.send(if known { Ok(()) } else { Err(CommandError::UnknownRun(run)) }));
-            }
+            Command::Follow { run, sink, reply } => self.follow(run, sink, reply),
             Command::Watch { sink, reply } => self.watch(sink, reply),
             Command::LogSources { run, reply } => drop(reply.send(self.log_sources(&run))),
             Command::Prunable { reply } => drop(reply.send(Ok(self.prunable()))),
@@ -380,35 +362,6 @@ impl Turn {
                 drop(reply.send(Ok(attempts)));
             }
         }
-    }
-
-    /// Tells what has happened to the nodes of a run before it was followed; followers pass over what they know already.
-    fn tell_so_far(&mut self, run: &RunId) {
-        let Some(state) = self.world.run(run) else { return };
-        let (done, total) = state.progress();
-        if total > TOLD_SO_FAR_MAX {
-            return;
-        }
-        let folder = self.workspace.run(run);
-        let progress = (u64::from(done), u64::from(total));
-        let mut changes: Vec<_> = state.nodes().filter_map(|(node, _)| NodeChange::so_far(&state.row(node), &folder, progress)).collect();
-        changes.sort_by_key(|change| change.at);
-        // Told when it is durable, like everything else.
-        let last = self.writer.last_seq();
-        for change in changes {
-            self.fanout.publish(last, run, Update::Node(Box::new(change)));
-        }
-        self.fanout.synced(self.world.synced());
-    }
-
-    /// How a run is at this moment.
-    fn describe(&self, run: &RunId) -> Option<Update> {
-        if let (Some(state), Some(head)) = (self.world.run(run), self.heads.get(run)) {
-            return Some(Update::Run(Box::new(runfile::row(state, head))));
-        }
-        // Of a run that is being filed the end is told when the file is there.
-        let filing = self.filing_runs.get(run).map(Unfiled::describe);
-        filing.or_else(|| self.finished.get(run).map(|row| Update::Ended(Box::new(row))))
     }
 
     /// The run that was submitted with the same idempotency key.
