@@ -2,7 +2,7 @@
 //!
 //! `{HOST}` and `{TOKEN}` in an input stand for what this host has, so that kept inputs stay good.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -13,10 +13,13 @@ use prismq::host::{Host, HostMode, StartOptions};
 use super::{Play, Target, way};
 
 /// How long an answer may take. The host answers in milliseconds; requests that never end are its own to close.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long it is waited for more before this side is closed. Answers to requests that are refused come at once.
+const MOMENT: Duration = Duration::from_millis(25);
 
 /// Most of an answer that is looked at.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// What a status of 5xx may be: a host that is full or leaving says so.
 const EXPECTED_5XX: [&str; 2] = ["503", "507"];
@@ -76,28 +79,61 @@ pub(crate) fn target() -> Target {
     }
 }
 
+/// A host with one module, in this process, for as long as it is kept.
+pub(crate) struct Served {
+    pub(crate) address: String,
+    pub(crate) token: String,
+    host: Host,
+    _server: prismq::api::Server,
+    _folder: tempfile::TempDir,
+}
+
+impl Served {
+    pub(crate) fn start(manifest: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("manifests")).expect("a folder");
+        std::fs::write(folder.path().join("manifests/m.yaml"), manifest).expect("a manifest");
+        std::fs::write(folder.path().join("prismq.yaml"), "host: {max_queued: 50}\n").expect("settings");
+        let workspace = Workspace::at(folder.path()).expect("a workspace");
+        let ownership = Ownership::try_take(&workspace).expect("a lock").expect("nobody else is here");
+        let host = Host::start(&workspace, ownership, StartOptions { mode: HostMode::Serve }).expect("a host");
+        let token = prismq::host::tokens::Tokens::of(&workspace).expect("tokens").owner;
+        let server = prismq::api::start(host.handle().clone(), &prismq::api::Options::default()).expect("a server");
+        Self { address: format!("127.0.0.1:{}", server.port()), token, host, _server: server, _folder: folder }
+    }
+
+    /// Runs the module to its end; gives the run's id.
+    pub(crate) fn finished_run(&self) -> String {
+        let head = format!("Host: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n", self.address, self.token);
+        let start = format!("POST /api/modules/m/run HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}");
+        let started = String::from_utf8_lossy(&ask(&self.address, start.as_bytes(), ANSWER)).into_owned();
+        let run = started
+            .split("\"run_id\":\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .unwrap_or_else(|| panic!("it is not started: {started}"))
+            .to_owned();
+        // The stream of a run that goes on ends with it.
+        let stream = format!("GET /api/runs/{run}/logs/stream?end=close HTTP/1.1\r\n{head}\r\n");
+        let told = String::from_utf8_lossy(&ask(&self.address, stream.as_bytes(), ANSWER)).into_owned();
+        assert!(told.contains("line 5"), "{told:.600}");
+        run
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Nothing of it runs; it must not wait for anything.
+        let _ = self.host.handle().leave(prismq::host::OnExit::Now, false);
+    }
+}
+
 fn begin() -> Play {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::create_dir(folder.path().join("manifests")).expect("a folder");
-    std::fs::write(
-        folder.path().join("manifests/m.yaml"),
-        "id: m\ncommand: [prismq-has-no-such-program]\nparams: {properties: {a: {type: integer}}}\n",
-    )
-    .expect("a manifest");
-    std::fs::write(folder.path().join("prismq.yaml"), "host: {max_queued: 50}\n").expect("settings");
-    let workspace = Workspace::at(folder.path()).expect("a workspace");
-    let ownership = Ownership::try_take(&workspace).expect("a lock").expect("nobody else is here");
-    let host = Host::start(&workspace, ownership, StartOptions { mode: HostMode::Serve }).expect("a host");
-    let token = prismq::host::tokens::Tokens::of(&workspace).expect("tokens").owner;
-    let server = prismq::api::start(host.handle().clone(), &prismq::api::Options::default()).expect("a server");
-    let address = format!("127.0.0.1:{}", server.port());
-    // The host lives as long as its inputs.
-    let kept = (folder, host, server);
+    let served = Served::start("id: m\ncommand: [prismq-has-no-such-program]\nparams: {properties: {a: {type: integer}}}\n");
     Box::new(move |input| {
-        let _ = &kept;
         let known = String::from_utf8_lossy(input).contains("{TOKEN}");
-        let request = replaced(&replaced(input, b"{HOST}", address.as_bytes()), b"{TOKEN}", token.as_bytes());
-        let answer = ask(&address, &request);
+        let request = replaced(&replaced(input, b"{HOST}", served.address.as_bytes()), b"{TOKEN}", served.token.as_bytes());
+        let answer = ask(&served.address, &request, MOMENT);
         if answer.is_empty() {
             return 1;
         }
@@ -114,20 +150,33 @@ fn begin() -> Play {
     })
 }
 
-/// Sends a request and closes that side; gives what comes back until the other end closes.
-fn ask(address: &str, request: &[u8]) -> Vec<u8> {
+/// Sends a request and gives what comes back. Where nothing more comes for a moment, this side is closed: whoever waits for the rest of a
+/// request, or for the next one, ends then, and so does a stream.
+pub(crate) fn ask(address: &str, request: &[u8], moment: Duration) -> Vec<u8> {
     let mut socket = TcpStream::connect(address).expect("the host listens");
-    socket.set_read_timeout(Some(ANSWER)).expect("a limit");
     // Whoever refuses a request early closes before all of it was sent.
     let _ = socket.write_all(request);
-    let _ = socket.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
-    let read = socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
-    if let Err(error) = read {
-        let timed_out = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
-        assert!(!timed_out, "no answer, and the connection stays open");
+    let mut buffer = [0; 16 << 10];
+    let mut closed = false;
+    loop {
+        socket.set_read_timeout(Some(if closed { ANSWER } else { moment })).expect("a limit");
+        match socket.read(&mut buffer) {
+            Ok(0) => return answer,
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                assert!(!closed, "the connection stays open");
+                closed = true;
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // A reset after the answer is the same as an end.
+            Err(_) => return answer,
+        }
+        if answer.len() > ANSWER_BYTES_MAX {
+            return answer;
+        }
     }
-    answer
 }
 
 fn replaced(input: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

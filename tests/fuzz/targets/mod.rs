@@ -1,6 +1,7 @@
 //! What is fed. A target plays an input: it panics where a promise is broken, and gives a number for the way in which the input went.
 
 mod attempt;
+mod event_id;
 mod http;
 mod journal;
 mod manifest;
@@ -23,7 +24,7 @@ pub(crate) struct Target {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Target> {
-    vec![journal::target(), manifest::target(), params::target(), http::target(), attempt::target()]
+    vec![journal::target(), manifest::target(), params::target(), http::target(), event_id::target(), attempt::target()]
 }
 
 /// A number for a text: what differs only in digits and quoted parts went the same way.
