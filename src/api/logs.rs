@@ -41,9 +41,9 @@ pub(super) struct LinesQuery {
     /// Only of this stream.
     stream: Option<StreamName>,
     /// Only lines read at this time or later (RFC 3339).
-    #[schemars(length(max = 64))]
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
-    /// The last so many; 500 where neither this nor `from` is given.
+    /// The last so many; 500 where neither this nor `from` is given. With `from` it does not count.
     #[schemars(range(min = 1, max = 10_000))]
     tail: Option<usize>,
     /// Lines from this number on.
@@ -63,7 +63,7 @@ pub(super) struct StreamQuery {
     /// Only of this stream.
     stream: Option<StreamName>,
     /// Only lines read at this time or later (RFC 3339).
-    #[schemars(length(max = 64))]
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     /// Lines from this number on, where there is no `Last-Event-ID`.
     #[schemars(range(min = 0))]
@@ -89,7 +89,7 @@ pub(super) struct SearchQuery {
     /// Only of this stream.
     stream: Option<StreamName>,
     /// Only lines read at this time or later (RFC 3339).
-    #[schemars(length(max = 64))]
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     /// Lines from this number on: where the last answer said to go on.
     #[schemars(range(min = 0))]
@@ -193,9 +193,6 @@ pub(super) async fn lines(
     Query(query): Query<LinesQuery>,
 ) -> Result<Json<LinesReply>, ApiError> {
     let wanted = wanted(query.node, query.stream, query.since.as_deref())?;
-    if query.from.is_some() && query.tail.is_some() {
-        return Err(ApiError::invalid("/tail", "it goes from a number on or back from the end: `from` and `tail` exclude each other"));
-    }
     let (tail, count) = (query.tail.unwrap_or(LINES_DEFAULT), query.limit.unwrap_or(LINES_DEFAULT));
     let (_hub, order, extent) = caught_up(&shared, &run).await?;
     let (from, total) = (query.from, extent.last);

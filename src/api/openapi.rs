@@ -107,10 +107,27 @@ fn response(answer: &Answer, writing: &mut SchemaGenerator) -> Value {
     let mut response = json!({"description": answer.about});
     match answer.content {
         Content::Json(shape) => response["content"] = json!({"application/json": {"schema": shape(writing).to_value()}}),
-        Content::Other(media) => response["content"] = json!({media: {"schema": {"type": "string"}}}),
+        Content::Other(media) => response["content"] = json!({media: {"schema": schema_of(media)}}),
         Content::Nothing => {}
     }
     response
+}
+
+/// What there is to say of an answer that is no JSON. Of a stream of events it is what one of them is.
+fn schema_of(media: &str) -> Value {
+    if media != "text/event-stream" {
+        return json!({"type": "string"});
+    }
+    json!({
+        "type": "object",
+        "description": "One event.",
+        "properties": {
+            "event": {"type": "string", "description": "Its name; none where lines of a log come."},
+            "id": {"type": "string", "description": "Its place, for `Last-Event-ID`."},
+            "data": {"type": "string", "description": "JSON."},
+            "retry": {"type": ["integer", "string"], "description": "Milliseconds until a client that lost it should come back."},
+        },
+    })
 }
 
 /// Names of the changing parts of a path.

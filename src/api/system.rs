@@ -150,7 +150,7 @@ fn system_stats(machine: &ResourcesView) -> SystemStats {
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     /// Since when (RFC 3339); where it is left out, an hour ago.
-    #[schemars(length(max = 64))]
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
 }
 

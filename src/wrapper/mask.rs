@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_hidden_wherever_it_is_cut() {
+    fn a32_a_value_is_hidden_wherever_it_is_cut() {
         let patterns = patterns(&["s3cret-value"]);
         let text = b"key=s3cret-value s3cret-valu s3cret-values3cret-value\n";
         let expected = b"key=************ s3cret-valu ************************\n";

@@ -33,7 +33,7 @@ fn holding(folder: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_kept_secret_reaches_the_module_and_nobody_else() {
+fn a31_a32_a_kept_secret_reaches_the_module_and_nobody_else() {
     let space = TestSpace::new();
     space.module("prints", "secrets: [API_KEY]", PRINTS);
     space.prismq_reading(&["secret", "set", "API_KEY"], CANARY).ends(0);
