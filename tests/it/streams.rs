@@ -196,7 +196,6 @@ fn a_page_is_had_from_the_end_and_from_any_number() {
         "?tail=x",
         "?since=now",
         "?stream=both",
-        "?from=1&tail=1",
         "?unknown=1",
         "/search",
         "/search?text=",
