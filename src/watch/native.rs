@@ -30,7 +30,13 @@ pub(super) struct Armed {
 impl Native {
     /// Begins; events go to `sink`, on a thread of the library.
     pub(super) fn start(sink: impl Fn(notify::Result<notify::Event>) + Send + 'static) -> Result<Self, String> {
-        let watcher = notify::recommended_watcher(sink).map_err(|error| reason(&error))?;
+        // The library takes no notice of a thread that it cannot have, and panics at the first folder: better to know before.
+        let spare = std::thread::Builder::new().name("watch-spare".into()).spawn(|| {});
+        let spare = spare.map_err(|error| format!("there is no room for another thread: {error}"))?;
+        let watcher = notify::recommended_watcher(sink).map_err(|error| reason(&error));
+        // It has ended already, and cannot panic.
+        let _ = spare.join();
+        let watcher = watcher?;
         Ok(Self { watcher, armed: BTreeMap::new() })
     }
 
