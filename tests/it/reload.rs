@@ -11,12 +11,6 @@ use crate::support::faults::skip;
 use crate::support::{Ran, Running, TestSpace};
 
 /// A host that has read the files.
-fn serve(space: &TestSpace) -> Running {
-    let serve = space.start(&["serve"]);
-    serve.wait_for_note("hosting");
-    serve
-}
-
 fn end(serve: Running) -> Ran {
     serve.signal(Signal::TERM);
     serve.end().ends(0)
@@ -44,7 +38,7 @@ fn an_edited_manifest_counts_from_the_next_run_on_and_is_told() {
     let space = TestSpace::new();
     let (first, second) = (manifest(&space, "a", "one"), manifest(&space, "a", "two"));
     space.write("manifests/a.yaml", first);
-    let serve = serve(&space);
+    let serve = space.serve();
     space.prismq(&["run", "a"]).ends(0);
     // Nobody waits for the watch: a submission sees every save before it.
     space.write("manifests/a.yaml", second);
@@ -65,7 +59,7 @@ fn a_broken_manifest_is_named_with_its_place_and_its_last_good_version_runs() {
     let space = TestSpace::new();
     saying(&space, "a", "good");
     let good = space.read("manifests/a.yaml");
-    let serve = serve(&space);
+    let serve = space.serve();
     space.prismq(&["run", "a"]).ends(0);
     space.write("manifests/a.yaml", "id: a\nscript: ../modules/a.py\ntimeot: 5m\n");
     serve.wait_for_note("broken a (manifests/a.yaml); its last good version stays in use");
@@ -84,7 +78,7 @@ fn a_broken_manifest_is_named_with_its_place_and_its_last_good_version_runs() {
 fn a_manifest_that_was_never_good_is_told_at_the_start_and_refused() {
     let space = TestSpace::new();
     space.write("manifests/a.yaml", "id: a\nscrip: x\n");
-    let serve = serve(&space);
+    let serve = space.serve();
     serve.wait_for_note("broken a (manifests/a.yaml)");
     space.prismq(&["run", "a"]).ends(3).complains("manifests/a.yaml:2:1");
     end(serve);
@@ -95,7 +89,7 @@ fn f53_what_is_being_written_is_not_loaded() {
     let space = TestSpace::new();
     let (first, second) = (manifest(&space, "a", "one"), manifest(&space, "a", "two"));
     let file = space.write("manifests/a.yaml", first);
-    let serve = serve(&space);
+    let serve = space.serve();
     space.prismq(&["run", "a"]).ends(0);
     // Cut off in the middle this is a manifest too, of a script that is not there.
     let (begin, rest) = second.split_at(second.len() - "o.py\n".len());
@@ -115,7 +109,7 @@ fn f53_what_is_being_written_is_not_loaded() {
 fn f54_f55_saves_by_rename_are_one_change_each_and_the_module_is_never_gone() {
     let space = TestSpace::new();
     let file = space.write("manifests/a.yaml", manifest(&space, "a", "one"));
-    let serve = serve(&space);
+    let serve = space.serve();
     space.prismq(&["run", "a"]).ends(0);
     // As vim does it: the old file steps aside, a new one takes its name.
     let words = ["two", "three", "four"];
@@ -141,7 +135,7 @@ fn f54_f55_saves_by_rename_are_one_change_each_and_the_module_is_never_gone() {
 fn f56_a_folder_that_is_replaced_removed_or_made_again_is_seen() {
     let space = TestSpace::new();
     space.write("manifests/a.yaml", manifest(&space, "a", "one"));
-    let serve = serve(&space);
+    let serve = space.serve();
     space.prismq(&["run", "a"]).ends(0);
     fs::rename(space.at("manifests"), space.at("old")).expect("renamed");
     space.write("manifests/b.yaml", manifest(&space, "b", "two"));
@@ -175,7 +169,7 @@ fn f56_a_branch_that_is_checked_out_is_seen() {
     assert!(git(&["rm", "-qr", "manifests"]));
     space.write("manifests/y/b.yaml", "id: b\nscript: ../../modules/one.py\n");
     assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "b"]));
-    let serve = serve(&space);
+    let serve = space.serve();
     assert!(git(&["checkout", "-q", "main"]));
     serve.wait_for_note("added a (manifests/x/a.yaml)");
     serve.wait_for_note("removed b (manifests/y/b.yaml)");
@@ -190,14 +184,14 @@ fn f57_without_events_changes_are_looked_for() {
     let space = TestSpace::new();
     space.write("prismq.yaml", "host: {watch: poll}\n");
     space.write("manifests/a.yaml", manifest(&space, "a", "one"));
-    let serve = serve(&space);
+    let serve = space.serve();
     serve.wait_for_note("looked for every few seconds");
     space.write("manifests/a.yaml", manifest(&space, "a", "two"));
     serve.wait_for_note("changed a (manifests/a.yaml): script");
     end(serve);
     // Nobody watches, and a submission sees what is there all the same.
     space.write("prismq.yaml", "host: {watch: off}\n");
-    let serve = self::serve(&space);
+    let serve = space.serve();
     space.prismq(&["run", "a"]).ends(0);
     space.write("manifests/a.yaml", manifest(&space, "a", "three"));
     space.prismq(&["run", "a"]).ends(0);
@@ -246,7 +240,7 @@ fn f60_a_run_keeps_what_it_was_submitted_with() {
     space.module("first", "", "mark('began')\ngate('go')");
     space.write("manifests/second.yaml", manifest(&space, "second", "old"));
     space.write("pipelines/p.yaml", "nodes:\n  a: {module: first}\n  b: {module: second, needs: [a]}\n");
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = space.prismq(&["run", "pipelines/p.yaml", "--detach"]).ends(0).stdout.trim().to_owned();
     space.wait_for_marks("began", 1);
     space.write("manifests/second.yaml", manifest(&space, "second", "new"));
@@ -268,7 +262,7 @@ fn settings_are_read_again_and_what_needs_a_restart_is_named() {
     let space = TestSpace::new();
     space.write("prismq.yaml", "host: {max_concurrent: 1}\n");
     space.module("a", "resources: {cpus: 0}", "mark('began')\ngate('go')");
-    let serve = serve(&space);
+    let serve = space.serve();
     let runs: Vec<String> = (0..2).map(|_| space.prismq(&["run", "a", "--detach"]).ends(0).stdout.trim().to_owned()).collect();
     space.wait_for_marks("began", 1);
     space.write("prismq.yaml", "host: {max_concurent: 2}\n");

@@ -1,11 +1,10 @@
 //! Logs as streams: replay and then live, exact resume, many nodes in one order, finished runs, restarts (F-48 to F-51, A-27 to A-29).
 #![cfg(target_os = "linux")]
 
-use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::TestSpace;
 use crate::support::sse::{Events, get, lines};
-use crate::support::{Running, TestSpace};
 
 /// A module that prints three numbered lines for each gate that is opened.
 const STEPS: &str = "\
@@ -28,17 +27,6 @@ fn with_modules() -> TestSpace {
     space
 }
 
-fn serve(space: &TestSpace) -> Running {
-    let serve = space.start(&["serve"]);
-    serve.wait_for_note("hosting");
-    serve
-}
-
-fn stop(serve: Running) {
-    serve.signal(Signal::TERM);
-    serve.end().ends(0);
-}
-
 fn detached(space: &TestSpace, args: &[&str]) -> String {
     space.prismq(&[&["run"], args, &["--detach"]].concat()).ends(0).stdout.trim().to_owned()
 }
@@ -57,7 +45,7 @@ fn numbered(lines: &[(u64, String)]) {
 #[test]
 fn a_live_run_is_replayed_and_then_followed() {
     let space = with_modules();
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["steps"]);
     space.wait_for_marks("step", 1);
     let stream = Events::open(&space, &logs(&run, "/stream"), &[]);
@@ -76,13 +64,13 @@ fn a_live_run_is_replayed_and_then_followed() {
     numbered(&all_lines);
     assert_eq!(all_lines.last(), Some(&(7, "last".to_owned())), "the half line at the end comes too");
     assert_eq!(all.last().map(|event| event.data["status"].clone()), Some("completed".into()));
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
 fn f50_a_client_that_comes_back_goes_on_behind_what_it_has() {
     let space = with_modules();
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["many"]);
     space.prismq(&["wait", &run]).ends(0);
     let all = lines(&Events::open(&space, &logs(&run, "/stream?end=close"), &[]).to_end());
@@ -105,13 +93,13 @@ fn f50_a_client_that_comes_back_goes_on_behind_what_it_has() {
     let ids: Vec<u64> =
         arrays.iter().flat_map(|array| array.as_array().expect("an array")).filter_map(|line| line["id"].as_u64()).collect();
     assert_eq!(ids, (11..=1000).collect::<Vec<_>>());
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
 fn lines_have_the_same_numbers_after_a_crash_of_the_host() {
     let space = with_modules();
-    let first = serve(&space);
+    let first = space.serve();
     let run = detached(&space, &["steps", "-p", "steps=3"]);
     space.wait_for_marks("step", 1);
     let stream = Events::open(&space, &logs(&run, "/stream"), &[]);
@@ -120,7 +108,7 @@ fn lines_have_the_same_numbers_after_a_crash_of_the_host() {
     // Written while there is no host.
     space.open("gate0");
     space.wait_for_marks("step", 2);
-    let second = serve(&space);
+    let second = space.serve();
     let stream = Events::open(&space, &logs(&run, "/stream"), &[("Last-Event-ID", "3")]);
     stream.wait("what came meanwhile", |events| lines(events).len() == 3);
     space.open("gate1");
@@ -133,11 +121,11 @@ fn lines_have_the_same_numbers_after_a_crash_of_the_host() {
     assert_eq!(texts, expected);
     let again = lines(&Events::open(&space, &logs(&run, "/stream?end=close"), &[]).to_end());
     assert_eq!(again, both);
-    stop(second);
+    second.stop();
     // A host that never saw the run go on tells the same.
-    let third = serve(&space);
+    let third = space.serve();
     assert_eq!(lines(&Events::open(&space, &logs(&run, "/stream?end=close"), &[]).to_end()), both);
-    stop(third);
+    third.stop();
 }
 
 #[test]
@@ -149,7 +137,7 @@ fn many_nodes_and_retries_have_one_order() {
         "p.yaml",
         "name: p\nnodes:\n  a: {module: noisy}\n  b: {module: noisy}\n  each: {module: noisy, foreach: \"${{ [1, 2, 3] }}\"}\n",
     );
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = space.prismq(&["run", "p.yaml", "--json"]).ends(0).json()["run"]["run_id"].as_str().map(str::to_owned);
     let run = run.unwrap_or_else(|| space.prismq(&["runs", "--json"]).ends(0).json()[0]["run_id"].as_str().expect("a run").to_owned());
     let all = Events::open(&space, &logs(&run, "/stream?end=close"), &[]).to_end();
@@ -163,13 +151,13 @@ fn many_nodes_and_retries_have_one_order() {
     assert_eq!(texts, expected);
     let of = |query: &str| lines(&Events::open(&space, &logs(&run, &format!("/stream?end=close&{query}")), &[]).to_end()).len();
     assert_eq!((of("node=a"), of("node=each"), of("node=each%5B1%5D"), of("stream=stderr"), of("node=none")), (4, 12, 4, 10, 0));
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
 fn a_page_is_had_from_the_end_and_from_any_number() {
     let space = with_modules();
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["many", "-p", "count=20000"]);
     space.prismq(&["wait", &run]).ends(0);
     let tail = get(&space, &logs(&run, "?tail=3"), &[]).json();
@@ -205,7 +193,7 @@ fn a_page_is_had_from_the_end_and_from_any_number() {
     ] {
         get(&space, &logs(&run, bad), &[]).refuses(422, "invalid");
     }
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
@@ -216,7 +204,7 @@ fn a27_the_raw_log_is_had_whole_and_in_ranges() {
         "resources: {cpus: 0}",
         "sys.stdout.buffer.write(bytes(range(256)) * 8192)\nsys.stdout.flush()\nprint('<script>', file=sys.stderr)",
     );
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["raw"]);
     space.prismq(&["wait", &run]).ends(0);
     let written: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(8192);
@@ -241,7 +229,7 @@ fn a27_the_raw_log_is_had_whole_and_in_ranges() {
         refused.refuses(416, "range");
         assert!(refused.head.to_lowercase().contains("content-range: bytes */2097152"), "{}", refused.head);
     }
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
@@ -249,7 +237,7 @@ fn a29_what_modules_write_stays_in_its_line() {
     let space = TestSpace::new();
     let body = "sys.stdout.buffer.write(b'a\\rid: 99\\r\\n\\n\\nevent: run_finished\\ndata: {}\\n\\n\\xff\\xfe\\x00\\x1b[2J\\xe2\\x80\\xa8</script>\\n' + b'x' * 150000)";
     space.module("forger", "resources: {cpus: 0}", body);
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["forger"]);
     space.prismq(&["wait", &run]).ends(0);
     let events = Events::open(&space, &logs(&run, "/stream?end=close"), &[]).to_end();
@@ -258,14 +246,14 @@ fn a29_what_modules_write_stays_in_its_line() {
     let texts: Vec<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(texts[..7], ["a\rid: 99", "", "", "event: run_finished", "data: {}", "", "\u{fffd}\u{fffd}\0\u{1b}[2J\u{2028}</script>"]);
     assert_eq!(texts[7..].iter().map(|text| text.len()).collect::<Vec<_>>(), [65536, 65536, 150_000 - 131_072]);
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
 fn f49_only_so_many_clients_stay() {
     let space = with_modules();
     space.write("prismq.yaml", "host: {sse_clients: 2}\n");
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["steps"]);
     let path = logs(&run, "/stream");
     let (one, two) = (Events::open(&space, &path, &[]), Events::open(&space, &path, &[]));
@@ -279,13 +267,13 @@ fn f49_only_so_many_clients_stay() {
     space.wait_until("a place is free again", || get(&space, &logs(&run, "/download"), &[]).status == 200);
     space.open("gate1");
     two.wait("the end", |events| events.iter().any(|event| event.name.is_some()));
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
 fn a_run_that_is_not_there_or_was_pruned_says_so() {
     let space = with_modules();
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["many"]);
     space.prismq(&["wait", &run]).ends(0);
     assert_eq!(get(&space, &logs(&run, "?tail=1"), &[]).status, 200);
@@ -299,7 +287,7 @@ fn a_run_that_is_not_there_or_was_pruned_says_so() {
         get(&space, &logs("20200101-000000-aaaaa", rest), &[]).refuses(404, "not_found");
         get(&space, &logs("..%2f..%2fetc", rest), &[]).refuses(404, "not_found");
     }
-    stop(serve);
+    serve.stop();
 }
 
 #[test]
@@ -310,7 +298,7 @@ fn f48_a_client_that_never_reads_delays_nobody() {
         "resources: {cpus: 0}",
         "for number in range(50000):\n    print(number, 'x' * 60)\nmark('written')\ngate('go')\nprint('done')",
     );
-    let serve = serve(&space);
+    let serve = space.serve();
     let run = detached(&space, &["flood"]);
     let stuck: Vec<_> = (0..20).map(|_| crate::support::sse::send(&space, &logs(&run, "/stream"), &[])).collect();
     let reading = Events::open(&space, &logs(&run, "/stream?batch=1&from=49990"), &[]);
@@ -319,5 +307,5 @@ fn f48_a_client_that_never_reads_delays_nobody() {
     space.open("go");
     reading.wait("what came after it", |events| events.iter().any(|event| event.id == Some(50_001)));
     drop(stuck);
-    stop(serve);
+    serve.stop();
 }

@@ -29,6 +29,17 @@ pub struct Page {
     pub next: u64,
 }
 
+impl Page {
+    /// The same without surplus lines, which the next page begins with.
+    fn of_at_most(mut self, lines: usize) -> Self {
+        if let Some(surplus) = self.lines.get(lines) {
+            self.next = surplus.id;
+            self.lines.truncate(lines);
+        }
+        self
+    }
+}
+
 impl Wanted {
     /// Whether there may be wanted lines in a span.
     fn takes(&self, attempt: &Attempt, span: &Span) -> bool {
@@ -85,11 +96,7 @@ impl Order {
             page.next = first + u64::from(span.lines);
             Ok(page.lines.len() < lines_max && bytes < bytes_max)
         })?;
-        if page.lines.len() > lines_max {
-            page.next = page.lines[lines_max].id;
-            page.lines.truncate(lines_max);
-        }
-        Ok(page)
+        Ok(page.of_at_most(lines_max))
     }
 
     /// The last wanted lines.
@@ -152,11 +159,7 @@ impl Order {
             page.next = first + u64::from(span.lines);
             Ok(page.lines.len() < lines_max && bytes < bytes_max)
         })?;
-        if page.lines.len() > lines_max {
-            page.next = page.lines[lines_max].id;
-            page.lines.truncate(lines_max);
-        }
-        Ok(page)
+        Ok(page.of_at_most(lines_max))
     }
 
     /// The raw bytes of wanted lines, one after another: gives those within a range of them to `give`, which may end it. Without `give`

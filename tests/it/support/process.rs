@@ -168,6 +168,14 @@ impl Running {
         self.end()
     }
 
+    /// Tells a host to end, which it does.
+    #[cfg(unix)]
+    #[track_caller]
+    pub(crate) fn stop(self) {
+        self.signal(rustix::process::Signal::TERM);
+        self.end().ends(0);
+    }
+
     /// Sends a signal to it, and to nothing else.
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

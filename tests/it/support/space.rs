@@ -145,6 +145,14 @@ impl TestSpace {
         Running::start(self.command(args), None)
     }
 
+    /// A host in the background, once it is up.
+    #[track_caller]
+    pub(crate) fn serve(&self) -> Running {
+        let serve = self.start(&["serve"]);
+        serve.wait_for_note("hosting");
+        serve
+    }
+
     /// `show RUN --json`.
     #[track_caller]
     pub(crate) fn show(&self, run: &str) -> Value {
