@@ -109,13 +109,17 @@ start_wine() {
   exec 8> "$H/wine.lock"
   flock -w 1800 8 || die "somebody else has used Wine for half an hour"
   WINE_STARTED=1
+  end_server   # one that made the prefix, or that somebody left who was killed: beside it none is started that stays
   "$WINESERVER" -p >/dev/null 2>&1 8>&- && timeout 120 "$WINE" cmd /c exit </dev/null >/dev/null 2>&1 8>&- || die "Wine does not start"
 }
 # This prefix's server only. What it looked after ends with it.
-stop_wine() {
-  [ -n "$WINE_STARTED" ] || return 0
+end_server() {
   timeout 30 "$WINESERVER" -k >/dev/null 2>&1 8>&- || true
   timeout 30 "$WINESERVER" -w >/dev/null 2>&1 8>&- || true
+}
+stop_wine() {
+  [ -n "$WINE_STARTED" ] || return 0
+  end_server
   # Where a program hung, the server had to be killed, and the others still wait for it.
   local process
   for process in /proc/[0-9]*; do

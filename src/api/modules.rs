@@ -21,6 +21,7 @@ use crate::host::catalog::{Catalog, NoModule};
 use crate::host::prepare::Refused;
 use crate::host::submission::{Idempotency, NamedText, Submit, Target};
 use crate::host::{CommandError, saved, views};
+use crate::request::Priority;
 use crate::units::Timestamp;
 
 /// Name by which messages call what came with a request.
@@ -118,6 +119,10 @@ pub(super) struct RunRequest {
     /// Run the modules that it depends on before it, with their defaults.
     #[serde(default)]
     with_dependencies: bool,
+    /// Whether its nodes come before or after those of other runs. Nothing said: what the manifest says, else `high`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Priority")]
+    priority: Option<Priority>,
 }
 
 /// `GET /api/modules`
@@ -166,6 +171,7 @@ pub(super) async fn run(
         .work(move |handle| {
             let target = Target::Module { id: id.clone(), with_dependencies: request.with_dependencies };
             let submit = submission(target, &request.parameters, request.saved, idempotency, handle.workspace());
+            let submit = Submit { priority: request.priority, ..submit };
             let answer = submitted(handle, &submit)?;
             if request.save_config {
                 let catalog = handle.catalog();

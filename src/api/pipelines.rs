@@ -13,7 +13,8 @@ use super::input::Body;
 use super::modules::{idempotency, submission, submitted};
 use super::server::Shared;
 use crate::host::catalog::Catalog;
-use crate::host::submission::Target;
+use crate::host::submission::{Submit, Target};
+use crate::request::Priority;
 use std::path::PathBuf;
 
 /// The pipelines of the workspace.
@@ -54,6 +55,10 @@ pub(super) struct PipelineRequest {
     /// Its parameters.
     #[serde(default)]
     parameters: Map<String, Value>,
+    /// Whether its nodes come before or after those of other runs. Nothing said: what nodes and manifests say, else `normal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Priority")]
+    priority: Option<Priority>,
 }
 
 /// `GET /api/pipelines`
@@ -80,6 +85,7 @@ pub(super) async fn run(
             let catalog = handle.catalog();
             let path = find(&catalog, &request.pipeline)?;
             let submit = submission(Target::Pipeline { path }, &request.parameters, false, idempotency, handle.workspace());
+            let submit = Submit { priority: request.priority, ..submit };
             submitted(handle, &submit)
         })
         .await

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::workspace::Workspace;
-use crate::ids::{ModuleId, RunId};
+use crate::ids::{ModuleId, NodeIndex, RunId};
 use crate::manifest::Module;
 use crate::pipeline::analysis::Sizes;
 use crate::pipeline::definition::{Definition, NodeDef, Work};
@@ -130,7 +130,8 @@ pub fn forecast(definition: &Definition, capacity: Capacity, durations: &Duratio
         return Forecast { gpus_unmodelled, ..outlined(capacity, &bounds, path, never_fits, unknown, ask) };
     }
     let run = expected_run(definition, durations, ask);
-    let model = Model::of(&run, &capacity);
+    let spreads = Spreads::new(durations);
+    let model = Model::of(&run, &capacity).known_to(&|node| ask.spread.max(spreads.of(&run, node)));
     let path = model.longest_path().into_iter().map(|node| run.path(node)).collect();
     let outlined = outlined(capacity, &simulate::bounds(&model), path, never_fits, unknown, ask);
     let mut forecast = Forecast { gpus_unmodelled, ..outlined };
@@ -151,7 +152,34 @@ pub(super) fn order(definition: &Arc<Definition>, capacity: &Capacity, durations
     let at = Timestamp::from_micros(0);
     let mut run = RunState::new(RunId::new(at, 0), definition.clone(), Arc::new(Value::Null), String::new());
     run.prioritise(&|module, settings| durations.weight(module, settings));
-    simulate::choose(&Model::of(&run, capacity), simulate::UNITS, SEED).order
+    let spreads = Spreads::new(durations);
+    let model = Model::of(&run, capacity).known_to(&|node| spreads.of(&run, node));
+    simulate::choose(&model, simulate::UNITS, SEED).order
+}
+
+/// How far the durations of nodes may be off: what somebody says is taken as it is, what was learned as far as the samples differ. Which of
+/// them it is shows by the number, since a run that is looked ahead at carries what was learned where an author's word stands: a node that
+/// counts for what its module usually takes was learned.
+struct Spreads<'d> {
+    durations: &'d Durations,
+    known: RefCell<BTreeMap<ModuleId, u64>>,
+}
+
+impl<'d> Spreads<'d> {
+    fn new(durations: &'d Durations) -> Self {
+        Self { durations, known: RefCell::default() }
+    }
+
+    fn of(&self, run: &RunState, node: NodeIndex) -> u64 {
+        let is_learned = |module: &&Arc<Module>| self.durations.of(&module.id).is_some_and(|mean| mean.0.max(1) == run.weight(node).max(1));
+        let Some(module) = run.module(node).filter(is_learned) else { return 0 };
+        if let Some(known) = self.known.borrow().get(&module.id) {
+            return *known;
+        }
+        let spread = self.durations.spread(&module.id);
+        self.known.borrow_mut().insert(module.id.clone(), spread);
+        spread
+    }
 }
 
 /// Whether anything of a pipeline asks for a GPU.
@@ -302,6 +330,24 @@ mod tests {
         assert_eq!(order(&nothing, &capacity(), &Durations::default()), None);
         let something = pipe(vec![n("deep").calls(&pipe(vec![n("sub").calls(&pipe(tricky(true)))]))]);
         assert!(simulate::runs_any(&something, &known));
+    }
+
+    #[test]
+    fn what_was_learned_is_as_uncertain_ahead_as_at_the_submission() {
+        let mut durations = Durations::default();
+        let module = ModuleId::parse("m").expect("an id");
+        for (at, wall) in [(0, 90), (1, 100), (2, 130)] {
+            durations.learn(&module, DurationMs(wall));
+            durations.learn_use(&module, "", crate::scheduler::Sample::new(Timestamp::from_micros(at), DurationMs(wall), None, None));
+        }
+        let definition = pipe(vec![n("learned"), n("said").duration(50)]);
+        let of = |run: &RunState| [0, 1].map(|node| Spreads::new(&durations).of(run, NodeIndex(node)));
+        let mut submitted = RunState::new(RunId::new(Timestamp::from_micros(0), 0), definition.clone(), Arc::default(), String::new());
+        submitted.prioritise(&|module, settings| durations.weight(module, settings));
+        assert_eq!(of(&submitted), [300, 0]);
+        assert_eq!(of(&expected_run(&definition, &durations, &Ask::default())), [300, 0]);
+        let asked = Ask { durations: BTreeMap::from([("learned".to_owned(), DurationMs(7))]), ..Ask::default() };
+        assert_eq!(of(&expected_run(&definition, &durations, &asked)), [0, 0], "who asks by a duration means it");
     }
 
     #[test]

@@ -163,6 +163,14 @@ impl Live {
         Self { reading: Reading { memory, gpus: gpus.collect() }, seen: Seen::default(), awaited: false }
     }
 
+    /// What is left where nobody asks how much is free: which GPUs do not answer.
+    #[must_use]
+    pub fn losses(&self) -> Self {
+        let lost = self.reading.gpus.iter().filter(|(_, read)| matches!(read, GpuReading::Lost));
+        let gpus = lost.map(|(gpu, _)| (gpu.clone(), GpuReading::Lost)).collect();
+        Self { reading: Reading { memory: None, gpus }, ..Self::default() }
+    }
+
     /// Whether a GPU was there and does not answer.
     #[must_use]
     pub fn is_lost(&self, uuid: &str) -> bool {

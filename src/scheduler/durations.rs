@@ -119,6 +119,17 @@ impl Durations {
         settings.duration.or_else(|| self.of(module))
     }
 
+    /// By how many thousandths an attempt may take longer or shorter than expected, as far as the last ones tell: what 95 of 100 stayed
+    /// within of the middle one. 0 where fewer than two were measured.
+    #[must_use]
+    pub fn spread(&self, module: &ModuleId) -> u64 {
+        let Some(wall) = self.used(module).map(|used| used.usage()).filter(|usage| usage.attempts > 1).map(|usage| usage.wall_ms) else {
+            return 0;
+        };
+        let off = wall.p95.0.saturating_sub(wall.p50.0);
+        off.saturating_mul(1000).checked_div(wall.p50.0).unwrap_or(0).min(1000)
+    }
+
     /// What an attempt of a node weighs against others: what is expected of it, or the mean of all modules where nothing is known of it,
     /// or 1 where nothing is known at all.
     #[must_use]
@@ -166,6 +177,22 @@ mod tests {
         assert_eq!(durations, read);
         assert_eq!(durations.expected_use(&module, &|| None), ExpectedUse { memory: Some(Bytes(1_310_720)), vram: None });
         assert_eq!(durations.of(&module), None, "samples alone are no mean");
+    }
+
+    #[test]
+    fn how_far_a_module_may_be_off_is_what_its_samples_say() {
+        let module = ModuleId::parse("a").expect("an id");
+        let of = |walls: &[u64]| {
+            let mut durations = Durations::default();
+            for (at, wall) in walls.iter().enumerate() {
+                let at = crate::units::Timestamp::from_micros(i64::try_from(at).expect("a small number"));
+                durations.learn_use(&module, "", Sample::new(at, DurationMs(*wall), None, None));
+            }
+            durations.spread(&module)
+        };
+        assert_eq!([of(&[]), of(&[700]), of(&[100, 100, 100]), of(&[0, 0])], [0; 4]);
+        assert_eq!(of(&[90, 100, 130]), 300, "upwards of the middle one");
+        assert_eq!(of(&[1, 1, 1000]), 1000, "never more than once as much");
     }
 
     #[test]

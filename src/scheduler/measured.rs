@@ -176,6 +176,17 @@ fn f63_the_grant_names_the_gpu_and_comes_back_whole() {
     assert_eq!(*sim.world.held(), crate::resources::Held::default());
 }
 
+/// Five attempts of the module used so much of a GPU.
+fn five_used(vram: u64) -> Durations {
+    let mut durations = Durations::default();
+    let id = ModuleId::parse("m").expect("an id");
+    for at in 0..5 {
+        let sample = Sample::new(Timestamp::from_micros(at), DurationMs(10), None, None);
+        durations.learn_use(&id, "", sample.with_vram(Some(Bytes(vram))));
+    }
+    durations
+}
+
 /// Five attempts used 10 GiB each; their author says nothing. Nobody has to close a browser for a module that always ran.
 #[test]
 fn memory_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
@@ -199,12 +210,7 @@ fn memory_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
 fn vram_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
     for (used, asked) in [(10 * GIB, 12 * GIB), (40 * GIB, 23 * GIB)] {
         let mut sim = sim(vec![n("free")]);
-        let mut durations = Durations::default();
-        let id = ModuleId::parse("m").expect("an id");
-        for at in 0..5 {
-            let sample = Sample::new(Timestamp::from_micros(at), DurationMs(10), None, None);
-            durations.learn_use(&id, "", sample.with_vram(Some(Bytes(used))));
-        }
+        let durations = five_used(used);
         sim.world = World::new(sim.world.capacity().clone(), durations.clone());
         sim.submit(1, &pipe(vec![n("a"), n("b")]));
         sim.reads(reading(16 * GIB, 3 * GIB, true), vec![]);
@@ -221,6 +227,23 @@ fn vram_that_was_only_learned_keeps_apart_and_keeps_nobody_out() {
         sim.turn();
         assert_eq!(sim.running(), ["a", "b"]);
     }
+}
+
+/// One that does not answer is no place for it, however full the others are.
+#[test]
+fn f62_vram_that_was_only_learned_is_taken_of_a_gpu_that_answers() {
+    let mut sim = sim(vec![n("a")]);
+    let durations = five_used(10 * GIB);
+    let mut capacity = sim.world.capacity().clone();
+    capacity.gpus.push(Gpu { uuid: "GPU-1".into(), ..capacity.gpus[0].clone() });
+    sim.world = World::new(capacity, durations);
+    sim.submit(1, &pipe(vec![n("a")]));
+    let full = GpuReading::Seen { used: Bytes(21 * GIB), free: Bytes(3 * GIB), by_process: true };
+    let gpus = BTreeMap::from([("GPU-0".to_owned(), GpuReading::Lost), ("GPU-1".to_owned(), full)]);
+    sim.reads(Reading { memory: None, gpus }, vec![]);
+    assert_eq!(sim.running(), ["a"]);
+    let devices = &sim.starts.last().expect("a start").grant.devices;
+    assert_eq!(devices.iter().map(|device| device.gpu.as_str()).collect::<Vec<_>>(), ["GPU-1"]);
 }
 
 /// What a module used of a GPU is expected of the alternative that runs on one, and of no other.

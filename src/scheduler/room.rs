@@ -129,11 +129,11 @@ impl<'w> Room<'w> {
     fn placed(&self, run: &RunState, class: ClassId, wanted: Wanted<'w>) -> Cow<'w, Request> {
         let affinity = run.affinity_of(class);
         let near = |gpu: &str| affinity.is_some() && self.world.warm().on(gpu) == affinity;
-        let place = |live| place_near(&wanted.request, self.world.capacity(), &self.held, live, &near);
+        let place = |live: &Live| place_near(&wanted.request, self.world.capacity(), &self.held, live, &near);
         let mut placed = place(self.world.live());
         if placed.is_err() && wanted.learned_vram {
             // It starts all the same, see `asks`, and holds what it will use.
-            placed = place(&Live::default());
+            placed = place(&self.world.live().losses());
         }
         let asked = wanted.request;
         match placed {

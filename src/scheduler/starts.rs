@@ -102,9 +102,6 @@ impl<'w> Turn<'w, '_> {
         let mut queue = Queue::new(run, self.priority).with_warm(world.warm(), self.priority);
         let mut last = None;
         for _ in 0..most {
-            if room.is_full_for(run) {
-                break;
-            }
             let is_first = |node| !self.first.is_empty() && self.first.contains(&(run.id(), node));
             let Some((class, node, choice)) = queue.next(room, is_first) else { break };
             room.take(run, class, &choice);
@@ -221,9 +218,12 @@ impl<'w> Queue<'w> {
     }
 
     /// The next node that may start, with what it gets. A class of which one may not is left out from then on; nodes whose pipeline is
-    /// being stopped, and those for which `is_passed` holds, are passed over.
+    /// being stopped, and those for which `is_passed` holds, are passed over. Whether there is [room](Room::is_full_for) at all is asked before
+    /// each of them, since there may be as many classes as nodes.
     fn next(&mut self, room: &mut Room<'w>, is_passed: impl Fn(NodeIndex) -> bool) -> Option<(ClassId, NodeIndex, Choice<'w>)> {
-        while let Some((class, key)) = self.peek() {
+        while !room.is_full_for(self.run)
+            && let Some((class, key)) = self.peek()
+        {
             let (class, key) = self.warm_equal(key.0, room).unwrap_or((class, key));
             if self.run.is_swept(key.1) || is_passed(key.1) {
                 self.advance(class, key);

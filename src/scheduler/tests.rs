@@ -648,3 +648,19 @@ fn a_cancel_of_a_huge_run_comes_in_portions() {
     sim.end("a[0]", EndFacts { stopped: Some(StopReason::Cancelled), ..end_facts() });
     assert_eq!((sim.status("a"), sim.run().status()), (S::Cancelled, RunStatus::Cancelled));
 }
+
+#[test]
+fn behind_a_node_for_which_room_is_kept_only_so_many_are_looked_at() {
+    let started = |others: u64| {
+        let mut nodes = vec![n("a").cpus(4_000), n("head").cpus(8_000)];
+        nodes.extend((0..others).map(|at| n(&format!("n{at}")).cpus(5_000).memory(at + 1)));
+        nodes.push(n("small").cpus(0));
+        let mut sim = Sim::new(capacity(8, 8));
+        sim.careful = false;
+        sim.submit(1, &pipe(nodes));
+        sim.turn();
+        sim.running()
+    };
+    assert_eq!(started(100), ["a", "small"]);
+    assert_eq!(started(1_000), ["a"], "however much waits");
+}

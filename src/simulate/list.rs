@@ -10,6 +10,8 @@ use super::model::{FREE, Model};
 #[derive(Debug)]
 pub struct Player<'m> {
     model: &'m Model,
+    /// How long each vertex takes in the next play.
+    durations: &'m [u64],
     free: Vec<u64>,
     waits: Vec<u32>,
     /// Ready vertices of each demand.
@@ -57,6 +59,7 @@ impl<'m> Player<'m> {
         Self {
             most,
             model,
+            durations: &model.durations,
             free: Vec::new(),
             waits: Vec::new(),
             ready: vec![BinaryHeap::new(); model.demands.len()],
@@ -66,6 +69,12 @@ impl<'m> Player<'m> {
             released: Vec::new(),
             units: 0,
         }
+    }
+
+    /// Lets the vertices take so long in the plays that follow.
+    pub(super) fn lasting(&mut self, durations: &'m [u64]) -> &mut Self {
+        self.durations = durations;
+        self
     }
 
     /// Work units spent so far. They do not depend on the machine.
@@ -92,7 +101,7 @@ impl<'m> Player<'m> {
                     return None;
                 }
                 started(vertex, now);
-                let end = now.saturating_add(self.model.durations[vertex as usize]);
+                let end = now.saturating_add(self.durations[vertex as usize]);
                 if end >= limit {
                     return None;
                 }
@@ -252,7 +261,7 @@ impl<'m> Player<'m> {
             self.kept.shadow = self.shadow(head, now);
         }
         let Some((at, rest)) = &mut self.kept.shadow else { return false };
-        let lasts = self.model.durations[vertex as usize].max(1);
+        let lasts = self.durations[vertex as usize].max(1);
         if now.saturating_add(lasts) <= *at {
             return true;
         }

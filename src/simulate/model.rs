@@ -20,6 +20,8 @@ pub(super) const FREE: u32 = u32::MAX;
 pub struct Model {
     /// Milliseconds of each vertex. The vertices of the run's nodes come first, in their order.
     pub(super) durations: Vec<u64>,
+    /// By how many thousandths each of them may be off, up or down. Empty where they are known.
+    pub(super) spreads: Vec<u64>,
     /// Position in `demands`, or [`FREE`].
     pub(super) demand_of: Vec<u32>,
     pub(super) demands: Vec<Demand>,
@@ -66,6 +68,20 @@ impl Model {
             model.durations[node.at()] = *duration;
         }
         model
+    }
+
+    /// The same where the vertices take so long.
+    pub(super) fn taking(&self, durations: &[u64]) -> Self {
+        Self { durations: durations.to_vec(), ..self.clone() }
+    }
+
+    /// The same where the durations of nodes may be off by so many thousandths, up or down.
+    #[must_use]
+    pub fn known_to(mut self, thousandths: &dyn Fn(NodeIndex) -> u64) -> Self {
+        let of_vertex = |vertex| if vertex < self.nodes { thousandths(NodeIndex(vertex)) } else { 0 };
+        let spreads: Vec<u64> = (0..number(self.len())).map(of_vertex).collect();
+        self.spreads = if spreads.iter().all(|spread| *spread == 0) { Vec::new() } else { spreads };
+        self
     }
 
     /// How many vertices it has: what playing it once costs.
@@ -167,6 +183,7 @@ impl<'r> Builder<'r> {
         let nodes = number(run.len());
         let model = Model {
             durations: Vec::with_capacity(run.len()),
+            spreads: Vec::new(),
             demand_of: Vec::with_capacity(run.len()),
             demands: Vec::new(),
             limits,

@@ -67,6 +67,10 @@ pub fn priorities(model: &Model, policy: Policy) -> Vec<u64> {
 }
 
 /// Looks for the best order within a number of work units. All follows from the model, the units and the seed.
+///
+/// Where durations are known only roughly, an order is worth what it comes to in the mean of some plays with durations that differ as the
+/// real ones may. An order that is chosen for the expected ones alone fits them too closely: it does worse than the longest way first as
+/// soon as they differ.
 #[must_use]
 pub fn choose(model: &Model, units: u64, seed: u64) -> Choice {
     if model.len() > NODES_MAX {
@@ -74,36 +78,70 @@ pub fn choose(model: &Model, units: u64, seed: u64) -> Choice {
     }
     // Finer steps than milliseconds, so that short nodes can change places too.
     let tails: Vec<u64> = model.tails().into_iter().map(|tail| tail.saturating_mul(FINER)).collect();
+    let plays = plays(model, seed);
     let for_bound = units / BOUND_PART;
     let mut player = Player::new(model, units - for_bound);
     let critical_path = player.makespan(&tails, u64::MAX);
-    let Some(first) = critical_path else {
-        return Choice { order: None, policy: Policy::CriticalPath, makespan: None, critical_path, tried: 1 };
-    };
-    let least = bounds_within(model, for_bound).best();
-    let mut best = Best { priority: tails.clone(), policy: Policy::CriticalPath, makespan: first, tried: 1 };
-    for policy in [Policy::LongestFirst, Policy::Declared] {
-        best.consider(&mut player, priorities(model, policy), policy);
+    let mut best = Best { priority: Vec::new(), policy: Policy::CriticalPath, ends: vec![u64::MAX; plays.len()], tried: 0 };
+    if critical_path.is_none() || !best.consider(&mut player, tails.clone(), Policy::CriticalPath, &plays) {
+        return Choice { order: None, policy: Policy::CriticalPath, makespan: critical_path, critical_path, tried: 1 };
     }
-    vary(model, &tails, &mut player, &mut best, (least, seed));
+    let least =
+        plays.iter().map(|durations| u128::from(bounds_within(&model.taking(durations), for_bound / plays.len() as u64).best())).sum();
+    for policy in [Policy::LongestFirst, Policy::Declared] {
+        best.consider(&mut player, priorities(model, policy), policy, &plays);
+    }
+    vary(model, &tails, &mut player, &mut best, &plays, (least, seed));
+    let makespan = match best.policy {
+        Policy::CriticalPath => critical_path,
+        Policy::LongestFirst | Policy::Declared | Policy::Perturbed => Player::new(model, u64::MAX).makespan(&best.priority, u64::MAX),
+    };
     let order = (best.policy != Policy::CriticalPath).then(|| best.priority[..model.nodes as usize].into());
-    Choice { order, policy: best.policy, makespan: Some(best.makespan), critical_path, tried: best.tried }
+    Choice { order, policy: best.policy, makespan, critical_path, tried: best.tried }
+}
+
+/// Plays by which an order is judged, where durations are known only roughly.
+const PLAYS: usize = 16;
+
+/// After so many of them an order that is behind is given up.
+const FIRST_PLAYS: usize = 4;
+
+/// Durations of the vertices by which an order is judged: as expected where they are known, else as they may come to be.
+fn plays(model: &Model, seed: u64) -> Vec<Vec<u64>> {
+    if model.spreads.is_empty() {
+        return vec![model.durations.clone()];
+    }
+    let mut dice = Dice::new(!seed);
+    let pairs = || model.durations.iter().zip(&model.spreads);
+    (0..PLAYS).map(|_| pairs().map(|(duration, spread)| dice.spread(*duration, *spread)).collect()).collect()
 }
 
 struct Best {
     priority: Vec<u64>,
     policy: Policy,
-    makespan: u64,
+    /// When each play ends by it.
+    ends: Vec<u64>,
     tried: u32,
 }
 
 impl Best {
-    /// Keeps what is better; among equals what came first.
-    fn consider(&mut self, player: &mut Player<'_>, priority: Vec<u64>, policy: Policy) {
+    /// Keeps what is better, and says whether it is; among equals what came first.
+    fn consider<'m>(&mut self, player: &mut Player<'m>, priority: Vec<u64>, policy: Policy, plays: &'m [Vec<u64>]) -> bool {
         self.tried += 1;
-        if let Some(makespan) = player.makespan(&priority, self.makespan) {
-            *self = Self { priority, policy, makespan, tried: self.tried };
+        let total = |ends: &[u64]| ends.iter().map(|end| u128::from(*end)).sum::<u128>();
+        let best = total(&self.ends);
+        let (mut ends, mut sum) = (Vec::with_capacity(plays.len()), 0);
+        for durations in plays {
+            let limit = u64::try_from(best - sum).unwrap_or(u64::MAX);
+            let Some(end) = player.lasting(durations).makespan(&priority, limit) else { return false };
+            ends.push(end);
+            sum += u128::from(end);
+            if ends.len() == FIRST_PLAYS && sum >= total(&self.ends[..FIRST_PLAYS]) {
+                return false;
+            }
         }
+        *self = Self { priority, policy, ends, tried: self.tried };
+        true
     }
 }
 
@@ -116,10 +154,10 @@ const FINER: u64 = 1024;
 /// One in so many variants is of the best order found, the others of the longest way.
 const OF_BEST: u32 = 2;
 
-fn vary(model: &Model, tails: &[u64], player: &mut Player<'_>, best: &mut Best, (least, seed): (u64, u64)) {
+fn vary<'m>(model: &Model, tails: &[u64], player: &mut Player<'m>, best: &mut Best, plays: &'m [Vec<u64>], (least, seed): (u128, u64)) {
     let mut dice = Dice::new(seed);
     for round in 0..VARIANTS_MAX {
-        if best.makespan <= least || player.is_spent() {
+        if best.ends.iter().map(|end| u128::from(*end)).sum::<u128>() <= least || player.is_spent() {
             return;
         }
         let noise = NOISES[usize::try_from(dice.roll(NOISES.len() as u64)).unwrap_or(0)];
@@ -129,6 +167,6 @@ fn vary(model: &Model, tails: &[u64], player: &mut Player<'_>, best: &mut Best, 
             _ => dice.spread(*level, noise),
         });
         let priority: Vec<u64> = spread.collect();
-        best.consider(player, priority, Policy::Perturbed);
+        best.consider(player, priority, Policy::Perturbed, plays);
     }
 }

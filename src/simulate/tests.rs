@@ -166,6 +166,42 @@ fn the_best_order_is_found_and_the_scheduler_goes_by_it() {
     }
 }
 
+/// Forty nodes of any length, each after at most two of those before it.
+fn tangle(dice: &mut Dice) -> Arc<Definition> {
+    let mut tie = |at: u64| {
+        let before: Vec<String> = (0..dice.roll(3).min(at)).map(|_| format!("n{}", dice.roll(at))).collect();
+        let before: Vec<&str> = before.iter().map(String::as_str).collect();
+        node(&format!("n{at}"), 100 + dice.roll(900)).needs(&before)
+    };
+    pipe((0..40).map(&mut tie).collect())
+}
+
+#[test]
+fn an_order_is_judged_by_plays_where_durations_are_known_only_roughly() {
+    let (mut dice, mut lasted) = (Dice::new(5), [0_u64; 2]);
+    for seed in 0..6 {
+        let fresh = run(1, &tangle(&mut dice));
+        let known = Model::of(&fresh, &machine(3_000, 0, 10));
+        let roughly = known.clone().known_to(&|_| 300);
+        let choices = [choose(&known, UNITS / 20, seed), choose(&roughly, UNITS / 20, seed)];
+        assert_eq!(choose(&known.clone().known_to(&|_| 0), UNITS / 20, seed).order, choices[0].order, "0 is certain");
+        assert_eq!(choose(&roughly, UNITS / 20, seed).order, choices[1].order, "the same seed gives the same order");
+        // What is told is how the run ends if all comes as expected.
+        assert_eq!(choices[0].critical_path, choices[1].critical_path);
+        assert!(choices[1].makespan >= choices[0].makespan, "{choices:?}");
+        // Plays that neither of them was chosen by.
+        for _ in 0..100 {
+            let real = fresh.nodes().map(|(node, _)| (node, dice.spread(fresh.weight(node), 300))).collect();
+            let real = known.lasting(&real);
+            for (choice, lasted) in choices.iter().zip(&mut lasted) {
+                let priority = choice.order.as_deref().map_or_else(|| known.tails(), <[u64]>::to_vec);
+                *lasted += Player::new(&real, u64::MAX).makespan(&priority, u64::MAX).expect("there is room");
+            }
+        }
+    }
+    assert!(lasted[1] < lasted[0], "{lasted:?}");
+}
+
 #[test]
 fn large_and_hopeless_runs_keep_the_longest_way() {
     let many: Vec<N> = (0..=NODES_MAX).map(|at| n(&format!("n{at}"))).collect();

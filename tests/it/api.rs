@@ -27,6 +27,27 @@ fn with_modules() -> TestSpace {
 }
 
 #[test]
+fn a_run_of_low_priority_lets_others_pass() {
+    let space = with_modules();
+    space.write("prismq.yaml", "host: {max_concurrent: 1}\n");
+    let served = Served::start(&space);
+    served.post("/api/modules/slow/run", "{}").is(202);
+    space.wait_for_marks("began", 1);
+    let low = served.post("/api/modules/hello/run", r#"{"parameters": {"who": "low"}, "priority": "low"}"#).is(202).json();
+    let usual = r#"{"pipeline": "both", "parameters": {"who": "usual"}}"#;
+    served.post("/api/pipelines/run", usual).is(202);
+    served.post("/api/pipelines/run", &usual.replace("usual\"}", "first\"}, \"priority\": \"high\"")).is(202);
+    for body in [r#"{"parameters": {"who": "x"}, "priority": "urgent"}"#, r#"{"parameters": {"who": "x"}, "priority": 1}"#] {
+        let refused = served.post("/api/modules/hello/run", body);
+        assert!([400, 422].contains(&refused.status), "{body}: {}", refused.body);
+    }
+    space.open("go");
+    served.ended(low["run_id"].as_str().expect("an id"));
+    assert_eq!(space.marks("hello"), ["first", "again", "usual", "again", "low"]);
+    served.stop().ends(0);
+}
+
+#[test]
 fn a_module_is_started_and_followed_to_its_end() {
     let space = with_modules();
     let served = Served::start(&space);

@@ -281,4 +281,43 @@ fn real_cuda_processes_share_a_gpu() {
     space.wait_for_marks("began", 5);
     space.open("go");
     running.end().ends(0);
+    std::fs::remove_file(space.at("gates/go")).expect("closed again");
+
+    what_a_real_process_took_is_learned(&space, &uuid, free * 20 / 100);
+}
+
+/// Runs a module that asks for no VRAM until something is learned of it, beside what `nvidia-smi` says meanwhile.
+fn what_a_real_process_took_is_learned(space: &TestSpace, uuid: &str, take: u64) {
+    const MIB: u64 = 1 << 20;
+    let used = || {
+        let args = ["--id", uuid, "--query-gpu=memory.used", "--format=csv,noheader,nounits"];
+        let shown = Command::new("nvidia-smi").args(args).output().expect("nvidia-smi").stdout;
+        String::from_utf8_lossy(&shown).trim().parse::<u64>().expect("a number of MiB")
+    };
+    let python =
+        format!("SIZE = {}\n{TAKES}mark('eats', str(os.environ.get('CUDA_VISIBLE_DEVICES')))\ngate('go-' + str(P['n']))", take * MIB);
+    space.module("eats", "resources: {cpus: 0}\nparams: {properties: {n: {type: integer}}}", &python);
+    let host = space.start(&["serve"]);
+    space.wait_until("a host looks at it", || space.prismq(&["resources", "--json"]).stdout.contains(uuid));
+    let learned = || space.prismq(&["modules", "show", "eats", "--json"]).ends(0).json()["learned"].clone();
+    for n in 0..6 {
+        let before = used();
+        space.prismq(&["run", "eats", "-p", &format!("n={n}"), "--detach"]).ends(0);
+        space.wait_for_marks("eats", n + 1);
+        let took = used() - before;
+        assert!(took >= take, "{took} MiB of {take}");
+        space.prismq(&["resources"]).ends(0);
+        space.open(&format!("go-{n}"));
+        space.prismq(&["wait", "last"]).ends(0);
+        space.wait_until("its memory is given back", || used() <= before + 64);
+        let peak = space.node("last", "eats")["peak_vram"].as_u64().expect("a peak") / MIB;
+        println!("run {n}: nvidia-smi {took} MiB, prismq {peak} MiB");
+        assert!(peak.abs_diff(took) <= took / 20, "{peak} MiB, where nvidia-smi says {took}");
+        assert_eq!(learned()["vram_request"].is_u64(), n >= 4, "{}", learned());
+    }
+    // What was learned is asked for from then on, and with it comes a GPU of one's own.
+    assert_eq!(space.marks("eats"), ["None", "None", "None", "None", "None", uuid]);
+    println!("learned: {}", learned());
+    host.signal(rustix::process::Signal::INT);
+    host.end();
 }

@@ -200,6 +200,23 @@ fn f45_bytes_that_are_no_text_are_kept() {
     assert_eq!(space.prismq(&["logs", "--raw"]).ends(0).stdout, "ok\n\u{fffd}\u{fffd}\n\u{fffd}\n\0end\n");
 }
 
+/// F-51: it may be a stranger's text, and whoever looks at it has a terminal that obeys.
+#[test]
+fn f51_a_terminal_does_not_obey_what_a_module_prints() {
+    let space = TestSpace::new();
+    let printed = "\x1b[2J\x1b]0;title\x07red\x1b[31m\\n10 %\\r100 %\\nnul\\0\\n\x1b]8;;http://evil\x07link\x1b]8;;\x07</script>\\n";
+    space.module("paints", "", &format!("sys.stdout.buffer.write(b'{printed}')").replace('\x1b', "\\x1b").replace('\x07', "\\x07"));
+    space.prismq(&["run", "paints"]).ends(0);
+    let run = space.show("last")["run"]["run_id"].as_str().expect("an id").to_owned();
+    let kept = std::fs::read(space.at(format!(".prismq/runs/{run}/paints.1/stdout.log"))).expect("it is there");
+    assert_eq!(String::from_utf8_lossy(&kept), printed.replace("\\n", "\n").replace("\\r", "\r").replace("\\0", "\0"), "byte for byte");
+    let shown = space.prismq(&["logs"]).ends(0).stdout;
+    assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    assert!(["red", "100 %", "nul", "link", "</script>"].into_iter().all(|part| shown.contains(part)), "{shown:?}");
+    let json = space.prismq(&["logs", "--json"]).ends(0).stdout;
+    assert!(!json.contains(|c: char| c.is_control() && c != '\n') && json.contains("\\u001b[31m"), "{json:?}");
+}
+
 /// F-44: a line of many megabytes costs neither the host nor a reader its memory.
 #[cfg(target_os = "linux")]
 #[test]

@@ -261,6 +261,11 @@ fn f49_only_so_many_clients_stay() {
     two.wait("lines", |events| !events.is_empty());
     get(&space, &path, &[]).refuses(503, "too_many_streams");
     assert_eq!(get(&space, "/api/health", &[]).status, 200);
+    // More of them count as soon as the settings say so.
+    space.write("prismq.yaml", "host: {sse_clients: 3}\n");
+    space.wait_until("a third place", || get(&space, &logs(&run, "/download"), &[]).status == 200);
+    space.write("prismq.yaml", "host: {sse_clients: 2}\n");
+    space.wait_until("two again", || get(&space, &logs(&run, "/download"), &[]).status == 503);
     drop(one);
     // The server sees the closed connection when it next looks.
     space.open("gate0");

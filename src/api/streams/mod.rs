@@ -38,6 +38,8 @@ pub(super) struct Streams {
     /// One hub is opened at a time, so that a run has one.
     opening: Mutex<()>,
     slots: slots::Slots,
+    /// Places for clients, as long as no settings were looked at.
+    clients_max: usize,
     readers: Semaphore,
 }
 
@@ -46,7 +48,7 @@ impl Streams {
     pub(super) fn new(handle: Handle, clients_max: usize) -> Arc<Self> {
         let (hubs, opening) = (Mutex::default(), Mutex::default());
         let events = Feeds::new(handle.clone());
-        Arc::new(Self { handle, events, hubs, opening, slots: slots::Slots::new(clients_max), readers: Semaphore::new(READERS_MAX) })
+        Arc::new(Self { handle, events, hubs, opening, slots: slots::Slots::default(), clients_max, readers: Semaphore::new(READERS_MAX) })
     }
 
     /// A place for a client that stays.
@@ -54,7 +56,7 @@ impl Streams {
     /// # Errors
     /// When there is none.
     pub(super) fn slot(&self) -> Result<Slot, ApiError> {
-        self.slots.take()
+        self.slots.take(self.handle.sse_clients().unwrap_or(self.clients_max))
     }
 
     /// The hub of a run.

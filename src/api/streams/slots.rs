@@ -8,10 +8,9 @@ use axum::http::StatusCode;
 use crate::api::error::ApiError;
 
 /// Places for clients.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slots {
     taken: Arc<AtomicUsize>,
-    max: usize,
 }
 
 /// A place; free again when dropped.
@@ -19,16 +18,12 @@ pub(super) struct Slots {
 pub(in crate::api) struct Slot(Arc<AtomicUsize>);
 
 impl Slots {
-    pub(super) fn new(max: usize) -> Self {
-        Self { taken: Arc::default(), max }
-    }
-
-    /// Takes a place.
+    /// Takes one of `max` places. Where there are fewer than before, those who have one keep it.
     ///
     /// # Errors
     /// When all are taken.
-    pub(super) fn take(&self) -> Result<Slot, ApiError> {
-        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < self.max).then_some(taken + 1));
+    pub(super) fn take(&self, max: usize) -> Result<Slot, ApiError> {
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < max).then_some(taken + 1));
         taken.map(|_| Slot(self.taken.clone())).map_err(|taken| {
             let detail = format!("{taken} clients are connected already (host.sse_clients in prismq.yaml)");
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail).retry_after(5)
@@ -48,10 +43,13 @@ mod tests {
 
     #[test]
     fn f49_there_are_so_many_places_and_no_more() {
-        let slots = Slots::new(2);
-        let (one, two) = (slots.take(), slots.take());
-        assert!(one.is_ok() && two.is_ok() && slots.take().is_err());
+        let slots = Slots::default();
+        let (one, two) = (slots.take(2), slots.take(2));
+        assert!(one.is_ok() && two.is_ok() && slots.take(2).is_err());
         drop(one);
-        assert!(slots.take().is_ok(), "a place that was left can be taken");
+        let one = slots.take(2);
+        assert!(one.is_ok(), "a place that was left can be taken");
+        assert!(slots.take(1).is_err(), "there are fewer than are taken");
+        assert!(slots.take(3).is_ok(), "there are more than before");
     }
 }

@@ -146,11 +146,10 @@ impl Reload {
     }
 
     fn set_watch(&self, news: WatchNews) {
-        let first = {
-            let mut shown = self.0.shown.write().unwrap_or_else(PoisonError::into_inner);
-            shown.watch.replace(news.clone()).is_none()
-        };
         tracing::info!(by = ?news.by, reason = news.reason.as_deref().unwrap_or_default(), "changes of files");
+        // Held until it is told, so that whoever subscribes meanwhile hears of it once.
+        let mut shown = self.0.shown.write().unwrap_or_else(PoisonError::into_inner);
+        let first = shown.watch.replace(news.clone()).is_none();
         // That it works as usual is no news.
         if !first || news.reason.is_some() {
             self.0.subscribers.tell(&WorkspaceUpdate::Watch(news));
@@ -267,8 +266,13 @@ impl Reload {
         catalog.pipeline_files().into_iter().map(entry).collect()
     }
 
+    /// Begins with how changes are noticed, where that is not as usual: the watcher may have told it before.
     pub(super) fn subscribe(&self, sink: WorkspaceSink) {
-        self.0.subscribers.add(sink);
+        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let unusual = shown.watch.clone().filter(|news| news.reason.is_some());
+        if unusual.is_none_or(|news| sink(&Arc::new(WorkspaceUpdate::Watch(news)))) {
+            self.0.subscribers.add(sink);
+        }
     }
 }
 
@@ -296,6 +300,12 @@ impl super::Handle {
         self.reload().catalog()
     }
 
+    /// How many clients of streams may be connected, where files were looked at already. Looks at none itself: it is asked for each client.
+    #[must_use]
+    pub fn sse_clients(&self) -> Option<usize> {
+        self.reload().shown(|shown| shown.catalog.as_ref().map(|catalog| catalog.settings.sse_clients))
+    }
+
     /// The pipelines that can be started by name.
     #[must_use]
     pub fn pipelines(&self) -> Vec<PipelineEntry> {
@@ -308,8 +318,8 @@ impl super::Handle {
         self.reload().view()
     }
 
-    /// Tells `sink` of every change of modules, pipelines and settings from now on. It is called on the thread that noticed it, must not
-    /// block, and returns whether it wants more.
+    /// Tells `sink` of every change of modules, pipelines and settings from now on, and first of how changes are noticed where that is not
+    /// by events. It is called on the thread that noticed it, must not block or ask the host, and returns whether it wants more.
     pub fn on_workspace_update(&self, sink: WorkspaceSink) {
         self.reload().subscribe(sink);
     }

@@ -249,3 +249,23 @@ fn updates_travel_as_json_and_read_well() {
     assert_eq!(many.lines().len(), 21);
     assert!(many.lines()[20].contains("and 180 more"));
 }
+
+#[test]
+fn whoever_subscribes_late_is_told_once_how_changes_are_noticed() {
+    let files = Files::with(&[]);
+    let subscribe = || {
+        let (updates, sink) = Subscription::new(9);
+        files.reload.subscribe(sink);
+        updates
+    };
+    let told = |updates: &Subscription| updates.next(Duration::ZERO).map(|update| update.lines());
+    files.reload.set_watch((&crate::watch::State::Events).into());
+    let early = subscribe();
+    assert_eq!(told(&early), None, "that it works as usual is no news");
+    files.reload.set_watch((&crate::watch::State::Polling("nfs".into())).into());
+    let late = subscribe();
+    for updates in [early, late] {
+        let line = "changes of files are looked for every few seconds: nfs".to_owned();
+        assert_eq!((told(&updates), told(&updates)), (Some(vec![line]), None));
+    }
+}
