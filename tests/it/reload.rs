@@ -299,7 +299,7 @@ fn a_run_with_watch_repeats_what_is_affected_and_says_why() {
     // A mistake is shown, and its repair leads to the next run.
     space.write("p.yaml", "nodes:\n  m: {module: make}\n  t: {module: tak, with: {n: 3}}\n");
     running.wait_for_note("changed: p.yaml");
-    running.wait_for_note("tak");
+    running.wait_for_note("`tak`");
     space.write("p.yaml", "nodes:\n  m: {module: make}\n  t: {module: take, with: {n: 3}}\n");
     running.wait_for_note("t completed (ran): the parameters changed since run");
     assert_eq!((space.marks("made").len(), space.marks("taken").len()), (1, 3));

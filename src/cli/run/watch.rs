@@ -39,8 +39,6 @@ pub(super) fn run(arguments: &Arguments, mut submit: Submit, workspace: &Workspa
     signals::listen(move |signal| signalled.send(Input::Signal(signal)).is_ok());
     let busy = Arc::new(AtomicBool::new(false));
     loop {
-        let (files, refused) = watched(arguments, &submit, workspace);
-        let count = files.len();
         let (changed, is_busy) = (inputs.clone(), busy.clone());
         // From before it is submitted: what changes in between is in this run and at worst leads to another one.
         let tell = move |files| {
@@ -51,7 +49,8 @@ pub(super) fn run(arguments: &Arguments, mut submit: Submit, workspace: &Workspa
             // The other end is gone when it ends.
             let _ = changed.send(Input::Changed(files));
         };
-        let watch = FileWatch::start(files, tell).map_err(|error| Failure::ours(format!("files cannot be watched: {error}")))?;
+        let (watch, files, refused) = FileWatch::around(|| watched(arguments, &submit, workspace), tell)
+            .map_err(|error| Failure::ours(format!("files cannot be watched: {error}")))?;
         busy.store(true, Ordering::Relaxed);
         let ended = refused.map_or_else(|| begin(arguments, &submit, workspace, context), Err);
         busy.store(false, Ordering::Relaxed);
@@ -61,7 +60,8 @@ pub(super) fn run(arguments: &Arguments, mut submit: Submit, workspace: &Workspa
             Err(failure) if is_of_files(&failure) => output.failure(&failure),
             Err(failure) => return Err(failure),
         }
-        output.note(&format!("watching {count} file{}; Ctrl-C ends", if count == 1 { "" } else { "s" }));
+        let plural = if files.len() == 1 { "" } else { "s" };
+        output.note(&format!("watching {} file{plural}; Ctrl-C ends", files.len()));
         let Some(changed) = wait(&receiver) else { return Ok(Exit::Interrupted) };
         drop(watch);
         output.note(&format!("changed: {}", names(&changed, workspace)));

@@ -68,14 +68,35 @@ struct Known {
 }
 
 impl FileWatch {
+    /// Watches the files that `read` finds, and gives what it found in them. It reads them after the watch has begun, and so more than once:
+    /// a change that is not in what it found is told.
+    ///
+    /// # Errors
+    /// When there is no thread.
+    pub fn around<R>(
+        mut read: impl FnMut() -> (BTreeSet<PathBuf>, R),
+        tell: impl Fn(Vec<PathBuf>) + Clone + Send + 'static,
+    ) -> io::Result<(Self, BTreeSet<PathBuf>, R)> {
+        let (mut files, _) = read();
+        loop {
+            let watch = Self::start(files.clone(), tell.clone())?;
+            let (now, found) = read();
+            if now.is_subset(&files) {
+                return Ok((watch, files, found));
+            }
+            files.extend(now);
+        }
+    }
+
     /// Tells, on a thread of its own, of files whose content has changed since this call, or that came or went.
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn start(files: BTreeSet<PathBuf>, tell: impl Fn(Vec<PathBuf>) + Send + 'static) -> io::Result<Self> {
-        let hashes = files.iter().map(|file| (file.clone(), hash(file))).collect();
-        let mut known = Known { files, settler: Settler::default(), hashes };
+    pub(super) fn start(files: BTreeSet<PathBuf>, tell: impl Fn(Vec<PathBuf>) + Send + 'static) -> io::Result<Self> {
+        let mut known = Known { files, settler: Settler::default(), hashes: BTreeMap::new() };
+        // Before the content is read: what changes in between has another stamp afterwards.
         known.settler.take_all(known.stamps());
+        known.hashes = known.files.iter().map(|file| (file.clone(), hash(file))).collect();
         let look = move |hints: &Hints| {
             let (changed, outlook) = known.look(hints);
             if !changed.is_empty() {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::update::{Change, PipelineNews, SettingsNews};
@@ -267,5 +268,31 @@ fn whoever_subscribes_late_is_told_once_how_changes_are_noticed() {
     for updates in [early, late] {
         let line = "changes of files are looked for every few seconds: nfs".to_owned();
         assert_eq!((told(&updates), told(&updates)), (Some(vec![line]), None));
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_a_watch_begins_is_read_again_or_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, other) = (folder.path().join("file"), folder.path().join("other"));
+    for step in 1..4 {
+        put(folder.path(), "file", "0");
+        let (sender, changed) = mpsc::channel();
+        let mut reads = 0;
+        let read = || {
+            let text = fs::read_to_string(&file).expect("a file");
+            reads += 1;
+            if reads == step {
+                put(folder.path(), "file", "changed");
+            }
+            // The second reading finds one more file to be watched.
+            (BTreeSet::from_iter([file.clone()].into_iter().chain((reads > 1).then(|| other.clone()))), text)
+        };
+        let tell = move |files| drop(sender.send(files));
+        let (_watch, files, found) = super::files::FileWatch::around(read, tell).expect("a watch");
+        assert_eq!(files, BTreeSet::from([file.clone(), other.clone()]));
+        if found == "0" {
+            assert_eq!(changed.recv_timeout(LIMIT), Ok(vec![file.clone()]), "changed after reading {step}");
+        }
     }
 }
