@@ -47,6 +47,13 @@ pub struct CancelRequest {
     pub kill: bool,
 }
 
+/// Body of a search for a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindRequest {
+    /// What was typed: an id, a unique head or tail of one, `last`, `@~N`.
+    pub selector: String,
+}
+
 /// Body of a resume.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ResumeRequest {

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::dto::{ErrorReply, Mistake};
 use crate::diagnostics::Diagnostics;
+use crate::host::look::FindError;
 use crate::host::order::OrderError;
 use crate::host::saved::SaveError;
 use crate::host::{CommandError, Refused, clock};
@@ -95,6 +96,15 @@ fn with_pointer(mut item: serde_json::Value) -> serde_json::Value {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, self.headers, Json(self.reply)).into_response()
+    }
+}
+
+impl From<FindError> for ApiError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Select(error) => Self::not_found(error.to_string()).with_help(Some(error.help().to_owned())),
+            FindError::Command(error) => error.into(),
+        }
     }
 }
 

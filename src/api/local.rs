@@ -10,10 +10,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
 use super::backlog::{WAITING_MAX, backlog};
-use super::dto::{Accepted, CancelRequest, ResumeReply, ResumeRequest};
+use super::dto::{Accepted, CancelRequest, FindRequest, ResumeReply, ResumeRequest};
 use super::error::ApiError;
-use super::input::{OwnBody, Run};
+use super::input::{Module, OwnBody, Run};
+use super::modules::no_module;
 use super::server::Shared;
+use crate::host::look::RunsAsked;
+use crate::host::modules::{ModuleList, ModuleShown};
 use crate::host::prune::Keep;
 use crate::host::render;
 use crate::host::submission::{Retry, Submit};
@@ -50,6 +53,41 @@ pub(super) async fn resume(State(shared): State<Shared>, OwnBody(request): OwnBo
     Ok(Json(ResumeReply { resumed }).into_response())
 }
 
+/// `POST /api/local/runs/list`
+pub(super) async fn list(State(shared): State<Shared>, OwnBody(asked): OwnBody<RunsAsked>) -> Result<Response, ApiError> {
+    let seen = shared.work(move |handle| handle.runs_seen(&asked)).await?;
+    Ok(Json(seen).into_response())
+}
+
+/// `POST /api/local/runs/find`: by what people type.
+pub(super) async fn find(State(shared): State<Shared>, OwnBody(request): OwnBody<FindRequest>) -> Result<Response, ApiError> {
+    let found = shared.work(move |handle| handle.find(&request.selector)).await?;
+    Ok(Json(found).into_response())
+}
+
+/// `GET /api/local/runs/{run}/file`: all that is known of it.
+pub(super) async fn file(State(shared): State<Shared>, Run(run): Run) -> Result<Response, ApiError> {
+    let file = shared.work(move |handle| handle.run_file(&run)).await?;
+    Ok(Json(file).into_response())
+}
+
+/// `GET /api/local/modules`
+pub(super) async fn modules(State(shared): State<Shared>) -> Result<Response, ApiError> {
+    let list = shared.work(|handle| Ok::<_, ApiError>(ModuleList::of(&handle.settled_catalog()))).await?;
+    Ok(Json(list).into_response())
+}
+
+/// `GET /api/local/modules/{module}`: with what was learned of it.
+pub(super) async fn module(State(shared): State<Shared>, Module(id): Module) -> Result<Response, ApiError> {
+    let shown = shared
+        .work(move |handle| {
+            let shown = ModuleShown::find(&handle.settled_catalog(), id.as_str()).map_err(no_module)?;
+            Ok::<_, ApiError>(ModuleShown { learned: handle.learned(&shown.id)?, ..shown })
+        })
+        .await?;
+    Ok(Json(shown).into_response())
+}
+
 /// `POST /api/local/why`
 pub(super) async fn why(State(shared): State<Shared>, OwnBody(asked): OwnBody<WhyAsked>) -> Result<Response, ApiError> {
     let view = shared.work(move |handle| handle.why(asked)).await?;
@@ -65,6 +103,12 @@ pub(super) async fn resources(State(shared): State<Shared>) -> Result<Response, 
 /// `POST /api/local/prune`: answers when the folders are gone.
 pub(super) async fn prune(State(shared): State<Shared>, OwnBody(keep): OwnBody<Keep>) -> Result<Response, ApiError> {
     let report = shared.work(move |handle| handle.prune(keep)).await?;
+    Ok(Json(report).into_response())
+}
+
+/// `POST /api/local/prune/plan`: what that would remove.
+pub(super) async fn would_prune(State(shared): State<Shared>, OwnBody(keep): OwnBody<Keep>) -> Result<Response, ApiError> {
+    let report = shared.work(move |handle| handle.would_prune(keep)).await?;
     Ok(Json(report).into_response())
 }
 

@@ -32,7 +32,7 @@ mod validate;
 mod work;
 
 pub use access::Link;
-pub use dto::{Accepted, CancelRequest, ErrorReply, Health, Mistake, ResumeReply, ResumeRequest};
+pub use dto::{Accepted, CancelRequest, ErrorReply, FindRequest, Health, Mistake, ResumeReply, ResumeRequest};
 pub use openapi::document;
 pub use route::{RouteInfo, Scope, Verb};
 pub use routes::route_list;

@@ -5,8 +5,9 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::{self, Ending, OnInterrupt};
 use super::progress::{Progress, Show};
+use super::records::Records;
 use super::session::Session;
-use super::show::select;
+use crate::host::index::RunRow;
 use crate::host::workspace::Workspace;
 use crate::ids::RunId;
 
@@ -38,12 +39,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
 /// The runs that were named and go on, each once. A name that is none is found before anything is cancelled.
 fn live_runs(arguments: &Arguments, workspace: &Workspace, context: &Context) -> Result<Vec<RunId>, Failure> {
     let mut runs: Vec<RunId> = Vec::new();
+    let mut records = Records::of(workspace);
     for selector in &arguments.runs {
-        let (snapshot, run) = select(workspace, selector)?;
-        match snapshot.row(&run).filter(|row| row.status.is_terminal()) {
-            Some(row) => context.output.note(&format!("run {run} has ended already: {}", row.status.as_str())),
-            None if runs.contains(&run) => {}
-            None => runs.push(run),
+        let RunRow { run_id: run, status, .. } = records.find(selector)?.row;
+        if status.is_terminal() {
+            context.output.note(&format!("run {run} has ended already: {}", status.as_str()));
+        } else if !runs.contains(&run) {
+            runs.push(run);
         }
     }
     Ok(runs)

@@ -15,16 +15,22 @@ use serde::de::DeserializeOwned;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::Input;
-use crate::api::{Accepted, CancelRequest, ErrorReply, Health, Link, ResumeReply, ResumeRequest};
+use crate::api::{Accepted, CancelRequest, ErrorReply, FindRequest, Health, Link, ResumeReply, ResumeRequest};
+use crate::host::look::{RunFound, RunsAsked, RunsSeen};
+use crate::host::modules::{ModuleList, ModuleShown};
 use crate::host::prune::{Keep, Report};
 use crate::host::resources_view::ResourcesView;
+use crate::host::runfile::RunFile;
 use crate::host::submission::{Retry, Submit};
 use crate::host::update::Update;
 use crate::host::why::{WhyAsked, WhyView};
-use crate::ids::RunId;
+use crate::ids::{ModuleId, RunId};
 
 /// A host that does not take a connection on this machine and say that it is well within this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Who looks waits no longer than this: what is written down can be read without the host.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Talks to one host.
 #[derive(Debug, Clone)]
@@ -70,6 +76,31 @@ impl Client {
         self.call(Method::POST, "/api/local/retry", retry)
     }
 
+    /// The modules as the host knows them.
+    pub(super) fn modules(&self) -> Result<ModuleList, Failure> {
+        self.look(Method::GET, "/api/local/modules", &())
+    }
+
+    /// One of them, with what was learned of it.
+    pub(super) fn module(&self, id: &ModuleId) -> Result<ModuleShown, Failure> {
+        self.look(Method::GET, &format!("/api/local/modules/{id}"), &())
+    }
+
+    /// The runs that are asked for.
+    pub(super) fn runs(&self, asked: &RunsAsked) -> Result<RunsSeen, Failure> {
+        self.look(Method::POST, "/api/local/runs/list", asked)
+    }
+
+    /// The run that a selector names.
+    pub(super) fn find(&self, selector: &str) -> Result<RunFound, Failure> {
+        self.look(Method::POST, "/api/local/runs/find", &FindRequest { selector: selector.to_owned() })
+    }
+
+    /// A run with all its nodes.
+    pub(super) fn file(&self, run: &RunId) -> Result<RunFile, Failure> {
+        self.look(Method::GET, &format!("/api/local/runs/{run}/file"), &())
+    }
+
     /// Why nodes do not run.
     pub(super) fn why(&self, asked: &WhyAsked) -> Result<WhyView, Failure> {
         self.call(Method::POST, "/api/local/why", asked)
@@ -106,6 +137,11 @@ impl Client {
         self.call(Method::POST, "/api/local/prune", &keep)
     }
 
+    /// What that would remove.
+    pub(super) fn would_prune(&self, keep: Keep) -> Result<Report, Failure> {
+        self.call(Method::POST, "/api/local/prune/plan", &keep)
+    }
+
     /// Follows a run: updates go to `inputs` from a thread of its own, and [`Input::Lost`] when the connection breaks.
     pub(super) fn follow(&self, run: &RunId, inputs: mpsc::Sender<Input>) -> Result<(), Failure> {
         let path = format!("/api/local/runs/{run}/follow");
@@ -133,17 +169,27 @@ impl Client {
     }
 
     fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        let bytes = self.call_for(method, path, body)?;
-        serde_json::from_slice(&bytes).map_err(|error| unreachable(&format!("its answer is not understood: {error}")))
+        understood(&self.call_for(method, path, body)?)
     }
 
     fn call_for(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Bytes, Failure> {
+        self.block(self.exchange(method, path, body))
+    }
+
+    /// The same as `call`, for what can be had without the host.
+    fn look<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let limited = async {
+            let answer = tokio::time::timeout(LOOK_LIMIT, self.exchange(method, path, body));
+            answer.await.unwrap_or_else(|_| Err(unreachable("it takes too long")))
+        };
+        understood(&self.block(limited)?)
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Bytes, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::ours(format!("the request cannot be written: {error}")))?;
-        self.block(async {
-            let response = self.open(method, path, body.into()).await?;
-            let bytes = response.into_body().collect().await.map_err(|error| unreachable(&error.to_string()))?;
-            Ok(bytes.to_bytes())
-        })
+        let response = self.open(method, path, body.into()).await?;
+        let bytes = response.into_body().collect().await.map_err(|error| unreachable(&error.to_string()))?;
+        Ok(bytes.to_bytes())
     }
 
     /// Sends a request and turns an error's answer into a failure.
@@ -225,6 +271,10 @@ async fn read_updates(mut body: Incoming, inputs: &mpsc::Sender<Input>) -> bool 
     false
 }
 
+fn understood<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(answer).map_err(|error| unreachable(&format!("its answer is not understood: {error}")))
+}
+
 fn unreachable(reason: &str) -> Failure {
     Failure::new(Exit::HostUnreachable, format!("the host of this workspace does not answer: {reason}"))
         .with_help("`.prismq/host.json` names its process; its log is `.prismq/log/host.log`")
@@ -233,7 +283,7 @@ fn unreachable(reason: &str) -> Failure {
 fn failure_of(reply: ErrorReply) -> Failure {
     let exit = match reply.error_code.as_str() {
         "not_found" => Exit::NotFound,
-        "invalid" => Exit::Invalid,
+        "invalid" | "broken" => Exit::Invalid,
         "never_fits" => Exit::NeverFits,
         "conflict" => Exit::Usage,
         "disk_full" => Exit::RunFailed,

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::show::select;
+use super::records::Records;
 use super::validate::{definition_of, workspace_of};
 use crate::host::offline;
 use crate::host::views::{Definition, export};
@@ -51,6 +51,6 @@ fn definition(target: &str, context: &Context) -> Result<Arc<Definition>, Failur
         return definition_of(&workspace, path, context);
     }
     let workspace = context.workspace()?;
-    let (_, run) = select(&workspace, target)?;
+    let run = Records::of(&workspace).find(target)?.row.run_id;
     offline::definition(&workspace, &run).map_err(|reason| Failure::ours(format!("run {run} cannot be read: {reason}")))
 }

@@ -6,7 +6,8 @@ mod print;
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::show::{no_node, read, select, split};
+use super::records::Records;
+use super::show::{no_node, split};
 use crate::host::clock;
 use crate::host::runfile::RunFile;
 use crate::host::views::{AttemptFolder, Line, LogReader, Needle, NodeRow, NodeStatus, Query, Stream};
@@ -119,8 +120,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let workspace = context.workspace()?;
     let needle = arguments.needle()?;
     let (selector, node) = split(&arguments.run);
-    let (snapshot, run) = select(&workspace, selector)?;
-    let file = read(&snapshot, &run)?;
+    let mut records = Records::of(&workspace);
+    let run = records.find(selector)?.row.run_id;
+    let file = records.file(&run)?;
     let follows = arguments.follow && !file.run.status.is_terminal();
     let rows = chosen(&file, &run, node, follows)?;
     // A group or a sub-pipeline may yet become several.

@@ -22,6 +22,7 @@ mod plan;
 mod progress;
 mod prune;
 mod queue;
+mod records;
 mod resources;
 mod resume;
 mod retry;

@@ -1,20 +1,20 @@
 //! `prismq modules`: what the workspace can run, with what is broken beside it.
 
 use clap::Subcommand;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
+use super::client::Client;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Style};
-use crate::diagnostics::Diagnostic;
+use super::records::Records;
 use crate::host::catalog::{Catalog, NoModule};
-use crate::host::offline::Snapshot;
-use crate::host::ownership;
-use crate::host::views::{Learned, Module, Program, printable};
+use crate::host::modules::{ModuleList, ModuleShown};
+use crate::host::views::{Learned, printable};
 use crate::host::workspace::Workspace;
-use crate::request::{NodeSettings, Request};
+use crate::ids::ModuleId;
+use crate::request::Request;
 
 /// Arguments of `modules`.
 #[derive(Debug, clap::Args)]
@@ -41,127 +41,101 @@ enum What {
     },
 }
 
-#[derive(Serialize)]
-struct List<'a> {
-    modules: Vec<ModuleView<'a>>,
-    broken: Vec<BrokenView<'a>>,
-}
-
-#[derive(Serialize)]
-struct ModuleView<'a> {
-    id: &'a str,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    category: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    tags: &'a [String],
-    enabled: bool,
-    file: String,
-    runs: String,
-    params: &'a Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outputs: Option<&'a Value>,
-    dependencies: Vec<&'a str>,
-    settings: &'a NodeSettings,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    concurrency: Option<u32>,
-    /// What its last attempts used; only where one module is shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    learned: Option<Learned>,
-}
-
-#[derive(Serialize)]
-struct BrokenView<'a> {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    diagnostics: Vec<&'a Diagnostic>,
-}
-
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
-    let catalog = Catalog::load(&workspace)?;
     match &arguments.what {
-        None => list(&catalog, arguments.json, context),
-        Some(What::Show { id, json }) => return show(&catalog, id, *json, context),
+        None => list(&workspace, arguments.json, &context.output),
+        Some(What::Show { id, json }) => show(&workspace, id, *json, &context.output),
+    }
+}
+
+/// As the host has them, where one lives: a broken manifest's last good version is among them.
+fn list(workspace: &Workspace, json: bool, output: &Output) -> Result<Exit, Failure> {
+    let list = match Records::of(workspace).hosted(Client::modules) {
+        Some(answered) => answered?,
+        None => ModuleList::of(&Catalog::load(workspace)?),
+    };
+    if json {
+        output.json(&without_lines(list));
+    } else if list.modules.is_empty() && list.broken.is_empty() {
+        output.note(&format!("no modules: {} holds no manifest", workspace.manifests().display()));
+    } else {
+        print(&list, output);
     }
     Ok(Exit::Ok)
 }
 
-fn list(catalog: &Catalog, json: bool, context: &Context) {
-    let output = &context.output;
-    let modules: Vec<&Module> = catalog.registry.iter().map(AsRef::as_ref).collect();
-    if json {
-        let modules = modules.iter().map(|module| view(module, &catalog.workspace)).collect();
-        let broken = catalog.registry.broken().iter().map(|broken| BrokenView {
-            file: catalog.workspace.display(&broken.file),
-            id: broken.id.as_ref().map(crate::ids::ModuleId::as_str),
-            diagnostics: broken.diagnostics.iter().collect(),
-        });
-        return output.json(&List { modules, broken: broken.collect() });
-    }
-    if modules.is_empty() && catalog.registry.broken().is_empty() {
-        return output.note(&format!("no modules: {} holds no manifest", catalog.workspace.manifests().display()));
-    }
-    let width = modules.iter().map(|module| module.id.as_str().len()).max().unwrap_or(0);
-    for module in modules {
+/// Programs read the diagnostics themselves.
+fn without_lines(mut list: ModuleList) -> ModuleList {
+    list.broken.iter_mut().for_each(|broken| broken.lines.clear());
+    list
+}
+
+fn print(list: &ModuleList, output: &Output) {
+    let width = list.modules.iter().map(|module| module.id.as_str().len()).max().unwrap_or(0);
+    for module in &list.modules {
         let about = module.description.as_deref().unwrap_or(&module.name);
         let first_line = printable(about.lines().next().unwrap_or_default()).into_owned();
         let off = if module.enabled { "" } else { " (off)" };
         output.line(format!("{:<width$}  {first_line}{}", module.id, output.styled(off, Style::Dim)));
     }
-    for broken in catalog.registry.broken() {
-        let file = catalog.workspace.display(&broken.file);
-        let count = broken.diagnostics.len();
-        output.line(format!("{}  {file}: {count} error{}", output.styled("broken", Style::Bad), if count == 1 { "" } else { "s" }));
-        broken.diagnostics.iter().for_each(|found| output.line(format!("  {}", printable(&found.to_string()))));
+    for broken in &list.broken {
+        let (count, kept) = (broken.lines.len(), kept(broken.last_good.as_ref()));
+        let plural = if count == 1 { "" } else { "s" };
+        output.line(format!("{}  {}: {count} error{plural}{kept}", output.styled("broken", Style::Bad), broken.file));
+        broken.lines.iter().for_each(|line| output.line(format!("  {}", printable(line))));
     }
-    if !catalog.registry.broken().is_empty() {
-        let kept =
-            if ownership::is_owned(&catalog.workspace) { "; the host goes on with the last good version where it knows one" } else { "" };
-        output.note(&format!("`prismq validate` shows what is wrong{kept}"));
+    if !list.broken.is_empty() {
+        output.note("`prismq validate` shows what is wrong");
     }
 }
 
-fn show(catalog: &Catalog, id: &str, json: bool, context: &Context) -> Result<Exit, Failure> {
-    let module = match catalog.registry.get(id).map_or_else(|| catalog.module(id), Ok) {
-        Ok(module) => module,
-        Err(NoModule::Broken(mistakes)) => return Err(Failure::invalid(mistakes)),
-        Err(NoModule::Unknown(reason)) => {
-            let mut failure = Failure::not_found(reason.message);
-            failure.help = reason.help;
-            return Err(failure);
+fn kept(last_good: Option<&ModuleId>) -> String {
+    last_good.map(|id| format!("; the host goes on with the last good version of {id}")).unwrap_or_default()
+}
+
+fn show(workspace: &Workspace, id: &str, json: bool, output: &Output) -> Result<Exit, Failure> {
+    let mut records = Records::of(workspace);
+    // What is no id is no module's, and the files say so as well as the host.
+    let hosted = ModuleId::parse(id).ok().and_then(|id| records.hosted(|client| client.module(&id)));
+    let module = match hosted {
+        Some(answered) => answered?,
+        None => {
+            let module = ModuleShown::find(&Catalog::load(workspace)?, id).map_err(no_module)?;
+            ModuleShown { learned: learned(&mut records, &module.id, output), ..module }
         }
     };
-    let learned = learned(module, catalog, &context.output);
     if json {
-        context.output.json(&ModuleView { learned, ..view(module, &catalog.workspace) });
+        output.json(&module);
         return Ok(Exit::Ok);
     }
-    head(module, &catalog.workspace, &context.output);
-    if let Some(learned) = &learned {
-        used(module, learned, &context.output);
+    head(&module, output);
+    if let Some(learned) = &module.learned {
+        used(&module, learned, output);
     }
-    parameters(module, &context.output);
+    parameters(&module, output);
     Ok(Exit::Ok)
 }
 
+fn no_module(why: NoModule) -> Failure {
+    match why {
+        NoModule::Broken(mistakes) => Failure::invalid(mistakes),
+        NoModule::Unknown(reason) => Failure { help: reason.help, ..Failure::not_found(reason.message) },
+    }
+}
+
 /// What is known of earlier attempts. A journal that cannot be read hides the manifest from nobody.
-fn learned(module: &Module, catalog: &Catalog, output: &Output) -> Option<Learned> {
-    match Snapshot::read(&catalog.workspace) {
-        Ok(snapshot) => snapshot.learned(&module.id),
-        Err(error) => {
-            output.note(&format!("what it used before cannot be told: {error}"));
+fn learned(records: &mut Records, module: &ModuleId, output: &Output) -> Option<Learned> {
+    match records.files() {
+        Ok(files) => files.learned(module),
+        Err(failure) => {
+            output.note(&format!("what it used before cannot be told: {}", failure.message));
             None
         }
     }
 }
 
-fn used(module: &Module, learned: &Learned, output: &Output) {
+fn used(module: &ModuleShown, learned: &Learned, output: &Output) {
     output.line(format!("  {:<10} {}", "took", learned.usage.text()));
     if let Some(advice) = learned.advice(module.settings.request.memory) {
         output.line(format!("  {:<10} {advice}", "memory"));
@@ -175,34 +149,7 @@ fn used(module: &Module, learned: &Learned, output: &Output) {
     }
 }
 
-fn view<'a>(module: &'a Module, workspace: &Workspace) -> ModuleView<'a> {
-    ModuleView {
-        id: module.id.as_str(),
-        name: &module.name,
-        description: module.description.as_deref(),
-        version: module.version.as_deref(),
-        category: module.category.as_deref(),
-        tags: &module.tags,
-        enabled: module.enabled,
-        file: module.source.name.clone(),
-        runs: program(module, workspace),
-        params: module.params.schema(),
-        outputs: module.outputs.as_ref().map(|outputs| outputs.schema()),
-        dependencies: module.dependencies.iter().map(|(id, _)| id.as_str()).collect(),
-        settings: &module.settings,
-        concurrency: module.concurrency,
-        learned: None,
-    }
-}
-
-fn program(module: &Module, workspace: &Workspace) -> String {
-    match &module.program {
-        Program::Script { path, .. } => workspace.display(path),
-        Program::Command(_) => module.program_name(),
-    }
-}
-
-fn head(module: &Module, workspace: &Workspace, output: &Output) {
+fn head(module: &ModuleShown, output: &Output) {
     output.line(format!("{}  {}", output.styled(module.id.as_str(), Style::Bold), printable(&module.name)));
     if let Some(description) = &module.description {
         for line in description.lines() {
@@ -210,8 +157,9 @@ fn head(module: &Module, workspace: &Workspace, output: &Output) {
         }
     }
     let fact = |name: &str, value: &str| output.line(format!("  {name:<10} {}", printable(value)));
-    fact("manifest", &module.source.name);
-    fact("runs", &program(module, workspace));
+    let broken = if module.last_good { " (broken now: this is its last good version)" } else { "" };
+    fact("manifest", &format!("{}{broken}", module.file));
+    fact("runs", &module.runs);
     if let Some(version) = &module.version {
         fact("version", version);
     }
@@ -233,13 +181,13 @@ fn head(module: &Module, workspace: &Workspace, output: &Output) {
         fact("attempts", &module.settings.retry.attempts.to_string());
     }
     if !module.dependencies.is_empty() {
-        let names: Vec<&str> = module.dependencies.iter().map(|(id, _)| id.as_str()).collect();
+        let names: Vec<&str> = module.dependencies.iter().map(ModuleId::as_str).collect();
         fact("after", &names.join(", "));
     }
 }
 
-fn parameters(module: &Module, output: &Output) {
-    let schema = module.params.schema();
+fn parameters(module: &ModuleShown, output: &Output) {
+    let schema = &module.params;
     let Some(Value::Object(properties)) = schema.get("properties") else { return };
     if properties.is_empty() {
         return;

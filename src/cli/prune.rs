@@ -1,14 +1,16 @@
 //! `prismq prune`: finished runs go, the oldest first.
 
+use std::collections::BTreeMap;
+
 use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
-use super::session::{self, Session};
+use super::records::Records;
+use super::session::Session;
 use super::summary::status_style;
 use crate::host::catalog;
-use crate::host::offline::Snapshot;
-use crate::host::prune::{self, Keep, Report};
+use crate::host::prune::{Keep, Report};
 use crate::host::workspace::Workspace;
 use crate::units::{Bytes, Timestamp};
 
@@ -40,9 +42,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let workspace = context.workspace()?;
     let keep = keep(arguments, &workspace)?;
     let report = if arguments.dry_run {
-        let snapshot = Snapshot::read(&workspace).map_err(|error| session::journal_failure(&error))?;
-        super::runs::warn(&snapshot, &context.output);
-        prune::dry_run(&workspace, &snapshot, keep)
+        let mut records = Records::of(&workspace);
+        let report = records.would_prune(keep)?;
+        records.warn(&BTreeMap::new(), &context.output);
+        report
     } else {
         let (session, report) = Session::begin(&workspace, &context.output, |session| session.prune(keep, &context.output))?;
         session.leave(&context.output)?;

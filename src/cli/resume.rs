@@ -5,10 +5,11 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::follow;
 use super::progress::Show;
+use super::records::Records;
 use super::run::follow_to_end;
 use super::session::Session;
-use super::show::select;
 use super::summary;
+use crate::host::look::RunsAsked;
 
 /// Arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -27,22 +28,18 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
-    let (run, was_open) = match &arguments.run {
-        Some(selector) => {
-            let (snapshot, run) = select(&workspace, selector)?;
-            let was_open = snapshot.row(&run).is_some_and(|row| !row.status.is_terminal());
-            (run, was_open)
-        }
+    let mut records = Records::of(&workspace);
+    let row = match &arguments.run {
+        Some(selector) => records.find(selector)?.row,
         None => {
-            let snapshot = crate::host::offline::Snapshot::read(&workspace).map_err(|error| super::session::journal_failure(&error))?;
-            let held = snapshot.rows(1, |row| row.held && !row.status.is_terminal()).into_iter().next();
-            let Some(held) = held else {
+            let Some(held) = records.runs(&RunsAsked { held: true, limit: 1, ..RunsAsked::default() })?.rows.pop() else {
                 context.output.note("no run is held: there is nothing to resume");
                 return Ok(Exit::Ok);
             };
-            (held.run_id, true)
+            held
         }
     };
+    let (run, was_open) = (row.run_id, !row.status.is_terminal());
     let show = Show::of_flags(arguments.json, arguments.logs);
     let session = match Session::begin(&workspace, &context.output, |session| session.resume(Some(&run), &context.output)) {
         Ok((session, _)) => session,

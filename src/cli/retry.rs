@@ -4,9 +4,9 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::progress::Show;
+use super::records::Records;
 use super::run::follow_to_end;
 use super::session::Session;
-use super::show::select;
 use crate::host::submission::{Retry, RetryScope};
 
 /// Arguments of `retry`.
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
-    let (_, earlier) = select(&workspace, &arguments.run)?;
+    let earlier = Records::of(&workspace).find(&arguments.run)?.row.run_id;
     let scope = match (&arguments.from, &arguments.only) {
         (Some(node), _) => RetryScope::From(node.clone()),
         (None, Some(node)) => RetryScope::Only(node.clone()),

@@ -6,12 +6,11 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Style};
-use super::session;
+use super::records::Records;
 use super::summary::status_style;
 use crate::event::RunStatus;
 use crate::host::index::RunRow;
-use crate::host::offline::Snapshot;
-use crate::host::views::DiskLevel;
+use crate::host::look::RunsAsked;
 use crate::units::DurationMs;
 
 /// Arguments of `runs`.
@@ -56,37 +55,22 @@ impl StatusFilter {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
-    let workspace = context.workspace()?;
-    let snapshot = Snapshot::read(&workspace).map_err(|error| session::journal_failure(&error))?;
-    warn(&snapshot, &context.output);
+    let mut records = Records::of(&context.workspace()?);
     let status = arguments.status.map(StatusFilter::status);
-    let rows = snapshot.rows(arguments.limit, |row| {
-        status.is_none_or(|status| row.status == status) && arguments.of.as_deref().is_none_or(|name| row.name() == name)
-    });
+    let seen = records.runs(&RunsAsked { status, of: arguments.of.clone(), held: false, limit: arguments.limit })?;
+    records.warn(&seen.unreadable, &context.output);
+    let rows = seen.rows;
     if arguments.json {
         context.output.json(&rows);
     } else if rows.is_empty() {
         context.output.note("no runs yet: start one by `prismq run`");
     } else {
         table(&rows, &context.output);
-        if snapshot.len() > rows.len() && rows.len() == arguments.limit {
-            context.output.note(&format!("{} of {} runs; -n shows more", rows.len(), snapshot.len()));
+        if seen.count > rows.len() && rows.len() == arguments.limit {
+            context.output.note(&format!("{} of {} runs; -n shows more", rows.len(), seen.count));
         }
     }
     Ok(Exit::Ok)
-}
-
-/// What somebody who looks should know of the journal and the disk.
-pub(super) fn warn(snapshot: &Snapshot, output: &Output) {
-    if let Some(damage) = &snapshot.damage {
-        output.note(&format!("warning: {damage}; what stands before it is shown"));
-    }
-    for (run, reason) in snapshot.unreadable() {
-        output.note(&format!("warning: run {run} cannot be read: {reason}"));
-    }
-    for disk in snapshot.disks().iter().filter(|disk| disk.level() != DiskLevel::Enough) {
-        output.note(&super::progress::warning(disk));
-    }
 }
 
 fn table(rows: &[RunRow], output: &Output) {

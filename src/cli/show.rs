@@ -4,13 +4,10 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Style};
-use super::runs::warn;
-use super::session;
+use super::records::Records;
 use super::summary::status_style;
-use crate::host::offline::{SelectError, Snapshot};
 use crate::host::runfile::RunFile;
 use crate::host::views::{NodeRow, NodeStatus, printable};
-use crate::host::workspace::Workspace;
 use crate::ids::RunId;
 
 /// Arguments of `show`.
@@ -33,11 +30,12 @@ pub(super) struct Arguments {
 const LISTED_MAX: usize = 200;
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
-    let workspace = context.workspace()?;
     let (selector, node) = split(&arguments.run);
-    let (snapshot, run) = select(&workspace, selector)?;
-    warn(&snapshot, &context.output);
-    let file = read(&snapshot, &run)?;
+    let mut records = Records::of(&context.workspace()?);
+    let found = records.find(selector)?;
+    records.warn(&found.unreadable, &context.output);
+    let run = found.row.run_id;
+    let file = records.file(&run)?;
     if let Some(path) = node {
         let row = file.nodes.iter().find(|row| row.node == path).ok_or_else(|| no_node(&run, path, &file))?;
         if arguments.json {
@@ -61,29 +59,6 @@ pub(super) fn split(text: &str) -> (&str, Option<&str>) {
     match text.split_once('/') {
         Some((run, node)) => (run, Some(node)),
         None => (text, None),
-    }
-}
-
-/// The journal as it is, and the run that a selector names.
-pub(super) fn select(workspace: &Workspace, selector: &str) -> Result<(Snapshot, RunId), Failure> {
-    let snapshot = Snapshot::read(workspace).map_err(|error| session::journal_failure(&error))?;
-    let run = snapshot.select(selector).map_err(|error| {
-        let help = match &error {
-            SelectError::None(_) | SelectError::Pruned { .. } => "`prismq runs` lists them",
-            SelectError::Several { .. } => "write more of its id",
-        };
-        Failure::not_found(error.to_string()).with_help(help)
-    })?;
-    Ok((snapshot, run))
-}
-
-/// Everything that is kept of a run.
-pub(super) fn read(snapshot: &Snapshot, run: &RunId) -> Result<RunFile, Failure> {
-    match snapshot.file(run) {
-        Ok(Some(file)) => Ok(file),
-        Ok(None) => Err(Failure::not_found(format!("the file of run {run} is not there"))
-            .with_help("it is written when the run ends; a host that died before is made up for by the next one")),
-        Err(error) => Err(Failure::ours(format!("the file of run {run} cannot be read: {error}"))),
     }
 }
 

@@ -9,10 +9,12 @@ use super::failure::Failure;
 use super::follow::{Input, REATTACH_LIMIT};
 use super::output::Output;
 use super::progress::health_text;
+use super::records::Records;
 use super::session::Session;
-use super::show::select;
 use super::signals;
+use crate::host::index::RunRow;
 use crate::host::update::Update;
+use crate::host::workspace::Workspace;
 use crate::ids::RunId;
 use crate::units::DurationMs;
 
@@ -43,15 +45,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
     let deadline = arguments.timeout.map(|limit| Instant::now() + limit.to_std());
     // How long another host is waited for, once one is gone.
     let mut patience = None;
+    let mut row = Records::of(&workspace).find(&arguments.run)?.row;
+    let run = row.run_id.clone();
     loop {
-        let (snapshot, run) = select(&workspace, &arguments.run)?;
-        if let Some(row) = snapshot.row(&run).filter(|row| row.status.is_terminal()) {
+        if row.status.is_terminal() {
             return Ok(Exit::of_status(row.status));
         }
         let Some(client) = Session::attach(&workspace)? else {
-            // Between the look at the journal and the look at the lock the host may have ended the run and itself.
-            let (again, run) = select(&workspace, &arguments.run)?;
-            if again.row(&run).is_some_and(|row| row.status.is_terminal()) {
+            // Between the look at the run and the look at the lock the host may have ended the run and itself.
+            row = row_of(&run, &workspace)?;
+            if row.status.is_terminal() {
                 continue;
             }
             let over = |until: Instant| Instant::now() >= deadline.map_or(until, |deadline| deadline.min(until));
@@ -70,7 +73,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Fail
             Waited::Ended(exit) => return Ok(exit),
             Waited::Again => patience = Some(Instant::now() + REATTACH_LIMIT),
         }
+        row = row_of(&run, &workspace)?;
     }
+}
+
+/// How a run stands now, by its whole id: what it was named by may fit another one meanwhile.
+fn row_of(run: &RunId, workspace: &Workspace) -> Result<RunRow, Failure> {
+    Records::of(workspace).find(run.as_str()).map(|found| found.row)
 }
 
 enum Waited {

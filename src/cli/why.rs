@@ -4,10 +4,11 @@ use super::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Style};
-use super::runs::warn;
+use super::records::Records;
 use super::session::Session;
-use super::show::{no_node, read, select, split};
-use crate::host::offline::Snapshot;
+use super::show::{no_node, split};
+use crate::host::index::RunRow;
+use crate::host::runfile::RunFile;
 use crate::host::views::{NodeRow, printable};
 use crate::host::why::{NodeWhy, WhyAsked, WhyView, nothing};
 use crate::host::workspace::Workspace;
@@ -28,21 +29,21 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.workspace()?;
     let (selector, node) = split(&arguments.run);
-    let (snapshot, run) = select(&workspace, selector)?;
-    warn(&snapshot, &context.output);
-    let live = snapshot.row(&run).is_some_and(|row| !row.status.is_terminal());
-    let client = if live { Session::attach(&workspace)? } else { None };
+    let mut records = Records::of(&workspace);
+    let found = records.find(selector)?;
+    records.warn(&found.unreadable, &context.output);
+    let RunRow { run_id: run, status, .. } = found.row;
+    let client = if status.is_terminal() { None } else { Session::attach(&workspace)? };
     let view = match client {
         Some(client) => client.why(&WhyAsked { run: Some(run.clone()), node: node.map(str::to_owned), ready: false })?,
-        None => without_host(&snapshot, &run, node)?,
+        None => without_host(&records.file(&run)?, &run, node)?,
     };
     if arguments.json {
         context.output.json(&view);
     } else {
         print(&view, false, &context.output);
         if view.nodes.is_empty() {
-            let status = snapshot.row(&run).map_or("over", |row| row.status.as_str());
-            context.output.line(format!("nothing waits in run {run}: it is {status}"));
+            context.output.line(format!("nothing waits in run {run}: it is {}", status.as_str()));
         }
     }
     Ok(Exit::Ok)
@@ -63,8 +64,7 @@ pub(super) fn queue(json: bool, workspace: &Workspace, output: &Output) -> Resul
 }
 
 /// Of a run that has ended, or whose host is gone: what is written down.
-fn without_host(snapshot: &Snapshot, run: &RunId, node: Option<&str>) -> Result<WhyView, Failure> {
-    let file = read(snapshot, run)?;
+fn without_host(file: &RunFile, run: &RunId, node: Option<&str>) -> Result<WhyView, Failure> {
     let held = file.run.held;
     let told = |row: &NodeRow| {
         let reason = if held && !row.status.is_terminal() {
@@ -76,7 +76,7 @@ fn without_host(snapshot: &Snapshot, run: &RunId, node: Option<&str>) -> Result<
         NodeWhy { run_id: run.to_string(), node, status, blockers: Vec::new(), reasons: vec![reason] }
     };
     let nodes: Vec<NodeWhy> = match node {
-        Some(path) => vec![told(file.nodes.iter().find(|row| row.node == path).ok_or_else(|| no_node(run, path, &file))?)],
+        Some(path) => vec![told(file.nodes.iter().find(|row| row.node == path).ok_or_else(|| no_node(run, path, file))?)],
         None => file.nodes.iter().filter(|row| !row.status.is_terminal()).map(told).collect(),
     };
     Ok(WhyView { count: nodes.len(), running: 0, nodes })

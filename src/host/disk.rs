@@ -12,6 +12,8 @@ use super::update::Update;
 use super::workspace::Workspace;
 use crate::probe;
 use crate::resources::{Disk, DiskLevel, worst_level};
+use crate::run::NodeStatus;
+use crate::run::view::NodeRow;
 use crate::settings::Settings;
 use crate::units::{DurationMs, Mono};
 
@@ -58,6 +60,14 @@ impl Handle {
     pub fn disk_level(&self) -> DiskLevel {
         self.tell(Command::LookAtDisks);
         self.known_disk_level().get()
+    }
+}
+
+/// What cannot start for want of disk says so.
+pub(super) fn name_in<'a>(rows: impl IntoIterator<Item = &'a mut NodeRow>, disks: &[Disk]) {
+    let Some(short) = disks.iter().find(|disk| disk.level() == DiskLevel::Short) else { return };
+    for row in rows.into_iter().filter(|row| row.status == NodeStatus::Queued && row.cause.is_none()) {
+        row.reason = Some(format!("waits for disk: {short}"));
     }
 }
 

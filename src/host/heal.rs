@@ -37,9 +37,7 @@ impl Turn {
                 // They are in the state already, and answered when that is on the disk.
                 // A hint, and no more.
                 After::Expect(_) => {}
-                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) | After::Show(_) => {
-                    kept.entry(seq).or_default().push(after)
-                }
+                After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::File(_) => kept.entry(seq).or_default().push(after),
             }
         }
         self.after = kept;
@@ -125,6 +123,7 @@ impl Turn {
     /// durable if the journal ever heals: they are told that it is not certain.
     fn refuse_waiting(&mut self) {
         let Intake::Refuses(_) = self.health.for_changes() else { return };
+        self.answer_all_lookers();
         let after = std::mem::take(&mut self.after);
         for (seq, after) in after.into_iter().flat_map(|(seq, list)| list.into_iter().map(move |after| (seq, after))) {
             match after {
@@ -137,8 +136,6 @@ impl Turn {
                 After::Answer(reply) => drop(reply.send(Err(self.refusal()))),
                 After::Resumed(reply, _) => drop(reply.send(Err(self.refusal()))),
                 After::Pruned(reply, _) => drop(reply.send(Err(self.refusal()))),
-                // Looking works to the last.
-                After::Show(show) => show(),
             }
         }
     }

@@ -1,30 +1,30 @@
 //! What was learned of a module, for people: what its last attempts used, beside what its manifest declares.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::scheduler::{self, Samples, Spread};
 use crate::units::{Bytes, DurationMs};
 
 /// What the last attempts of a module used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Learned {
     /// All of them together.
     #[serde(flatten)]
     pub usage: Usage,
     /// The memory that is set aside for an attempt where the manifest declares none; not known before enough attempts were measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_request: Option<Bytes>,
     /// The same of the memory of a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vram_request: Option<Bytes>,
     /// The same by kind and size of their parameters.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<Bucket>,
 }
 
 /// Attempts with parameters of one kind and size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bucket {
     /// Which, such as `count=1e1,mode=fast`.
     pub bucket: String,
@@ -34,25 +34,25 @@ pub struct Bucket {
 }
 
 /// What some attempts used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// How many.
     pub attempts: usize,
     /// Their run times in milliseconds.
     pub wall_ms: Numbers,
     /// Their times on processors in milliseconds, where measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<Numbers>,
     /// Their peaks of memory in bytes, where measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Numbers>,
     /// Their peaks of memory of one GPU in bytes, where measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vram: Option<Numbers>,
 }
 
 /// Some measured values in a few numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Numbers {
     /// Half of them are at most this.
     pub p50: u64,

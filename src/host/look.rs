@@ -1,17 +1,24 @@
 //! What the surfaces read of runs, out of the host's memory: as quick with years of history as without.
 //!
-//! The loop hands out copies and never works on them: rows are parsed, filtered and put in order on the thread of whoever asked. An
-//! answer is given when everything that it shows is durable.
+//! The loop hands out copies and never works on them: rows are parsed, filtered and put in order on the thread of whoever asked. When an
+//! answer is given is `patience`'s to say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::handle::{CommandError, Handle, Reply};
+use super::disk;
+use super::handle::{Command, CommandError, Handle, Reply};
 use super::index::{Finished, RunRow, Submitted};
+use super::learned::Learned;
+use super::offline::Snapshot;
 use super::runfile::{self, RunFile};
-use super::turn::{After, Turn};
-use crate::ids::RunId;
+use super::select::{SelectError, select};
+use super::turn::Turn;
+use crate::event::RunStatus;
+use crate::ids::{ModuleId, RunId};
 use crate::run::RunState;
 use crate::run::view::NodeRow;
 use crate::units::DurationMs;
@@ -37,6 +44,67 @@ pub struct AllRuns {
     pub live: Vec<RunRow>,
     /// All others.
     pub finished: Finished,
+    /// Runs that cannot be read, with the reason. They are in neither of the two.
+    pub unreadable: Arc<BTreeMap<RunId, String>>,
+}
+
+/// Which runs a terminal wants to see. Filters combine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunsAsked {
+    /// Only runs in this state.
+    #[serde(default)]
+    pub status: Option<RunStatus>,
+    /// Only runs of the module or pipeline of this name.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// Only runs whose host is gone and that wait for `resume`.
+    #[serde(default)]
+    pub held: bool,
+    /// At most so many, the newest.
+    pub limit: usize,
+}
+
+/// The runs that were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunsSeen {
+    /// Newest first.
+    pub rows: Vec<RunRow>,
+    /// How many there are in all, whether they were asked for or not.
+    pub count: usize,
+    /// Runs that cannot be read, with the reason.
+    #[serde(default)]
+    pub unreadable: BTreeMap<RunId, String>,
+}
+
+/// A run that was named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFound {
+    /// Its row.
+    pub row: RunRow,
+    /// Runs that cannot be read, with the reason.
+    #[serde(default)]
+    pub unreadable: BTreeMap<RunId, String>,
+}
+
+/// Why a run was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// Nothing or too much fits.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The host could not be asked.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl RunsAsked {
+    /// Whether a run is among them.
+    #[must_use]
+    pub fn passes(&self, row: &RunRow) -> bool {
+        self.status.is_none_or(|status| row.status == status)
+            && self.of.as_deref().is_none_or(|name| row.name() == name)
+            && (!self.held || row.held && !row.status.is_terminal())
+    }
 }
 
 /// A page of runs, newest first.
@@ -77,7 +145,7 @@ impl AllRuns {
     /// A page of the runs that pass. Without a filter only its own rows are parsed.
     #[must_use]
     pub fn page(&self, offset: usize, limit: usize, filter: Option<&dyn Fn(&RunRow) -> bool>) -> RunsPage {
-        let live = self.live.iter().map(|row| (Submitted::new(row.run_id.as_str(), row.created_at), Some(row)));
+        let live = self.live.iter().map(|row| (submitted(row), Some(row)));
         let mut order: Vec<_> = live.chain(self.finished.submitted().map(|submitted| (submitted, None))).collect();
         order.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         let row = |(submitted, live): (Submitted<'_>, Option<&RunRow>)| live.cloned().or_else(|| submitted.row());
@@ -100,7 +168,47 @@ impl AllRuns {
     }
 }
 
+fn submitted(row: &RunRow) -> Submitted<'_> {
+    Submitted::new(row.run_id.as_str(), row.created_at)
+}
+
 impl Handle {
+    /// The runs that a terminal asks for.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn runs_seen(&self, asked: &RunsAsked) -> Result<RunsSeen, CommandError> {
+        let all = self.runs()?;
+        let passes = |row: &RunRow| asked.passes(row);
+        let filtered = asked.status.is_some() || asked.of.is_some() || asked.held;
+        let page = all.page(0, asked.limit, filtered.then_some(&passes));
+        Ok(RunsSeen { rows: page.rows, count: all.len(), unreadable: (*all.unreadable).clone() })
+    }
+
+    /// The run that a selector names: its id, a unique head or tail of it, `last`, `@~N`.
+    ///
+    /// # Errors
+    /// When none or several fit, or the host is gone.
+    pub fn find(&self, selector: &str) -> Result<RunFound, FindError> {
+        let all = self.runs()?;
+        let runs = all.live.iter().map(submitted).chain(all.finished.submitted());
+        // The journal tells for a while.
+        let pruned = || Snapshot::read(self.workspace()).map(Snapshot::into_pruned).unwrap_or_default();
+        let run = select(runs, selector, pruned)?;
+        let live = all.live.iter().find(|row| row.run_id == run).cloned();
+        let row = live.or_else(|| all.finished.get(&run)).ok_or_else(|| SelectError::None(selector.to_owned()))?;
+        Ok(RunFound { row, unreadable: (*all.unreadable).clone() })
+    }
+
+    /// What was learned of a module, if anything; what live runs teach is in it.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn learned(&self, module: &ModuleId) -> Result<Option<Learned>, CommandError> {
+        let durations = self.ask(|reply| Command::Durations { reply })?;
+        Ok(durations.used(module).map(Learned::of))
+    }
+
     /// All runs.
     ///
     /// # Errors
@@ -166,7 +274,7 @@ impl Handle {
     }
 
     fn look<T>(&self, look: impl FnOnce(Reply<T>) -> Look) -> Result<T, CommandError> {
-        self.ask(|reply| super::handle::Command::Look(look(reply)))
+        self.ask(|reply| Command::Look(look(reply)))
     }
 }
 
@@ -174,14 +282,19 @@ impl Turn {
     pub(super) fn look(&mut self, look: Look) {
         match look {
             Look::Runs(reply) => {
-                let live =
-                    self.world.runs().filter_map(|run| self.row_of(run.id())).chain(self.filing_runs.values().map(|run| run.row().clone()));
-                let all = AllRuns { live: live.collect(), finished: self.finished.clone() };
-                self.show(reply, Ok(all));
+                let all = self.all_runs(Some);
+                self.show_soon(reply, Ok(all), |turn| {
+                    let undurable = turn.undurable();
+                    Ok(turn.all_runs(|row| undurable.without(row)))
+                });
             }
             Look::Run(run, reply) => {
-                let seen = self.seen(&run).ok_or(CommandError::UnknownRun(run));
-                self.show(reply, seen);
+                let seen = self.seen(&run).ok_or_else(|| CommandError::UnknownRun(run.clone()));
+                // A run that is only just there has no earlier state to be shown.
+                if seen.is_err() || self.is_just_submitted(&run) {
+                    return self.show(reply, seen);
+                }
+                self.show_soon(reply, seen, move |turn| turn.seen_durable(&run));
             }
             Look::Nodes(run, reply) => {
                 let file = self.live_file(&run);
@@ -189,7 +302,8 @@ impl Turn {
                 self.show(reply, if known { Ok(file) } else { Err(CommandError::UnknownRun(run)) });
             }
             Look::Node(run, node, reply) => {
-                let row = self.state_of(&run).map(|state| state.find(&node).map(|index| state.row(index)));
+                let mut row = self.state_of(&run).map(|state| state.find(&node).map(|index| state.row(index)));
+                self.name_the_disk(&run, row.iter_mut().flatten());
                 let answer = match row {
                     Some(None) => Err(CommandError::UnknownNode { run, node }),
                     Some(row) => Ok(row),
@@ -205,17 +319,12 @@ impl Turn {
         }
     }
 
-    /// Answers once everything that was recorded so far is durable; at once where the journal takes no records.
-    fn show<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, CommandError>) {
-        let last = self.writer.last_seq();
-        // Whoever asked may have gone away meanwhile.
-        let send = move || drop(reply.send(answer));
-        // Asked of the journal itself: a new host begins it with records that nobody is told of.
-        if last <= self.writer.synced_seq() || !self.health.records() {
-            send();
-        } else {
-            self.after.entry(last).or_default().push(After::Show(Box::new(send)));
-        }
+    /// All runs as they are now, each row as it may be shown.
+    fn all_runs(&self, shown: impl Fn(RunRow) -> Option<RunRow>) -> AllRuns {
+        let going = self.world.runs().filter_map(|run| self.row_of(run.id()));
+        let filing = self.filing_runs.values().map(|run| run.row().clone());
+        let live = going.chain(filing).filter_map(shown).collect();
+        AllRuns { live, finished: self.finished.clone(), unreadable: self.unreadable.clone() }
     }
 
     fn state_of(&self, run: &RunId) -> Option<&RunState> {
@@ -244,13 +353,30 @@ impl Turn {
         })
     }
 
+    /// The same without what is not on the disk yet.
+    fn seen_durable(&self, run: &RunId) -> Result<RunSeen, CommandError> {
+        let unknown = || CommandError::UnknownRun(run.clone());
+        let mut seen = self.seen(run).ok_or_else(unknown)?;
+        seen.row = self.undurable().without(seen.row).ok_or_else(unknown)?;
+        seen.outputs = seen.outputs.filter(|_| seen.row.status.is_terminal());
+        Ok(seen)
+    }
+
     fn live_file(&self, run: &RunId) -> Option<RunFile> {
         if let Some(unfiled) = self.filing_runs.get(run) {
             return Some(unfiled.file());
         }
         let mut file = RunFile::of(self.world.run(run)?, self.heads.get(run)?);
         file.time_left_ms = self.time_left(run);
+        self.name_the_disk(run, &mut file.nodes);
         Some(file)
+    }
+
+    /// Nodes of a run that goes on and cannot start for want of disk say so.
+    fn name_the_disk<'a>(&self, run: &RunId, rows: impl IntoIterator<Item = &'a mut NodeRow>) {
+        if self.world.run(run).is_some_and(|state| !state.facts().held) {
+            disk::name_in(rows, self.world.disks());
+        }
     }
 
     /// How long a run still takes, by what is known of its modules; none where nothing of it goes on.

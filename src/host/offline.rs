@@ -6,21 +6,23 @@
 pub mod journal;
 
 use super::clock;
+use super::disk;
 use super::index::{Finished, RunRow, Submitted};
 use super::learned::Learned;
+use super::look::{RunFound, RunsAsked, RunsSeen};
 use super::ownership;
 use super::prepare::RunHead;
 use super::replay::{load_pinned, replay_to_damage};
 use super::resources_view::ResourcesView;
 use super::runfile::{self, RunFile};
+use super::select::{SelectError, select};
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::ids::{ModuleId, NodeIndex, RunId};
 pub use crate::journal::OpenError;
 use crate::pipeline::definition::Definition;
-use crate::resources::{Disk, DiskLevel};
-use crate::run::view::NodeRow;
-use crate::run::{NodeStatus, RunState};
+use crate::resources::Disk;
+use crate::run::RunState;
 use crate::scheduler::{Durations, time_left};
 use crate::units::{DurationMs, Timestamp};
 use std::collections::BTreeMap;
@@ -47,37 +49,20 @@ pub fn definition(workspace: &Workspace, run: &RunId) -> Result<std::sync::Arc<D
     load_pinned(workspace, run, None).map(|(_, definition)| definition)
 }
 
+/// How the disks stand that runs write to, at this moment.
+#[must_use]
+pub fn disks(workspace: &Workspace) -> Vec<Disk> {
+    let settings = super::catalog::settings_of(workspace).unwrap_or_default();
+    disk::look(workspace, &settings)
+}
+
 /// The machine where no host runs.
 ///
 /// # Errors
 /// All mistakes of the settings.
 pub fn resources(workspace: &Workspace) -> Result<ResourcesView, Diagnostics> {
     let settings = super::catalog::settings_of(workspace)?;
-    Ok(ResourcesView::idle(&settings, &super::disk::look(workspace, &settings)))
-}
-
-/// Why a selector names no run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SelectError {
-    /// Nothing fits.
-    #[error("there is no run `{0}`")]
-    None(String),
-    /// It was pruned.
-    #[error("run {run} was pruned at {}: nothing is left of it", .at.local())]
-    Pruned {
-        /// Its id.
-        run: RunId,
-        /// When.
-        at: Timestamp,
-    },
-    /// Several fit.
-    #[error("`{selector}` fits several runs: {}", .candidates.join(", "))]
-    Several {
-        /// What was asked for.
-        selector: String,
-        /// Some of them.
-        candidates: Vec<String>,
-    },
+    Ok(ResourcesView::idle(&settings, &disk::look(workspace, &settings)))
 }
 
 impl Snapshot {
@@ -118,18 +103,6 @@ impl Snapshot {
         rows
     }
 
-    /// How many runs there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.live.len() + self.finished.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Runs that cannot be read, with the reason.
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<RunId, String> {
@@ -164,11 +137,9 @@ impl Snapshot {
         (&self.finished, takes.collect())
     }
 
-    /// What fits a selector among the runs that were pruned lately.
-    fn pruned(&self, selector: &str) -> Option<SelectError> {
-        let mut fits = self.pruned.iter().filter(|(run, _)| run.as_str().starts_with(selector) || run.as_str().ends_with(selector));
-        let (run, at) = fits.next()?;
-        fits.next().is_none().then(|| SelectError::Pruned { run: run.clone(), at: *at })
+    /// When runs were pruned, of those that the journal still tells of.
+    pub(super) fn into_pruned(self) -> BTreeMap<RunId, Timestamp> {
+        self.pruned
     }
 
     /// A run that nobody works on: its host is gone.
@@ -176,24 +147,6 @@ impl Snapshot {
         let mut row = runfile::row(state, head);
         row.held |= !self.hosted && !row.status.is_terminal();
         row
-    }
-
-    /// How the disks stand that runs write to, at this moment.
-    #[must_use]
-    pub fn disks(&self) -> Vec<Disk> {
-        let settings = super::catalog::settings_of(&self.workspace).unwrap_or_default();
-        super::disk::look(&self.workspace, &settings)
-    }
-
-    /// What the host cannot start for want of disk says so.
-    fn name_the_disk(&self, file: &mut RunFile) {
-        let waiting = |row: &&mut NodeRow| row.status == NodeStatus::Queued && row.cause.is_none();
-        let short = if file.run.held { None } else { self.disks().into_iter().find(|disk| disk.level() == DiskLevel::Short) };
-        if let Some(disk) = short {
-            for row in file.nodes.iter_mut().filter(waiting) {
-                row.reason = Some(format!("waits for disk: {disk}"));
-            }
-        }
     }
 
     /// The row of a run.
@@ -220,7 +173,9 @@ impl Snapshot {
             Some((state, head)) => {
                 let mut file = RunFile::of(state, head);
                 file.run = self.live_row(state, head);
-                self.name_the_disk(&mut file);
+                if !file.run.held {
+                    disk::name_in(&mut file.nodes, &disks(&self.workspace));
+                }
                 file.time_left_ms = if file.run.held { None } else { self.time_left(state) };
                 Ok(Some(file))
             }
@@ -249,29 +204,24 @@ impl Snapshot {
     /// # Errors
     /// When none or several fit.
     pub fn select(&self, selector: &str) -> Result<RunId, SelectError> {
-        const SHOWN_MAX: usize = 5;
         let live = self.live.iter().map(|(run, (state, _))| Submitted::new(run.as_str(), state.facts().created.unwrap_or_default()));
-        let mut order: Vec<Submitted<'_>> = live.chain(self.finished.submitted()).collect();
-        order.sort_unstable();
-        let ids: Vec<&str> = order.iter().map(|submitted| submitted.id).collect();
-        let none = || SelectError::None(selector.to_owned());
-        let back = match selector {
-            "last" | "latest" | "@" => Some(0),
-            _ => selector.strip_prefix("@~").and_then(|count| count.parse::<usize>().ok()),
-        };
-        if let Some(back) = back {
-            let at = ids.len().checked_sub(back + 1).ok_or_else(none)?;
-            return RunId::parse(ids[at]).map_err(|_| none());
-        }
-        let fits: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(selector) || id.ends_with(selector)).collect();
-        match fits.as_slice() {
-            _ if selector.is_empty() => Err(none()),
-            [] => Err(self.pruned(selector).unwrap_or_else(none)),
-            [one] => RunId::parse(one).map_err(|_| none()),
-            several => Err(SelectError::Several {
-                selector: selector.to_owned(),
-                candidates: several.iter().rev().take(SHOWN_MAX).map(|id| (*id).to_owned()).collect(),
-            }),
-        }
+        select(live.chain(self.finished.submitted()), selector, || self.pruned.clone())
+    }
+
+    /// The same, with its row.
+    ///
+    /// # Errors
+    /// As [`Snapshot::select`].
+    pub fn find(&self, selector: &str) -> Result<RunFound, SelectError> {
+        let run = self.select(selector)?;
+        let row = self.row(&run).ok_or_else(|| SelectError::None(selector.to_owned()))?;
+        Ok(RunFound { row, unreadable: self.unreadable.clone() })
+    }
+
+    /// The runs that are asked for.
+    #[must_use]
+    pub fn seen(&self, asked: &RunsAsked) -> RunsSeen {
+        let rows = self.rows(asked.limit, |row| asked.passes(row));
+        RunsSeen { rows, count: self.live.len() + self.finished.len(), unreadable: self.unreadable.clone() }
     }
 }

@@ -201,6 +201,7 @@ fn make_turn(
         heads: std::collections::BTreeMap::new(),
         reuse: std::collections::BTreeMap::new(),
         finished: super::index::Finished::default(),
+        unreadable: Arc::default(),
         keys: std::collections::BTreeMap::new(),
         writer,
         engine: Arc::new(LocalEngine::new(sink)),
@@ -209,6 +210,7 @@ fn make_turn(
         filing: Filing::start(workspace.clone(), inbox.clone())?,
         reuser: super::reuse::Reuser::start(workspace.clone(), inbox.clone())?,
         after: std::collections::BTreeMap::new(),
+        lookers: std::collections::VecDeque::new(),
         filing_runs: std::collections::BTreeMap::new(),
         health: super::health::Health::default(),
         board: handle.board().clone(),
@@ -234,6 +236,7 @@ fn sweep_after(workspace: &Workspace, replayed: &Replayed) {
 /// Puts what the journal told into the loop. Gives the boot on which each live run was last written.
 fn take_over(turn: &mut Turn, replayed: Replayed) -> std::collections::HashMap<RunId, String> {
     turn.finished = replayed.finished;
+    turn.unreadable = Arc::new(replayed.unreadable);
     // Records say that they went; a host that died meanwhile may have left some of their folders.
     let pruned = replayed.pruning.into_iter().chain(replayed.pruned.into_keys());
     turn.pruning = pruned.filter(|run| turn.workspace.run(run).exists()).collect();

@@ -2,7 +2,7 @@
 //!
 //! Everything here runs on one thread. `select` is the receive; `decide` is [`crate::scheduler::decide`]; `act` is in `act.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, mpsc};
 
 use super::clock::{Clock, NAP_LONGEST};
@@ -16,6 +16,7 @@ use super::launch::Launcher;
 use super::leave::OnExit;
 use super::machine::Report;
 use super::measure::Gauge;
+use super::patience::Looker;
 use super::prepare::{Prepared, Refused, RunHead};
 use super::prune::Tidying;
 use super::retry::Reuse;
@@ -68,8 +69,6 @@ pub(super) enum After {
     File(RunId),
     /// Tell the engine that this attempt will probably come.
     Expect(AttemptId),
-    /// Show somebody what was asked for.
-    Show(Box<dyn FnOnce() + Send>),
 }
 
 /// How a loop ended.
@@ -90,6 +89,8 @@ pub(super) struct Turn {
     pub(super) heads: BTreeMap<RunId, RunHead>,
     pub(super) reuse: BTreeMap<RunId, Reuse>,
     pub(super) finished: Finished,
+    /// Runs that could not be read and are left as they are, with the reason.
+    pub(super) unreadable: Arc<BTreeMap<RunId, String>>,
     /// Runs by the idempotency keys that they were submitted with; some may be pruned.
     pub(super) keys: BTreeMap<String, RunId>,
     pub(super) writer: journal::Writer,
@@ -99,6 +100,8 @@ pub(super) struct Turn {
     pub(super) filing: Filing,
     pub(super) reuser: super::reuse::Reuser,
     pub(super) after: BTreeMap<Seq, Vec<After>>,
+    /// Those who look and wait for the disk, in the order in which they asked.
+    pub(super) lookers: VecDeque<Looker>,
     /// Runs that have ended and whose file is being written.
     pub(super) filing_runs: BTreeMap<RunId, Unfiled>,
     /// Whether the journal takes records, and the same for other threads.
@@ -138,6 +141,7 @@ impl Turn {
             }
             self.mend();
             self.file_again();
+            self.answer_late();
             self.settle();
             self.writer.hand_over();
             self.snapshot_if_due();
@@ -191,13 +195,16 @@ impl Turn {
     fn due(&self) -> Option<Mono> {
         let timers = self.timers.next(self.clock.now().mono).filter(|_| self.health.records());
         let filing = self.filing_runs.values().filter_map(Unfiled::again).min();
-        [timers, self.health.next(), filing, self.tidy_due(), self.disk_due(), self.measure_due()].into_iter().flatten().min()
+        [timers, self.health.next(), filing, self.tidy_due(), self.disk_due(), self.measure_due(), self.late_answer_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_drained(&self) -> bool {
         let filed = || self.filing_runs.values().all(|run| run.again().is_some());
         // What a failed journal still owes is left to the next host, once it was tried.
-        let written = || !self.health.is_healing() && (self.after.is_empty() || !self.health.records());
+        let written = || !self.health.is_healing() && (self.after.is_empty() && self.lookers.is_empty() || !self.health.records());
         self.on_exit == Some(OnExit::Now) || (self.awaited() == Some(0) && filed() && written())
     }
 
@@ -247,6 +254,7 @@ impl Turn {
     pub(super) fn synced(&mut self, seq: Seq) {
         self.world.set_synced(seq);
         self.fanout.synced(seq);
+        self.answer_lookers(seq);
         while let Some(entry) = self.after.first_entry().filter(|entry| *entry.key() <= seq) {
             for after in entry.remove() {
                 self.afterwards(after);
@@ -262,7 +270,6 @@ impl Turn {
             After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
             After::Expect(id) => self.expect(&id),
-            After::Show(show) => show(),
         }
     }
 

@@ -301,15 +301,16 @@ fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     let host = FaultyHost::start(&space, &["fdatasync:delay_enter=2000000"], &[SEGMENT_1]).up();
     let begun = Instant::now();
     let waiting: Vec<_> = (0..6).map(|_| space.start(&["run", "quick", "--detach"])).collect();
-    let mut slowest = Duration::ZERO;
-    let mut looks = 0;
+    let mut took = Vec::new();
     while begun.elapsed() < DELAY {
         let asked = Instant::now();
         assert_eq!(health(&space).as_deref(), Some("ok"));
-        slowest = slowest.max(asked.elapsed());
-        looks += 1;
+        let (status, runs) = ask(&space, "GET", "/api/runs", "").expect("an answer");
+        took.push(asked.elapsed());
+        assert_eq!((status, &runs["total"]), (200, &json!(0)), "none is told before it is on the disk");
     }
-    assert!(slowest < DELAY / 4, "an answer took {slowest:?} ({looks} were asked)");
+    took.sort_unstable();
+    assert!(took[took.len() * 9 / 10] < DELAY / 4, "one of ten answers waited for the disk: {took:?}");
     let looked = Instant::now();
     space.prismq(&["runs"]).ends(0);
     assert!(looked.elapsed() < DELAY, "looking took {:?}", looked.elapsed());

@@ -162,7 +162,9 @@ fn an_owner_that_does_not_answer_is_75() {
     let first = gated(&space, "one", "0");
     first.signal(Signal::STOP);
     space.prismq(&["run", "gated", "-p", "gate=two"]).ends(75).complains(&first.pid().to_string());
-    space.prismq(&["runs"]).ends(0);
+    let said = format!("the host (process {}) does not answer; what is written down is shown", first.pid());
+    space.prismq(&["runs"]).ends(0).says("gated").complains(&said);
+    space.prismq(&["modules"]).ends(0).says("gated");
     first.signal(Signal::CONT);
     space.open("one");
     first.end().ends(0);

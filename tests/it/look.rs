@@ -56,6 +56,78 @@ fn show_tells_a_run_and_a_node() {
     }
 }
 
+/// What a host answers out of its memory is what stands in the files; and it is asked, since here the files are out of its reach.
+#[test]
+fn a_host_is_asked_and_says_what_the_files_say() {
+    let (space, ids) = with_runs();
+    space.write("manifests/torn.yaml", "id: torn\nname: Torn\nscript: modules/none.py\n");
+    let id = ids[2].as_str();
+    let asked: &[&[&str]] = &[
+        &["runs"],
+        &["runs", "--json"],
+        &["runs", "--json", "--status", "failed"],
+        &["runs", "--of", "pair"],
+        &["runs", "-n", "1"],
+        &["show"],
+        &["show", "@~1", "--json"],
+        &["show", "last/b"],
+        &["show", id],
+        &["show", &id[16..]],
+        &["show", "20"],
+        &["show", "zzzzzz"],
+        &["show", "@~3"],
+        &["show", "last/none"],
+        &["logs", "last/a"],
+        &["why"],
+        &["wait", "@~1"],
+        &["cancel", "last"],
+        &["resume"],
+        &["graph", "last"],
+        &["prune", "--dry-run", "--keep-days", "0"],
+        &["modules"],
+        &["modules", "--json"],
+        &["modules", "show", "say"],
+        &["modules", "show", "say", "--json"],
+        &["modules", "show", "torn"],
+        &["modules", "show", "sai"],
+    ];
+    let said = || -> Vec<_> {
+        let said = |args: &&[&str]| {
+            let ran = space.prismq(args);
+            (args.join(" "), ran.code, ran.stdout, ran.stderr)
+        };
+        asked.iter().map(said).collect()
+    };
+    let without = said();
+    let serve = space.start(&["serve"]);
+    serve.wait_for_note("Ctrl-C ends it");
+    std::fs::rename(space.at(".prismq/journal"), space.at("aside")).expect("it can be moved");
+    for (with, without) in said().into_iter().zip(without) {
+        assert_eq!(with, without);
+    }
+    std::fs::rename(space.at("aside"), space.at(".prismq/journal")).expect("it can be moved");
+    serve.signal(rustix::process::Signal::INT);
+    serve.end().ends(0);
+}
+
+/// A file that is broken while a host lives: its last good version is what the host goes on with, and what it shows.
+#[test]
+fn modules_of_a_host_are_those_that_it_runs() {
+    let (space, _) = with_runs();
+    let serve = space.start(&["serve"]);
+    serve.wait_for_note("Ctrl-C ends it");
+    let good = space.read("manifests/say.yaml");
+    space.write("manifests/say.yaml", format!("{good}timeout: never\n"));
+    space.module("fresh", "", "");
+    let list = space.prismq(&["modules"]).ends(0).says("fresh").says("; the host goes on with the last good version of say");
+    assert!(list.stdout.lines().any(|line| line.starts_with("say ")), "{list:?}");
+    space.prismq(&["modules", "show", "say"]).ends(0).says("(broken now: this is its last good version)");
+    assert_eq!(space.prismq(&["modules", "show", "say", "--json"]).ends(0).json()["last_good"], true);
+    serve.signal(rustix::process::Signal::INT);
+    serve.end().ends(0);
+    space.prismq(&["modules", "show", "say"]).ends(3).complains("never");
+}
+
 #[test]
 fn logs_by_node_stream_and_count() {
     let (space, _) = with_runs();

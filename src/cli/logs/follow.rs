@@ -11,9 +11,9 @@ use super::{is_meant, unreadable};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::follow::Input;
+use crate::cli::records::Records;
 use crate::cli::session::reach;
 use crate::cli::signals;
-use crate::host::offline::Snapshot;
 use crate::host::ownership;
 use crate::host::update::Update;
 use crate::host::views::{AttemptFolder, Cursor, LogReader, Needle, NodeRow, NodeStatus, Query};
@@ -110,12 +110,13 @@ struct Open {
 }
 
 impl Follower<'_> {
-    /// Looks at the journal; whether the run has ended, and everything of it is printed.
+    /// Looks at the run; whether it has ended, and everything of it is printed.
     fn look(&mut self) -> Result<bool, Failure> {
-        // A journal that cannot be read now is looked at again soon.
-        let Ok(snapshot) = Snapshot::read(self.workspace) else { return Ok(false) };
-        let ended = snapshot.row(self.run).is_some_and(|row| row.status.is_terminal());
-        let Ok(Some(file)) = snapshot.file(self.run) else { return Ok(ended) };
+        let mut records = Records::of(self.workspace);
+        // What cannot be read now is looked at again soon.
+        let Ok(found) = records.find(self.run.as_str()) else { return Ok(false) };
+        let ended = found.row.status.is_terminal();
+        let Ok(file) = records.file(self.run) else { return Ok(ended) };
         for row in &file.nodes {
             self.row(row)?;
         }

@@ -2,8 +2,9 @@
 
 use crate::event::RunStatus;
 use crate::host::handle::{Command, CommandError, Handle};
-use crate::host::offline::{SelectError, Snapshot};
+use crate::host::offline::Snapshot;
 use crate::host::runfile::RunFile;
+use crate::host::select::SelectError;
 use crate::host::turn::Turn;
 use crate::ids::{AttemptNumber, RunId};
 use crate::run::NodeStatus;

@@ -115,11 +115,12 @@ pub(super) struct Prunable {
 #[must_use]
 pub fn dry_run(workspace: &Workspace, snapshot: &Snapshot, keep: Keep) -> Report {
     let (finished, live) = snapshot.prunable();
+    would_go(workspace, finished, held_by(live.iter().map(|(run, earlier)| (run, earlier))), keep)
+}
+
+fn would_go(workspace: &Workspace, finished: &Finished, needed: BTreeMap<RunId, Needed>, keep: Keep) -> Report {
     let mut sizes = Sizes::new(workspace, &|| false);
-    let (verdicts, kept) =
-        choose(finished.rows().collect(), keep, clock::wall(), held_by(live.iter().map(|(run, earlier)| (run, earlier))), |run| {
-            sizes.of(run)
-        });
+    let (verdicts, kept) = choose(finished.rows().collect(), keep, clock::wall(), needed, |run| sizes.of(run));
     let mut report = Report { dry_run: true, ..Report::new(&verdicts, kept) };
     for verdict in verdicts.iter().filter(|verdict| verdict.needed.is_none()) {
         let bytes = sizes.of(&verdict.row.run_id);
@@ -144,7 +145,16 @@ impl Handle {
         self.prune_at(keep, Pace { batch: BATCH, stop: &|| false, rest: &|| () }).map(|(report, _)| report)
     }
 
-    /// The same at another pace; whether it came to its end.
+    /// What [`prune`](Self::prune) would do.
+    ///
+    /// # Errors
+    /// When the host is gone.
+    pub fn would_prune(&self, keep: Keep) -> Result<Report, CommandError> {
+        let Prunable { finished, needed, leftovers: _ } = self.ask(|reply| Command::Prunable { reply })?;
+        Ok(would_go(self.workspace(), &finished, needed, keep))
+    }
+
+    /// [`prune`](Self::prune) at another pace; whether it came to its end.
     fn prune_at(&self, keep: Keep, pace: Pace<'_>) -> Result<(Report, bool), CommandError> {
         let stop = pace.stop;
         let Prunable { finished, needed, leftovers } = self.ask(|reply| Command::Prunable { reply })?;

@@ -215,22 +215,27 @@ impl Reload {
         if submit.reuse { Ok(Arc::new(Catalog::load_reusing(&self.0.workspace)?)) } else { Ok(self.catalog_for(&submit.target)) }
     }
 
-    /// For a submission: with everything that was saved before. What is being written just now is waited for, and not for long.
+    /// For a submission: with everything that was saved before, as far as it needs it.
     fn catalog_for(&self, target: &Target) -> Arc<Catalog> {
+        self.settled(|catalog| files_of(catalog, target))
+    }
+
+    /// With everything that was saved before, of the files that are needed; none: of all. What is being written just now is waited for, and
+    /// not for long.
+    fn settled(&self, needed: impl Fn(&Catalog) -> Option<Vec<PathBuf>>) -> Arc<Catalog> {
         let deadline = Instant::now() + SETTLE_MAX;
         loop {
             let catalog = self.current();
-            if self.is_fresh(&catalog, target) || Instant::now() >= deadline {
+            if self.is_fresh(needed(&catalog)) || Instant::now() >= deadline {
                 return self.current();
             }
             std::thread::sleep(SETTLE_PAUSE);
         }
     }
 
-    /// Whether the files that a submission needs are as they were read. Looks again where they are not.
-    fn is_fresh(&self, catalog: &Catalog, target: &Target) -> bool {
+    /// Whether files are as they were read. Looks again where they are not.
+    fn is_fresh(&self, needed: Option<Vec<PathBuf>>) -> bool {
         let mut books = lock(&self.0.books);
-        let needed = files_of(catalog, target);
         if needed.is_some_and(|files| files.iter().all(|file| books.is_read(file))) {
             return true;
         }
@@ -298,6 +303,12 @@ impl super::Handle {
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.reload().catalog()
+    }
+
+    /// The same for somebody who has just saved a file and wants to see what it means: with everything that was saved before.
+    #[must_use]
+    pub fn settled_catalog(&self) -> Arc<Catalog> {
+        self.reload().settled(|_| None)
     }
 
     /// How many clients of streams may be connected, where files were looked at already. Looks at none itself: it is asked for each client.
