@@ -1,6 +1,8 @@
 //! One row for each run: what `runs` lists. Rows of finished runs are all that is kept of them in memory and in snapshots.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -169,13 +171,12 @@ impl Finished {
         serde_json::from_str(text).ok()
     }
 
-    /// The newest rows that pass, by the time of submission, at most `limit`.
+    /// The newest rows by the time of submission, at most `limit`.
     #[must_use]
-    pub fn newest(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
-        let mut order: Vec<Submitted<'_>> = self.submitted().collect();
-        order.sort_unstable_by(|a, b| b.cmp(a));
-        let rows = order.into_iter().filter_map(|submitted| submitted.row());
-        rows.filter(|row| passes(row)).take(limit).collect()
+    pub fn newest(&self, limit: usize) -> Vec<RunRow> {
+        let mut order: Vec<(Submitted<'_>, ())> = self.submitted().map(|submitted| (submitted, ())).collect();
+        newest_first(&mut order, 0..limit);
+        order.into_iter().take(limit).filter_map(|(submitted, ())| submitted.row()).collect()
     }
 
     /// Runs by the idempotency keys that they were submitted with.
@@ -192,8 +193,7 @@ impl Finished {
     }
 }
 
-/// A run in the order of submission: by the second in its id, and only within one second by the exact time, which may have to be
-/// read out of the row first.
+/// A run and when it was submitted: to the second by its id, and exactly by its row, which has to be read for that.
 #[derive(Debug, Clone, Copy)]
 pub struct Submitted<'a> {
     /// The run's id.
@@ -223,6 +223,12 @@ impl<'a> Submitted<'a> {
         }
     }
 
+    fn second(&self) -> Option<&'a str> {
+        /// Length of `YYYYMMDD-HHMMSS`.
+        const SECOND: usize = 15;
+        self.id.get(..SECOND)
+    }
+
     fn time(&self) -> Timestamp {
         match self.at {
             At::Known(at) => at,
@@ -235,28 +241,19 @@ impl<'a> Submitted<'a> {
     }
 }
 
-impl Ord for Submitted<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        /// Length of `YYYYMMDD-HHMMSS`.
-        const SECOND: usize = 15;
-        let second = self.id.get(..SECOND).cmp(&other.id.get(..SECOND));
-        second.then_with(|| self.time().cmp(&other.time())).then_with(|| self.id.cmp(other.id))
+/// Puts runs in order, the newest first, those that come to stand in `exact` exactly. All others only by the second: hosts start a
+/// thousand runs in one, and to read ten thousand rows takes longer than all the rest of a look at the newest twenty.
+pub fn newest_first<T>(runs: &mut [(Submitted<'_>, T)], exact: Range<usize>) {
+    runs.sort_unstable_by(|(a, _), (b, _)| b.second().cmp(&a.second()));
+    let mut begin = 0;
+    for group in runs.chunk_by_mut(|(a, _), (b, _)| a.second() == b.second()) {
+        let end = begin + group.len();
+        if group.len() > 1 && begin < exact.end && exact.start < end {
+            group.sort_by_cached_key(|(run, _)| Reverse((run.time(), run.id)));
+        }
+        begin = end;
     }
 }
-
-impl PartialOrd for Submitted<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Submitted<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Eq for Submitted<'_> {}
 
 /// The run id of a row's text; empty for a text that is no row.
 fn id_of(row: &str) -> &str {
@@ -298,9 +295,25 @@ mod tests {
             // The last two were submitted in one second, the one with the smaller id later.
             finished.push(&RunRow { created_at: Timestamp::from_micros(i64::try_from(at).expect("few")), ..row(id) });
         }
-        let newest: Vec<String> = finished.newest(2, |_| true).iter().map(|row| row.run_id.to_string()).collect();
+        let newest: Vec<String> = finished.newest(2).iter().map(|row| row.run_id.to_string()).collect();
         assert_eq!(newest, [ids[1], ids[2]]);
         assert_eq!(finished.get(&row(ids[0]).run_id).map(|row| row.run_id.to_string()).as_deref(), Some(ids[0]));
         assert_eq!(finished.ids().collect::<Vec<_>>(), ids);
+    }
+
+    #[test]
+    fn only_what_is_shown_is_put_in_order_within_a_second() {
+        let ids: Vec<String> = (0..60).map(|at| format!("20251120-08115{}-{at:05}", at / 20)).collect();
+        let at = |id: &str| Timestamp::from_micros(id[16..].parse::<i64>().expect("a number") * 7 % 60);
+        let order = |exact: Range<usize>| -> Vec<&str> {
+            let mut runs: Vec<_> = ids.iter().map(|id| (Submitted::new(id, at(id)), ())).collect();
+            newest_first(&mut runs, exact);
+            runs.into_iter().map(|(run, ())| run.id).collect()
+        };
+        let whole = order(0..60);
+        assert!(whole.is_sorted_by_key(|id| Reverse((&id[..15], at(id)))), "{whole:?}");
+        for exact in [0..0, 0..5, 18..22, 30..31, 45..60] {
+            assert_eq!(order(exact.clone())[exact.clone()], whole[exact]);
+        }
     }
 }

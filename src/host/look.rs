@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::disk;
 use super::handle::{Command, CommandError, Handle, Reply};
-use super::index::{Finished, RunRow, Submitted};
+use super::index::{Finished, RunRow, Submitted, newest_first};
 use super::learned::Learned;
 use super::offline::Snapshot;
 use super::runfile::{self, RunFile};
@@ -21,7 +21,7 @@ use crate::event::RunStatus;
 use crate::ids::{ModuleId, RunId};
 use crate::run::RunState;
 use crate::run::view::NodeRow;
-use crate::units::DurationMs;
+use crate::units::{DurationMs, Timestamp};
 
 /// A question to the loop.
 pub(super) enum Look {
@@ -147,7 +147,8 @@ impl AllRuns {
     pub fn page(&self, offset: usize, limit: usize, filter: Option<&dyn Fn(&RunRow) -> bool>) -> RunsPage {
         let live = self.live.iter().map(|row| (submitted(row), Some(row)));
         let mut order: Vec<_> = live.chain(self.finished.submitted().map(|submitted| (submitted, None))).collect();
-        order.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        let exact = if filter.is_some() { 0..order.len() } else { offset..offset.saturating_add(limit) };
+        newest_first(&mut order, exact);
         let row = |(submitted, live): (Submitted<'_>, Option<&RunRow>)| live.cloned().or_else(|| submitted.row());
         match filter {
             None => {
@@ -166,6 +167,22 @@ impl AllRuns {
             }
         }
     }
+
+    /// What of them a terminal asks for.
+    pub(super) fn seen(&self, asked: &RunsAsked) -> RunsSeen {
+        let passes = |row: &RunRow| asked.passes(row);
+        let filtered = asked.status.is_some() || asked.of.is_some() || asked.held;
+        let page = self.page(0, asked.limit, filtered.then_some(&passes));
+        RunsSeen { rows: page.rows, count: self.len(), unreadable: (*self.unreadable).clone() }
+    }
+
+    /// The run that a selector names. `pruned`: when runs were pruned lately.
+    pub(super) fn find(&self, selector: &str, pruned: impl FnOnce() -> BTreeMap<RunId, Timestamp>) -> Result<RunFound, SelectError> {
+        let run = select(self.live.iter().map(submitted).chain(self.finished.submitted()), selector, pruned)?;
+        let live = self.live.iter().find(|row| row.run_id == run).cloned();
+        let row = live.or_else(|| self.finished.get(&run)).ok_or_else(|| SelectError::None(selector.to_owned()))?;
+        Ok(RunFound { row, unreadable: (*self.unreadable).clone() })
+    }
 }
 
 fn submitted(row: &RunRow) -> Submitted<'_> {
@@ -178,11 +195,7 @@ impl Handle {
     /// # Errors
     /// When the host is gone.
     pub fn runs_seen(&self, asked: &RunsAsked) -> Result<RunsSeen, CommandError> {
-        let all = self.runs()?;
-        let passes = |row: &RunRow| asked.passes(row);
-        let filtered = asked.status.is_some() || asked.of.is_some() || asked.held;
-        let page = all.page(0, asked.limit, filtered.then_some(&passes));
-        Ok(RunsSeen { rows: page.rows, count: all.len(), unreadable: (*all.unreadable).clone() })
+        self.runs().map(|all| all.seen(asked))
     }
 
     /// The run that a selector names: its id, a unique head or tail of it, `last`, `@~N`.
@@ -190,14 +203,9 @@ impl Handle {
     /// # Errors
     /// When none or several fit, or the host is gone.
     pub fn find(&self, selector: &str) -> Result<RunFound, FindError> {
-        let all = self.runs()?;
-        let runs = all.live.iter().map(submitted).chain(all.finished.submitted());
         // The journal tells for a while.
         let pruned = || Snapshot::read(self.workspace()).map(Snapshot::into_pruned).unwrap_or_default();
-        let run = select(runs, selector, pruned)?;
-        let live = all.live.iter().find(|row| row.run_id == run).cloned();
-        let row = live.or_else(|| all.finished.get(&run)).ok_or_else(|| SelectError::None(selector.to_owned()))?;
-        Ok(RunFound { row, unreadable: (*all.unreadable).clone() })
+        Ok(self.runs()?.find(selector, pruned)?)
     }
 
     /// What was learned of a module, if anything; what live runs teach is in it.

@@ -7,15 +7,15 @@ pub mod journal;
 
 use super::clock;
 use super::disk;
-use super::index::{Finished, RunRow, Submitted};
+use super::index::{Finished, RunRow};
 use super::learned::Learned;
-use super::look::{RunFound, RunsAsked, RunsSeen};
+use super::look::{AllRuns, RunFound, RunsAsked, RunsSeen};
 use super::ownership;
 use super::prepare::RunHead;
 use super::replay::{load_pinned, replay_to_damage};
 use super::resources_view::ResourcesView;
 use super::runfile::{self, RunFile};
-use super::select::{SelectError, select};
+use super::select::SelectError;
 use super::workspace::Workspace;
 use crate::diagnostics::Diagnostics;
 use crate::ids::{ModuleId, NodeIndex, RunId};
@@ -92,15 +92,11 @@ impl Snapshot {
         })
     }
 
-    /// Rows of runs, newest first.
+    /// All runs at this moment.
     #[must_use]
-    pub fn rows(&self, limit: usize, passes: impl Fn(&RunRow) -> bool) -> Vec<RunRow> {
-        let mut rows: Vec<RunRow> = self.live.values().map(|(state, head)| self.live_row(state, head)).filter(&passes).collect();
-        rows.extend(self.finished.newest(limit, passes));
-        let submitted = |row: &RunRow| (row.run_id.as_str().get(..15).map(str::to_owned), row.created_at);
-        rows.sort_by_key(|row| std::cmp::Reverse(submitted(row)));
-        rows.truncate(limit);
-        rows
+    pub fn all(&self) -> AllRuns {
+        let live = self.live.values().map(|(state, head)| self.live_row(state, head)).collect();
+        AllRuns { live, finished: self.finished.clone(), unreadable: self.unreadable.clone().into() }
     }
 
     /// Runs that cannot be read, with the reason.
@@ -203,25 +199,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// When none or several fit.
-    pub fn select(&self, selector: &str) -> Result<RunId, SelectError> {
-        let live = self.live.iter().map(|(run, (state, _))| Submitted::new(run.as_str(), state.facts().created.unwrap_or_default()));
-        select(live.chain(self.finished.submitted()), selector, || self.pruned.clone())
-    }
-
-    /// The same, with its row.
-    ///
-    /// # Errors
-    /// As [`Snapshot::select`].
     pub fn find(&self, selector: &str) -> Result<RunFound, SelectError> {
-        let run = self.select(selector)?;
-        let row = self.row(&run).ok_or_else(|| SelectError::None(selector.to_owned()))?;
-        Ok(RunFound { row, unreadable: self.unreadable.clone() })
+        self.all().find(selector, || self.pruned.clone())
     }
 
     /// The runs that are asked for.
     #[must_use]
     pub fn seen(&self, asked: &RunsAsked) -> RunsSeen {
-        let rows = self.rows(asked.limit, |row| asked.passes(row));
-        RunsSeen { rows, count: self.live.len() + self.finished.len(), unreadable: self.unreadable.clone() }
+        self.all().seen(asked)
     }
 }

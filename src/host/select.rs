@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::index::Submitted;
+use super::index::{Submitted, newest_first};
 use crate::ids::RunId;
 use crate::units::Timestamp;
 
@@ -52,27 +52,26 @@ pub(super) fn select<'a>(
     selector: &str,
     pruned: impl FnOnce() -> BTreeMap<RunId, Timestamp>,
 ) -> Result<RunId, SelectError> {
-    let mut order: Vec<Submitted<'_>> = runs.collect();
-    order.sort_unstable();
-    let ids: Vec<&str> = order.iter().map(|submitted| submitted.id).collect();
+    let mut runs: Vec<(Submitted<'_>, ())> = runs.map(|run| (run, ())).collect();
     let none = || SelectError::None(selector.to_owned());
     let back = match selector {
         "last" | "latest" | "@" => Some(0),
         _ => selector.strip_prefix("@~").and_then(|count| count.parse::<usize>().ok()),
     };
     if let Some(back) = back {
-        let at = back.checked_add(1).and_then(|back| ids.len().checked_sub(back)).ok_or_else(none)?;
-        return RunId::parse(ids[at]).map_err(|_| none());
+        newest_first(&mut runs, back..back.saturating_add(1));
+        return runs.get(back).and_then(|(run, ())| RunId::parse(run.id).ok()).ok_or_else(none);
     }
-    let fits: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(selector) || id.ends_with(selector)).collect();
-    match fits.as_slice() {
-        _ if selector.is_empty() => Err(none()),
+    runs.retain(|(run, ())| !selector.is_empty() && (run.id.starts_with(selector) || run.id.ends_with(selector)));
+    match runs.as_mut_slice() {
+        [] if selector.is_empty() => Err(none()),
         [] => Err(among_pruned(&pruned(), selector).unwrap_or_else(none)),
-        [one] => RunId::parse(one).map_err(|_| none()),
-        several => Err(SelectError::Several {
-            selector: selector.to_owned(),
-            candidates: several.iter().rev().take(NAMED_MAX).map(|id| (*id).to_owned()).collect(),
-        }),
+        [(one, ())] => RunId::parse(one.id).map_err(|_| none()),
+        several => {
+            newest_first(several, 0..NAMED_MAX);
+            let candidates = several.iter().take(NAMED_MAX).map(|(run, ())| run.id.to_owned()).collect();
+            Err(SelectError::Several { selector: selector.to_owned(), candidates })
+        }
     }
 }
 

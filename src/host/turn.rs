@@ -382,7 +382,7 @@ impl Turn {
             return drop(reply.send(Err(CommandError::Gone)));
         }
         if self.world.runs().count() >= self.queue_max {
-            let reason = format!("{} runs are waiting or running already (host.queue in prismq.yaml)", self.queue_max);
+            let reason = format!("{} runs are waiting or running already (host.max_queued in prismq.yaml)", self.queue_max);
             return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
         }
         // What it repeats may have been pruned while it was prepared.

@@ -122,7 +122,7 @@ impl Turn {
         }
         runs.extend(self.filing_runs.values().map(|unfiled| unfiled.row().clone()));
         runs.sort_by_key(|row| std::cmp::Reverse(row.created_at));
-        runs.extend(self.finished.newest(FINISHED_TOLD, |_| true));
+        runs.extend(self.finished.newest(FINISHED_TOLD));
         // Records that are not durable yet are told a moment later all the same.
         let (health, disks) = (self.health.shown(), self.world.disks().to_vec());
         let view = WorkspaceView { runs, health, disks, resources: self.resources_view() };

@@ -187,8 +187,8 @@ impl Cycle {
         if let Some((run, reason)) = snapshot.unreadable().first_key_value() {
             return Err(format!("I1: run {run} cannot be read: {reason}"));
         }
-        let rows = snapshot.rows(usize::MAX, |row| !row.status.is_terminal());
-        Ok(rows.into_iter().map(|row| row.run_id.to_string()).collect())
+        let live = snapshot.all().live.into_iter().filter(|row| !row.status.is_terminal());
+        Ok(live.map(|row| row.run_id.to_string()).collect())
     }
 
     fn new_pipeline(&mut self) -> Pipeline {

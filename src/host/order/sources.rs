@@ -53,7 +53,7 @@ impl Handle {
 
     /// A run that is not there may have been pruned; the journal tells for a while.
     fn unknown(&self, run: RunId) -> OrderError {
-        let selected = Snapshot::read(self.workspace()).map(|snapshot| snapshot.select(run.as_str()));
+        let selected = Snapshot::read(self.workspace()).map(|snapshot| snapshot.find(run.as_str()));
         match selected {
             Ok(Err(error @ SelectError::Pruned { .. })) => OrderError::Gone(error.to_string()),
             Ok(_) | Err(_) => CommandError::UnknownRun(run).into(),
