@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,11 @@ pub struct Link {
 }
 
 /// `GET /auth?once=CODE`: exchanges the code of a link for a cookie.
-pub(super) async fn enter(State(shared): State<Shared>, Query(query): Query<LinkQuery>) -> Result<Response, ApiError> {
+pub(super) async fn enter(State(shared): State<Shared>, method: Method, Query(query): Query<LinkQuery>) -> Result<Response, ApiError> {
+    // A program that only looks where a link leads, as messengers do, must not use it up.
+    if method != Method::GET {
+        return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "a link is opened by GET"));
+    }
     if !shared.credentials.redeem(&query.once) {
         let detail = "this link was used before, or is too old: `prismq token link` makes another";
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "link_used", detail));

@@ -7,10 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use tokio::sync::watch;
 
 use super::credentials::Identity;
 use super::error::ApiError;
@@ -53,9 +56,9 @@ impl Rules {
         self.origins.iter().any(|known| known == origin)
     }
 
-    /// An origin of ours: a page that came from here.
-    fn is_own(&self, origin: &str) -> bool {
-        origin.strip_prefix("http://").is_some_and(|host| self.knows_host(host))
+    /// An origin of ours: a page that came from where the request went.
+    fn is_own(&self, origin: &str, host: &str) -> bool {
+        origin.strip_prefix("http://").is_some_and(|from| from.eq_ignore_ascii_case(host) && self.knows_host(from))
     }
 }
 
@@ -76,15 +79,47 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
+/// The tokens as they were when a request was let in. Once they are others, nothing more is carried out for it or told to it.
+#[derive(Debug, Clone)]
+pub(super) struct Admission(watch::Receiver<u64>);
+
+impl Admission {
+    /// Whether it is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
+    /// Whoever sent a request is not known any more.
+    pub(super) fn refusal() -> ApiError {
+        unauthorized(StatusCode::UNAUTHORIZED, "unauthorized", "the tokens were made anew meanwhile")
+    }
+
+    async fn end(mut self) {
+        // An error means that the server is gone.
+        let _ = self.0.changed().await;
+    }
+
+    /// Ends an answer that is still being made: a log that is followed, events, a download. What is whole is sent.
+    fn ends(self, response: Response) -> Response {
+        if response.body().size_hint().exact().is_some() {
+            return response;
+        }
+        response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(self.end()))))
+    }
+}
+
 /// The gate.
-pub(super) async fn gate(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn gate(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    // From before anybody is recognised: a token that is replaced while its request is looked at counts no more.
+    let admission = Admission(shared.credentials.epoch());
     let allowed = match pass(&shared, &request) {
         Ok(Passed::On { origin }) => origin,
         Ok(Passed::Preflight { origin }) => return preflight(&origin),
         Err(Refusal::Now(refused)) => return refused.into_response(),
         Err(Refusal::Wrong { peer }) => return wrong(&shared, peer).await.into_response(),
     };
-    let mut response = next.run(request).await;
+    request.extensions_mut().insert(admission.clone());
+    let mut response = admission.ends(next.run(request).await);
     if let Some(origin) = allowed {
         allow_origin(response.headers_mut(), &origin);
     }
@@ -161,12 +196,15 @@ fn check_origin(rules: &Rules, headers: &HeaderMap, method: &Method, is_public: 
         if rules.allows_origin(text) {
             return Ok(Some(origin.clone()));
         }
-        if !rules.is_own(text) {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !rules.is_own(text, host) {
             return Err(foreign());
         }
     }
     let fetch = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match fetch("sec-fetch-site") {
+        // Every browser that sends one of the two sends both; pages of other origins ask without the server's leave in this mode.
+        None if fetch("sec-fetch-mode") == Some("no-cors") => Err(foreign()),
         None | Some("same-origin" | "none") => Ok(None),
         // A link on another page to ours.
         Some(_) if is_public && method == Method::GET && fetch("sec-fetch-mode") == Some("navigate") => Ok(None),

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use super::dto::Mistake;
 use super::error::ApiError;
+use super::gate::Admission;
 use super::server::Shared;
 use crate::ids::{ModuleId, RunId};
 use crate::json;
@@ -118,6 +119,7 @@ async fn read(request: Request) -> Result<Value, ApiError> {
     if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(too_large());
     }
+    let admission = request.extensions().get::<Admission>().cloned();
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the body did not come within {BODY_LIMIT:?}"));
     let bytes = match tokio::time::timeout(BODY_LIMIT, body).await.map_err(late)? {
@@ -125,6 +127,10 @@ async fn read(request: Request) -> Result<Value, ApiError> {
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
         Err(error) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "cut", format!("the body could not be read: {error}"))),
     };
+    // Whoever sends slowly may be locked out meanwhile.
+    if admission.is_none_or(|admission| admission.is_over()) {
+        return Err(Admission::refusal());
+    }
     let text = std::str::from_utf8(&bytes).map_err(|error| ApiError::invalid("", format!("the body is not UTF-8: {error}")))?;
     let value = json::parse_located(text).map_err(|refused| ApiError::invalid(refused.pointer, refused.message))?;
     match nul(&value, &mut String::new()) {

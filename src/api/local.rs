@@ -117,17 +117,13 @@ pub(super) async fn follow(State(shared): State<Shared>, Run(run): Run) -> Resul
     let (sink, receiver) = backlog(WAITING_MAX);
     shared.work(move |handle| handle.follow(&run, sink)).await?;
     // Of a host that leaves the last word is still to come.
-    let lines = stream::unfold((receiver, shared.credentials.epoch()), |(mut receiver, mut epoch)| async move {
-        let first = tokio::select! {
-            first = receiver.recv() => first?,
-            _ = epoch.changed() => return None,
-        };
-        let mut text = line(&first);
+    let lines = stream::unfold(receiver, |mut receiver| async move {
+        let mut text = line(&receiver.recv().await?);
         // What has gathered meanwhile goes in the same packet.
         while let Ok(update) = receiver.try_recv() {
             text.push_str(&line(&update));
         }
-        Some((Ok::<Bytes, Infallible>(Bytes::from(text)), (receiver, epoch)))
+        Some((Ok::<Bytes, Infallible>(Bytes::from(text)), receiver))
     });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

@@ -109,24 +109,20 @@ impl Shared {
 
     /// Tells a stream when it has to end.
     pub(super) fn ends(&self) -> Ends {
-        Ends { epoch: self.credentials.epoch(), leaving: self.leaving.clone() }
+        Ends { leaving: self.leaving.clone() }
     }
 }
 
-/// When a stream has to end: the tokens were rotated, or the server leaves.
+/// When a stream has to end: the server leaves. That tokens are made anew is the gate's to see.
 pub(super) struct Ends {
-    epoch: watch::Receiver<u64>,
     leaving: watch::Receiver<bool>,
 }
 
 impl Ends {
     /// Comes when the stream has to end.
     pub(super) async fn come(&mut self) {
-        tokio::select! {
-            // An error means that the other side is gone.
-            _ = self.epoch.changed() => {}
-            _ = self.leaving.wait_for(|leaving| *leaving) => {}
-        }
+        // An error means that the other side is gone.
+        let _ = self.leaving.wait_for(|leaving| *leaving).await;
     }
 }
 
@@ -200,7 +196,8 @@ pub fn start(handle: Handle, options: &Options) -> io::Result<Server> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
         runtime.block_on(async move {
-            let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+            let most = connections_max();
+            let places = Arc::new(Semaphore::new(most as usize));
             let router = routes::router(&shared);
             for listener in listeners {
                 tokio::spawn(accept(listener, router.clone(), shared.clone(), places.clone()));
@@ -209,7 +206,7 @@ pub fn start(handle: Handle, options: &Options) -> io::Result<Server> {
             let _ = stopped.await;
             leave.send_replace(true);
             // Followers were told that the host leaves, and their streams end: this is time for the last packets.
-            let _ = tokio::time::timeout(FLUSH_LIMIT, places.acquire_many(CONNECTIONS_MAX)).await;
+            let _ = tokio::time::timeout(FLUSH_LIMIT, places.acquire_many(most)).await;
         });
         // Requests that are being carried out on other threads end by themselves when the host's loop is gone.
         runtime.shutdown_background();
@@ -249,6 +246,15 @@ fn listen(options: &Options) -> io::Result<(Vec<TcpListener>, u16)> {
         listener.set_nonblocking(true)?;
     }
     Ok((listeners, port))
+}
+
+/// Half of the files that this process may open, at most: journal, logs and new attempts need the others, whoever connects.
+fn connections_max() -> u32 {
+    #[cfg(unix)]
+    if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        return u32::try_from(files / 2).unwrap_or(CONNECTIONS_MAX).clamp(16, CONNECTIONS_MAX);
+    }
+    CONNECTIONS_MAX
 }
 
 async fn accept(listener: TcpListener, router: Router, shared: Shared, places: Arc<Semaphore>) {

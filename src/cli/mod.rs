@@ -83,6 +83,10 @@ struct Arguments {
     #[arg(long, global = true, hide_short_help = true)]
     i_know: bool,
 
+    /// Use manifests, scripts and settings that other users of this machine may write to
+    #[arg(long, global = true, hide_short_help = true)]
+    insecure_perms: bool,
+
     #[command(subcommand)]
     verb: Verb,
 }
@@ -148,6 +152,7 @@ struct Context {
     workspace: Option<PathBuf>,
     read_only: bool,
     i_know: bool,
+    insecure_perms: bool,
     output: Output,
 }
 
@@ -183,6 +188,8 @@ impl Context {
 
     /// A workspace as the options want it.
     fn opened(&self, found: Workspace) -> Workspace {
+        // Before the settings are read, which are refused where others may write to them.
+        let found = if self.insecure_perms { found.with_any_permissions() } else { found };
         let found = found.located();
         let found = if self.i_know { found.on_any_file_system() } else { found };
         if self.read_only { found.looked_at() } else { found }
@@ -201,6 +208,7 @@ pub fn main() -> ExitCode {
         workspace: arguments.workspace,
         read_only: arguments.read_only,
         i_know: arguments.i_know,
+        insecure_perms: arguments.insecure_perms,
         output: Output::new(arguments.color),
     };
     let ended = dispatch(arguments.verb, &context);

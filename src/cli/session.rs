@@ -280,6 +280,9 @@ pub(super) fn start_background(workspace: &Workspace) -> Result<Child, Failure> 
     if workspace.is_shared_allowed() {
         command.arg("--i-know");
     }
+    if workspace.is_any_permission_allowed() {
+        command.arg("--insecure-perms");
+    }
     command
         .args(["serve", "--until-idle", "--background", "--workspace"])
         .arg(workspace.root())

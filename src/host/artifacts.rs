@@ -72,7 +72,10 @@ fn walk_attempt(run: &Path, node: &str, attempt: AttemptNumber, found: &mut Vec<
         found.push(Artifact { node: node.to_owned(), attempt, path, bytes, file });
         found.len() < LISTED_MAX
     };
-    walk(&folder, "", 0, &mut add);
+    // A module may have put a link in the place of the folder that it was given.
+    if std::fs::symlink_metadata(&folder).is_ok_and(|about| about.is_dir()) {
+        walk(&folder, "", 0, &mut add);
+    }
 }
 
 /// Goes through a folder; whether to go on. What cannot be read is not there.

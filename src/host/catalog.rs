@@ -23,6 +23,7 @@ use crate::tree::Tree;
 use crate::yaml::{self, Format, Limits};
 
 use super::defined;
+use super::permissions;
 use super::submission::{Pinned, PinnedFile, Target};
 use super::workspace::{self, Workspace};
 
@@ -83,7 +84,10 @@ impl Catalog {
 
     fn read(workspace: &Workspace, settings: Settings, settings_source: Option<Arc<Source>>) -> Self {
         let found = source::read_manifests(&workspace.manifests(), workspace.root());
-        let results = found.into_iter().map(|found| read_manifest(found.path, found.source, &settings.defaults));
+        let results = found.into_iter().map(|found| {
+            let source = permissions::vouched(workspace, &found.path, found.source);
+            read_manifest(found.path, source, &settings.defaults)
+        });
         let registry = Registry::build(results.collect());
         Self { workspace: workspace.clone(), settings, settings_source, registry }
     }
@@ -110,6 +114,7 @@ impl Catalog {
             return broken.diagnostics.clone();
         }
         let text = source::read_file(file, &self.workspace.display(file), source::MANIFEST_BYTES_MAX);
+        let text = permissions::vouched(&self.workspace, file, text);
         match read_manifest(file.to_owned(), text, &self.settings.defaults).outcome {
             Ok((module, mut notes)) => {
                 notes.extend(self.check_script(&module));
@@ -168,7 +173,12 @@ impl Catalog {
     pub(super) fn check_script(&self, module: &Module) -> Option<Diagnostic> {
         let crate::manifest::Program::Script { path, .. } = &module.program else { return None };
         let place = place_of(module, "script");
-        source::script_inside(path, &self.script_roots()).err().map(|refused| refused.diagnostic.at(place))
+        let roots = self.script_roots();
+        let refused = match source::script_inside(path, &roots) {
+            Ok(real) => permissions::refusal(&self.workspace, &real, &roots),
+            Err(refused) => Some(*refused.diagnostic),
+        };
+        refused.map(|refused| refused.at(place))
     }
 
     /// Folders in which scripts may lie.
@@ -342,7 +352,8 @@ pub(super) fn load_settings(workspace: &Workspace) -> Result<(Settings, Option<A
     if !file.exists() {
         return Ok((Settings::default(), None));
     }
-    let source = source::read_file(&file, &workspace.display(&file), source::MANIFEST_BYTES_MAX)?;
+    let text = source::read_file(&file, &workspace.display(&file), source::MANIFEST_BYTES_MAX);
+    let source = permissions::vouched(workspace, &file, text)?;
     Ok((read_settings(&source, workspace.root())?, Some(source)))
 }
 

@@ -20,6 +20,7 @@ use crate::scheduler::StartOrder;
 use crate::source;
 use crate::units::Bytes;
 
+use super::permissions;
 use super::secrets::Store;
 use super::workspace::Workspace;
 
@@ -149,10 +150,13 @@ impl Launcher {
             return Err(not_found("the module has no script".to_owned()));
         };
         if !is_exec(module) {
-            source::script_inside(path, &self.roots).map_err(|refused| {
+            let real = source::script_inside(path, &self.roots).map_err(|refused| {
                 let transient = refused.error.as_ref().is_some_and(engine::is_transient);
                 refused_script(refused.diagnostic.to_string(), path, transient)
             })?;
+            if let Some(refused) = permissions::refusal(&self.workspace, &real, &self.roots) {
+                return Err(refused_script(refused.to_string(), path, false));
+            }
         }
         let launch = self.resolver.script(path, *runtime, python, &module.folder).map_err(unavailable)?;
         let hash = self.hash(path).map_err(|error| refused_script(error.to_string(), path, engine::is_transient(&error)))?;

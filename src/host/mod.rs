@@ -45,6 +45,7 @@ mod oom;
 pub mod order;
 pub mod ownership;
 mod patience;
+mod permissions;
 pub mod prepare;
 pub mod prune;
 mod record;

@@ -96,7 +96,7 @@ pub fn secure_state(workspace: &Workspace) -> io::Result<()> {
         std::fs::set_permissions(&folder, permissions)?;
         tracing::warn!(folder = %folder.display(), "others could look into the state: it is its owner's alone now");
     }
-    Ok(())
+    super::permissions::refused_runs(workspace).map_or(Ok(()), |refused| Err(io::Error::new(io::ErrorKind::PermissionDenied, refused)))
 }
 
 /// Elsewhere who may do what is inherited from the user's own folder.

@@ -25,6 +25,8 @@ pub struct Workspace {
     look_only: bool,
     /// The state may lie on shared storage.
     shared_allowed: bool,
+    /// Others may write to what is run.
+    any_permissions: bool,
 }
 
 impl Workspace {
@@ -35,7 +37,7 @@ impl Workspace {
     pub fn at(folder: &Path) -> io::Result<Self> {
         let root = real(folder)?;
         if root.is_dir() {
-            Ok(Self { root, runs: None, look_only: false, shared_allowed: false })
+            Ok(Self { root, runs: None, look_only: false, shared_allowed: false, any_permissions: false })
         } else {
             Err(io::Error::from(io::ErrorKind::NotADirectory))
         }
@@ -50,6 +52,7 @@ impl Workspace {
             runs: None,
             look_only: false,
             shared_allowed: false,
+            any_permissions: false,
         })
     }
 
@@ -75,6 +78,19 @@ impl Workspace {
     #[must_use]
     pub fn is_shared_allowed(&self) -> bool {
         self.shared_allowed
+    }
+
+    /// The same, whoever may write to manifests, scripts and settings.
+    #[must_use]
+    pub fn with_any_permissions(mut self) -> Self {
+        self.any_permissions = true;
+        self
+    }
+
+    /// Whether manifests, scripts and settings are used that others may write to.
+    #[must_use]
+    pub fn is_any_permission_allowed(&self) -> bool {
+        self.any_permissions
     }
 
     /// The same, to be looked at only: what stands before the damage of a journal is shown, where others refuse it.

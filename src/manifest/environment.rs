@@ -5,7 +5,7 @@ use crate::fields::Fields;
 use crate::tree::NodeRef;
 
 /// Variables by which code is loaded into a program, or another program is found in its stead. Compared without case: Windows has none.
-const LOADER_VARIABLES: [&str; 26] = [
+const LOADER_VARIABLES: [&str; 39] = [
     "PATH",
     "PATHEXT",
     "COMSPEC",
@@ -25,7 +25,20 @@ const LOADER_VARIABLES: [&str; 26] = [
     "PERL5LIB",
     "RUBYOPT",
     "RUBYLIB",
+    "PERL5DB",
     "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "CLASSPATH",
+    "DOTNET_STARTUP_HOOKS",
+    "CORECLR_PROFILER",
+    "COR_PROFILER",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_EXEC_PATH",
+    "R_PROFILE_USER",
+    "LUA_INIT",
+    "GLIBC_TUNABLES",
     "BASH_ENV",
     "ENV",
     "IFS",

@@ -7,7 +7,7 @@ use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::{Map, Value, json};
 
 use super::complete::{DEFAULTS_MAX, complete, complete_default};
-use super::messages::describe;
+use super::messages::{describe, describe_at};
 use super::walk::{self, Follow, Holds, KEYWORDS, each_schema, held, joined, reference_pointer};
 use super::{Inner, ParamSchema};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, suggest};
@@ -25,6 +25,12 @@ const CHAIN_MAX: usize = 100;
 
 /// Largest compiled pattern. The engine is linear in the text, and this bounds the factor.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+
+/// What most patterns fit in.
+const PATTERN_BYTES_USUAL: usize = 64 * 1024;
+
+/// Most that the patterns of one schema may take together.
+const PATTERNS_BYTES_MAX: usize = 32 * PATTERN_BYTES_MAX;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -58,7 +64,7 @@ pub(super) fn empty() -> ParamSchema {
 
 /// Compiles a schema; mistakes go to `diagnostics`.
 pub(super) fn compile(node: NodeRef<'_>, others: Others, diagnostics: &mut Diagnostics) -> Option<ParamSchema> {
-    let mut checker = Checker { node, found: Diagnostics::new() };
+    let mut checker = Checker { node, found: Diagnostics::new(), patterns_bytes: 0 };
     let compiled = checker.compile(others);
     let compiled = compiled.filter(|_| !checker.found.has_errors());
     diagnostics.extend(checker.found);
@@ -68,6 +74,8 @@ pub(super) fn compile(node: NodeRef<'_>, others: Others, diagnostics: &mut Diagn
 struct Checker<'t> {
     node: NodeRef<'t>,
     found: Diagnostics,
+    /// What the patterns so far may take, compiled.
+    patterns_bytes: usize,
 }
 
 impl Checker<'_> {
@@ -194,7 +202,22 @@ impl Checker<'_> {
 
     /// Each pattern by itself, so that every bad one is named and at its place.
     fn check_pattern(&mut self, at: &str, pattern: &str) {
-        if let Err(error) = options().build(&json!({"pattern": pattern})) {
+        if self.patterns_bytes > PATTERNS_BYTES_MAX {
+            return;
+        }
+        let schema = json!({"pattern": pattern});
+        let compiled = |most| options().with_pattern_options(PatternOptions::regex().size_limit(most)).build(&schema);
+        // How large one is nobody tells, only whether it fits.
+        let (bytes, result) = match compiled(PATTERN_BYTES_USUAL) {
+            Ok(_) => (PATTERN_BYTES_USUAL, Ok(())),
+            Err(_) => (PATTERN_BYTES_MAX, compiled(PATTERN_BYTES_MAX).map(drop)),
+        };
+        self.patterns_bytes += bytes;
+        if self.patterns_bytes > PATTERNS_BYTES_MAX {
+            let help = "many alternatives are an `enum:`, and long repetitions of large classes are what makes a pattern large";
+            return self.error(at, "the patterns of this schema are too large together".into(), Some(help.into()));
+        }
+        if let Err(error) = result {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
             let help = "look-around and back-references are not supported: patterns are matched in linear time";
@@ -258,37 +281,42 @@ impl Checker<'_> {
             self.error("", "the defaults of this schema hold themselves and never end".into(), None);
             return true;
         }
-        for (pointer, default) in defaults {
-            self.check_default(root, &pointer, default);
-        }
+        self.check_each_default(root, defaults);
         true
     }
 
-    fn check_default(&mut self, root: &Value, pointer: &str, default: Value) {
-        let Some(schema) = root.pointer(pointer) else { return };
-        let value = complete_default(root, schema, default);
-        // The schema under its own references: the root's definitions stay where they are, and its demands do not apply.
-        let Some(validator) = self.validator_at(root, pointer) else { return };
-        let at = joined(pointer, "default");
-        for error in validator.iter_errors(&value) {
-            for violation in describe(&error, root) {
-                let place = self.node.nearest_at(&format!("{at}{}", violation.pointer)).place();
+    /// All of them at once: the schema is compiled once for them, and not once for each.
+    fn check_each_default(&mut self, root: &Value, defaults: Vec<(String, Value)>) {
+        let (mut schemas, mut values) = (Map::new(), Map::new());
+        for (number, (pointer, default)) in defaults.iter().enumerate() {
+            let Some(schema) = root.pointer(pointer) else { continue };
+            values.insert(number.to_string(), complete_default(root, schema, default.clone()));
+            schemas.insert(number.to_string(), json!({"$ref": format!("urn:prismq:schema#{}", percent_encoded(pointer))}));
+        }
+        // Each schema under its own references: the root's definitions stay where they are, and its demands do not apply. A registered
+        // resource keeps `#/...` inside of it pointing into it.
+        let mut inner = root.clone();
+        if let Some(map) = inner.as_object_mut() {
+            map.insert("$id".into(), "urn:prismq:schema".into());
+        }
+        let wrapped = json!({"$id": "urn:prismq:defaults", "properties": schemas, "$defs": {"schema": inner}});
+        let Ok(validator) = options().build(&wrapped) else { return };
+        for error in validator.iter_errors(&Value::Object(values)) {
+            let (number, inside) = first_step(error.instance_path().as_str());
+            let Some((pointer, _)) = number.parse().ok().and_then(|number: usize| defaults.get(number)) else { continue };
+            for violation in describe_at(inside, &error, root) {
+                let place = self.node.nearest_at(&format!("{}{}", joined(pointer, "default"), violation.pointer)).place();
                 let message = format!("the default does not fit its own schema: {}", violation.message);
                 self.found.push(Diagnostic::error(message).at(place).with_help_of(violation.help));
             }
         }
     }
+}
 
-    fn validator_at(&self, root: &Value, pointer: &str) -> Option<Validator> {
-        let mut wrapped = Map::new();
-        // A registered resource keeps `#/...` inside of it pointing into it.
-        wrapped.insert("$id".into(), "urn:prismq:default".into());
-        wrapped.insert("$ref".into(), format!("urn:prismq:schema#{}", percent_encoded(pointer)).into());
-        let mut inner = root.clone();
-        inner.as_object_mut()?.insert("$id".into(), "urn:prismq:schema".into());
-        wrapped.insert("$defs".into(), json!({"schema": inner}));
-        options().build(&Value::Object(wrapped)).ok()
-    }
+/// `/12/a/b` in its first step and the rest.
+fn first_step(pointer: &str) -> (&str, &str) {
+    let steps = pointer.strip_prefix('/').unwrap_or(pointer);
+    steps.find('/').map_or((steps, ""), |at| steps.split_at(at))
 }
 
 /// A pointer as the fragment of a URI.

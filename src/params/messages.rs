@@ -165,7 +165,11 @@ pub(super) fn listed(options: &[Value]) -> String {
 
 /// One error of the validator, in our words; one for each key where it names several.
 pub(super) fn describe(error: &ValidationError<'_>, schema: &Value) -> Vec<Violation> {
-    let pointer = error.instance_path().as_str();
+    describe_at(error.instance_path().as_str(), error, schema)
+}
+
+/// The same for a value that stands elsewhere than where it was checked.
+pub(super) fn describe_at(pointer: &str, error: &ValidationError<'_>, schema: &Value) -> Vec<Violation> {
     let value = error.instance().as_ref();
     match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {

@@ -249,6 +249,13 @@ fn a30_artifacts_are_shown_in_a_sandbox() {
         let answer = served.get(&format!("{base}/{path}"));
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
     }
+    // A link in the place of the folder itself.
+    let folder = space.at(format!(".prismq/runs/{run}/art.1/artifacts"));
+    std::fs::rename(&folder, space.at("aside")).expect("it is there");
+    std::os::unix::fs::symlink("/etc", &folder).expect("a link");
+    assert_eq!(served.get(&format!("/api/runs/{run}/artifacts")).is(200).json()["artifacts"], json!([]));
+    served.get(&format!("{base}/passwd")).fails(404, "not_found");
+    std::fs::remove_file(&folder).and_then(|()| std::fs::rename(space.at("aside"), &folder)).expect("as it was");
     for place in ["art/0", "art/2", "art/-1", "art/x", "nothing/1", "..%2fart/1"] {
         served.get(&format!("/api/runs/{run}/artifacts/{place}/report.html")).fails(404, "not_found");
     }

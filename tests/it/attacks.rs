@@ -1,7 +1,8 @@
 //! Attacks on the HTTP API over raw sockets; docs/attacks.md lists all rows. What is walked is the server's own table of routes, so that a
 //! new route cannot be forgotten.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -148,7 +149,9 @@ fn a04_pages_of_other_origins() {
     for route in route_list() {
         let (verb, path) = (route.verb.as_str(), path_of(&route));
         let json = [("Content-Type", "application/json"), ("X-Prismq", "1")];
-        let foreign: [&[(&str, &str)]; 5] = [
+        let foreign: [&[(&str, &str)]; 7] = [
+            &[("Sec-Fetch-Mode", "no-cors")],
+            &[("Origin", "http://127.0.0.1:1")],
             &[("Origin", "http://evil.com")],
             &[("Origin", "null")],
             &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")],
@@ -509,10 +512,30 @@ fn a36_rotation_locks_everybody_out_at_once() {
     );
     stream.write_all(follow.as_bytes()).expect("sent");
     space.wait_for_marks("began", 1);
+    // Everything that is still being answered, and one who has not said yet what it wants.
+    let open = |path: &str| {
+        let mut stream = served.connect();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {old}\r\n\r\n", served.port);
+        stream.write_all(head.as_bytes()).expect("sent");
+        assert_eq!(read_answer(&mut stream).status, 200, "{path}");
+        stream
+    };
+    let streams = [open(&format!("/api/runs/{run}/logs/stream")), open("/api/events")];
+    let mut slow = served.connect();
+    let head = format!(
+        "POST /api/modules/slow/run HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {old}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{",
+        served.port
+    );
+    slow.write_all(head.as_bytes()).expect("sent");
     let link = space.prismq(&["token", "link"]).ends(0).stdout;
     space.prismq(&["token", "rotate"]).ends(0).complains("locked out");
     let told = read_answer(&mut stream);
     assert_eq!(told.status, 200, "the stream was open, and ended: {}", told.head);
+    for mut stream in streams {
+        assert!(closes_after(&mut stream), "a stream outlived the token");
+    }
+    slow.write_all(b"}").expect("sent");
+    assert_eq!(read_head(&mut slow), 401, "what was begun with the old token is not carried out");
     assert_eq!(served.bare("GET", "/api/runs", &[("Cookie", &cookie)], "").status, 401);
     assert_eq!(served.bare("GET", "/api/runs", &[("Authorization", &old)], "").status, 401);
     let path = link.trim().split_once(&format!(":{}", served.port)).expect("an address").1.to_owned();
@@ -526,6 +549,29 @@ fn a36_rotation_locks_everybody_out_at_once() {
     served.stop().ends(0);
 }
 
+/// Whether an answer in chunks comes to its end, or the connection to its.
+fn closes_after(stream: &mut TcpStream) -> bool {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(error) => return !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        }
+        if bytes.ends_with(b"0\r\n\r\n") {
+            return true;
+        }
+    }
+}
+
+/// The status of an answer on a connection that stays open.
+fn read_head(stream: &mut TcpStream) -> u16 {
+    let mut buffer = [0; 4096];
+    let count = stream.read(&mut buffer).expect("an answer");
+    String::from_utf8_lossy(&buffer[..count]).split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
 /// A link lets one browser in, once; what it gets is of no use to scripts of pages, to other sites, and to the owner's own routes.
 #[test]
 fn a34_a_link_works_once_and_gives_a_strict_cookie() {
@@ -533,6 +579,7 @@ fn a34_a_link_works_once_and_gives_a_strict_cookie() {
     let served = Served::start(&space);
     let link = space.prismq(&["token", "link"]).ends(0).stdout;
     let path = link.trim().split_once(&format!(":{}", served.port)).expect("an address").1.to_owned();
+    assert_eq!(served.bare("HEAD", &path, &[], "").status, 405, "who only looks where it leads does not use it up");
     let answer = served.bare("GET", &path, &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")], "").is(303);
     let cookie = answer.header("set-cookie").expect("a cookie");
     assert!(

@@ -147,6 +147,37 @@ fn logs_by_node_stream_and_count() {
     space.prismq(&["logs", "last/c"]).ends(4);
 }
 
+/// Words of files that somebody else may have written.
+#[test]
+fn a28_words_of_manifests_do_nothing_to_the_terminal() {
+    let space = TestSpace::new();
+    let evil = "\\e]0;title\\a\\e[2Jevil\\u202e";
+    let params = format!("params: {{properties: {{n: {{enum: [\"{evil}\"], description: \"{evil}\"}}}}}}");
+    space.module("a", &format!("name: \"{evil}\"\n{params}"), "");
+    space.write("p.yaml", format!("name: \"{evil}\"\nnodes: {{a: {{module: a, with: {{n: \"{evil}\"}}}}}}\n"));
+    space.write(
+        "manifests/bad.yaml",
+        format!("id: bad\nscript: ../modules/a.py\ntimeout: \"{evil}\"\nparams: {{properties: {{n: {{type: \"{evil}\"}}}}}}\n"),
+    );
+    for args in [
+        &["modules"][..],
+        &["modules", "show", "a"],
+        &["validate"],
+        &["run", "p.yaml"],
+        &["runs"],
+        &["show", "last"],
+        &["--color", "always", "modules", "show", "a"],
+        &["--color", "always", "validate"],
+    ] {
+        let ran = space.prismq(args);
+        let said = ran.stdout + &ran.stderr;
+        assert!(args[0] == "run" || said.contains("evil"), "{args:?}: {said}");
+        for acts in ["\u{1b}]", "\u{7}", "\u{1b}[2J", "\u{202e}"] {
+            assert!(!said.contains(acts), "{args:?}: {said:?}");
+        }
+    }
+}
+
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
     let space = TestSpace::new();

@@ -153,7 +153,7 @@ fn a17_a_whole_number_is_an_integer_however_it_is_written() {
 fn a18_unknown_parameters_and_variables_of_the_loader() {
     let space = with_a_good_one();
     space.prismq(&["run", "good", "-p", "x=1"]).ends(3).complains("x");
-    for name in ["LD_PRELOAD", "PYTHONPATH", "PATH", "DYLD_INSERT_LIBRARIES", "PRISMQ_RUN_ID", "A=B"] {
+    for name in ["LD_PRELOAD", "PYTHONPATH", "PATH", "DYLD_INSERT_LIBRARIES", "_JAVA_OPTIONS", "git_ssh_command", "PRISMQ_RUN_ID", "A=B"] {
         refused(
             &space,
             format!("id: bad\nscript: ../modules/good.py\nenvironment: {{{name:?}: \"1\"}}\n"),
@@ -223,6 +223,54 @@ fn a24_references_out_of_the_schema() {
     for target in ["file:///etc/passwd", "http://169.254.169.254/latest/meta-data", "other.json#/a", "//host/x"] {
         refused(&space, format!("{head}{{$ref: {target:?}}}\n"), &["manifests/bad.yaml:5:", "$ref"]);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a14_files_that_others_may_write_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let space = with_a_good_one();
+    space.write("prismq.yaml", "pipelines: []\n");
+    let set = |path: &str, mode: u32| {
+        std::fs::set_permissions(space.at(path), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let reason = "can be written to by everybody";
+    for (path, wide, usual, code, said) in [
+        ("manifests", 0o777, 0o755, 4, "manifests/good.yaml is broken"),
+        ("manifests/good.yaml", 0o666, 0o644, 4, "manifests/good.yaml is broken"),
+        ("modules", 0o777, 0o755, 3, reason),
+        ("modules/good.py", 0o602, 0o644, 3, reason),
+        ("prismq.yaml", 0o666, 0o644, 3, reason),
+    ] {
+        set(path, wide);
+        space.prismq(&["validate"]).ends(3).complains(reason).complains("--insecure-perms");
+        space.prismq(&["run", "good"]).ends(code).complains(said);
+        space.prismq(&["--insecure-perms", "run", "good"]).ends(0);
+        set(path, usual);
+        space.prismq(&["run", "good"]).ends(0);
+    }
+    // Folders of runs hold what wrappers start.
+    space.write("prismq.yaml", "host: {runs_dir: runs}\n");
+    std::fs::create_dir(space.at("runs")).expect("a folder");
+    set("runs", 0o777);
+    space.prismq(&["run", "good"]).ends(2).complains("the folder of runs");
+    set("runs", 0o755);
+    space.prismq(&["run", "good"]).ends(0);
+}
+
+/// What a file may cost whoever checks it.
+#[test]
+fn a25_many_patterns_and_many_defaults() {
+    let space = with_a_good_one();
+    let schema = |property: &dyn Fn(usize) -> String| -> String {
+        let properties: String = (0..4000).map(|at| format!("    p{at}: {}\n", property(at))).collect();
+        format!("id: bad\nscript: ../modules/good.py\nparams:\n  properties:\n{properties}")
+    };
+    let large = |at: usize| format!("{{type: string, pattern: '\\p{{L}}{{{}}}$'}}", 15 + at % 5);
+    refused(&space, schema(&large), &["manifests/bad.yaml:", "too large together"]);
+    // Compiled once for each of them it took half a minute.
+    let mistaken = |at: usize| if at == 3999 { "{type: integer, default: x}".to_owned() } else { "{type: integer, default: 7}".to_owned() };
+    refused(&space, schema(&mistaken), &["manifests/bad.yaml:4004:", "the default does not fit its own schema"]);
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl<'a> Printer<'a> {
         } else {
             text.push_str(&printable(&line.text));
         }
-        output.line(text);
+        text.push('\n');
+        output.text(&text);
     }
 
     /// A message beside the lines.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::super::catalog::{self, Catalog};
 use super::super::filesystem;
+use super::super::permissions;
 use super::super::workspace::Workspace;
 use super::manifests::Manifests;
 use super::pipelines::Pipelines;
@@ -236,7 +237,7 @@ impl Books {
         let mut dirty = false;
         let changed: BTreeSet<PathBuf> = settled.changed.iter().cloned().collect();
         for entry in seen.manifests.entries.iter().filter(|entry| entry.refused.is_none() && changed.contains(&entry.path)) {
-            let source = source::read_manifest(entry, self.workspace.root());
+            let source = permissions::vouched(&self.workspace, &entry.path, source::read_manifest(entry, self.workspace.root()));
             let was_good = self.manifests.is_good(&entry.path);
             if !self.is_new_text(&entry.path, source.as_ref().ok(), seen) {
                 continue;
