@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 use crate::diagnostics::{Diagnostic, Diagnostics, Source};
 use crate::ids::RunId;
 use crate::manifest::registry::Registry;
-use crate::manifest::{EXEC_SOURCE, Module};
+use crate::manifest::{EXEC_SOURCE, Module, Program, arguments};
 use crate::params::{Completed, ParamSchema, Violation};
 use crate::pipeline::bind;
 use crate::pipeline::definition::{Definition, Work};
+use crate::pipeline::expr::Scope;
 use crate::pipeline::single::single;
 use crate::resources::{Capacity, Unmet, none_fits};
 use crate::run::Precedence;
@@ -362,7 +363,25 @@ fn collect_modules(definition: &Definition, seen: &mut BTreeSet<*const Module>, 
 fn module_params(workspace: &Workspace, module: &Module, submit: &Submit) -> Result<Completed, Refused> {
     let saved =
         if submit.saved { saved::read(workspace, &module.id)?.map(|saved| saved.parameters).unwrap_or_default() } else { Map::new() };
-    Ok(run_params(&module.params, saved, submit, &module.folder)?)
+    let completed = run_params(&module.params, saved, submit, &module.folder)?;
+    check_command_line(module, &completed.value, workspace)?;
+    Ok(completed)
+}
+
+/// Values that fit the schema and no command line: known before anything is started, as everywhere else by the place of the value.
+fn check_command_line(module: &Module, params: &Value, workspace: &Workspace) -> Result<(), Diagnostics> {
+    match &module.program {
+        Program::Script { .. } => {
+            let names = module.params.property_names();
+            let words = arguments::argv(module.settings.arguments, params, &names, "params.json");
+            words.map(drop).map_err(|violation| described(violation, None).into())
+        }
+        Program::Command(parts) => {
+            let workspace = workspace.root().to_string_lossy();
+            let scope = Scope { params, node: &|_| None, item: None, index: None, matrix: None, run_id: "", workspace: &workspace };
+            arguments::command(parts, &scope).map(drop)
+        }
+    }
 }
 
 /// The parameters of a run: what was saved, the file, then the command line, then defaults; all mistakes at once, each with its place where it has one.

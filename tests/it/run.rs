@@ -107,9 +107,11 @@ fn a15_a_separate_value_never_becomes_an_option() {
     let space = TestSpace::new();
     space.module("argv", "arguments: flags-spaced\nparams: {properties: {text: {type: string}}}", "print(json.dumps(sys.argv[1:]))");
     assert_eq!(space.prismq(&["run", "argv", "-p", "text=plain value"]).ends(0).json(), json!(["--text", "plain value"]));
-    let ran = space.prismq(&["run", "argv", "-p", "text=--config=/etc/x"]);
-    assert_ne!(ran.code, 0, "{ran:?}");
+    let ran = space.prismq(&["run", "argv", "-p", "text=--config=/etc/x"]).ends(3).complains("text");
     assert_eq!(ran.stdout, "");
+    assert!(space.prismq(&["runs", "--json", "--status", "failed"]).ends(0).json() == json!([]), "nothing was started");
+    space.write("manifests/words.yaml", "id: words\ncommand: [echo, '${{ params.text }}']\nparams: {properties: {text: {type: string}}}\n");
+    space.prismq(&["run", "words", "-p", "text=-rf"]).ends(3).complains("-rf");
 }
 
 #[test]
