@@ -57,6 +57,7 @@ fn show_tells_a_run_and_a_node() {
 }
 
 /// What a host answers out of its memory is what stands in the files; and it is asked, since here the files are out of its reach.
+#[cfg(unix)]
 #[test]
 fn a_host_is_asked_and_says_what_the_files_say() {
     let (space, ids) = with_runs();
@@ -111,6 +112,7 @@ fn a_host_is_asked_and_says_what_the_files_say() {
 }
 
 /// A file that is broken while a host lives: its last good version is what the host goes on with, and what it shows.
+#[cfg(unix)]
 #[test]
 fn modules_of_a_host_are_those_that_it_runs() {
     let (space, _) = with_runs();
