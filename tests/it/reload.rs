@@ -170,6 +170,8 @@ fn f56_a_branch_that_is_checked_out_is_seen() {
     space.write("manifests/y/b.yaml", "id: b\nscript: ../../modules/one.py\n");
     assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "b"]));
     let serve = space.serve();
+    // Only what was known can be told to be gone.
+    space.prismq(&["modules", "show", "b"]).ends(0);
     assert!(git(&["checkout", "-q", "main"]));
     serve.wait_for_note("added a (manifests/x/a.yaml)");
     serve.wait_for_note("removed b (manifests/y/b.yaml)");

@@ -237,7 +237,12 @@ impl Books {
         let mut dirty = false;
         let changed: BTreeSet<PathBuf> = settled.changed.iter().cloned().collect();
         for entry in seen.manifests.entries.iter().filter(|entry| entry.refused.is_none() && changed.contains(&entry.path)) {
-            let source = permissions::vouched(&self.workspace, &entry.path, source::read_manifest(entry, self.workspace.root()));
+            let source = source::read_manifest(entry, self.workspace.root());
+            if source.is_err() && is_gone(&entry.path) {
+                // It went between the look at its folder and this one, and will be missing in the next.
+                continue;
+            }
+            let source = permissions::vouched(&self.workspace, &entry.path, source);
             let was_good = self.manifests.is_good(&entry.path);
             if !self.is_new_text(&entry.path, source.as_ref().ok(), seen) {
                 continue;
@@ -302,4 +307,8 @@ impl Books {
         let deaf = filesystem::unsuitable(self.workspace.root()).map(|kind| format!("{kind} sends no events"));
         Outlook { folders, again: again.into_iter().chain(racy).min(), mode, deaf }
     }
+}
+
+fn is_gone(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
