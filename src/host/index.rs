@@ -85,6 +85,8 @@ impl RunRow {
     #[must_use]
     pub fn ended(mut self, status: RunStatus, at: Timestamp) -> Self {
         self.status = status;
+        // One whose attempts all ended by themselves may never have been resumed.
+        self.held = false;
         self.reason = None;
         self.completed_at = Some(at);
         self.duration_seconds = self.started_at.map(|started| at.since(started).to_std().as_secs_f64());
@@ -138,7 +140,7 @@ impl Finished {
 
     /// All rows, in the order in which the runs ended. Takes some microseconds for each.
     pub fn rows(&self) -> impl Iterator<Item = RunRow> {
-        self.texts().filter_map(|text| serde_json::from_str(text).ok())
+        self.texts().filter_map(read)
     }
 
     /// All rows as text, in the order in which the runs ended.
@@ -168,7 +170,7 @@ impl Finished {
     pub fn get(&self, run: &RunId) -> Option<RunRow> {
         // From the end: people ask for what ran lately.
         let text = self.rows.iter().rev().find(|row| id_of(row) == run.as_str())?;
-        serde_json::from_str(text).ok()
+        read(text)
     }
 
     /// The newest rows by the time of submission, at most `limit`.
@@ -183,7 +185,7 @@ impl Finished {
     pub fn keys(&self) -> impl Iterator<Item = (String, RunId)> {
         // Few have one, and only those are parsed.
         let keyed = self.texts().filter(|text| text.contains(r#""idempotency":{"#));
-        let rows = keyed.filter_map(|text| serde_json::from_str::<RunRow>(text).ok());
+        let rows = keyed.filter_map(read);
         rows.filter_map(|row| row.idempotency.map(|idempotency| (idempotency.key, row.run_id)))
     }
 
@@ -218,7 +220,7 @@ impl<'a> Submitted<'a> {
     #[must_use]
     pub fn row(&self) -> Option<RunRow> {
         match self.at {
-            At::InRow(text) => serde_json::from_str(text).ok(),
+            At::InRow(text) => read(text),
             At::Known(_) => None,
         }
     }
@@ -253,6 +255,12 @@ pub fn newest_first<T>(runs: &mut [(Submitted<'_>, T)], exact: Range<usize>) {
         }
         begin = end;
     }
+}
+
+/// A row of a finished run.
+fn read(text: &str) -> Option<RunRow> {
+    let row: RunRow = serde_json::from_str(text).ok()?;
+    Some(RunRow { held: row.held && !row.status.is_terminal(), ..row })
 }
 
 /// The run id of a row's text; empty for a text that is no row.
@@ -299,6 +307,17 @@ mod tests {
         assert_eq!(newest, [ids[1], ids[2]]);
         assert_eq!(finished.get(&row(ids[0]).run_id).map(|row| row.run_id.to_string()).as_deref(), Some(ids[0]));
         assert_eq!(finished.ids().collect::<Vec<_>>(), ids);
+    }
+
+    #[test]
+    fn what_has_ended_waits_for_nobody() {
+        let held = RunRow { held: true, status: RunStatus::Running, ..row("20251120-081152-00000") };
+        assert!(!held.clone().ended(RunStatus::Completed, Timestamp::from_micros(2)).held);
+        // Rows of hosts that did not know that.
+        let mut finished = Finished::default();
+        finished.push(&RunRow { status: RunStatus::Completed, ..held.clone() });
+        assert!(!finished.get(&held.run_id).expect("it is there").held);
+        assert!(finished.newest(1).iter().chain(&finished.rows().collect::<Vec<_>>()).all(|row| !row.held));
     }
 
     #[test]
