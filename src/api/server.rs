@@ -248,12 +248,19 @@ fn listen(options: &Options) -> io::Result<(Vec<TcpListener>, u16)> {
     Ok((listeners, port))
 }
 
-/// Half of the files that this process may open, at most: journal, logs and new attempts need the others, whoever connects.
+/// As many as this process may open files, less what journal, logs and new attempts need, whoever connects.
+#[cfg(unix)]
 fn connections_max() -> u32 {
-    #[cfg(unix)]
-    if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        return u32::try_from(files / 2).unwrap_or(CONNECTIONS_MAX).clamp(16, CONNECTIONS_MAX);
-    }
+    /// Files that are kept free of connections, and the share of all of them where that is more.
+    const KEPT_FREE: u64 = 256;
+    const KEPT_FREE_SHARE: u64 = 8;
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let left = files.saturating_sub(KEPT_FREE.max(files / KEPT_FREE_SHARE));
+    u32::try_from(left).unwrap_or(CONNECTIONS_MAX).clamp(16, CONNECTIONS_MAX)
+}
+
+#[cfg(not(unix))]
+fn connections_max() -> u32 {
     CONNECTIONS_MAX
 }
 
