@@ -44,6 +44,8 @@ impl Worker {
     }
 
     fn try_to_heal(&mut self, lines: &[String]) -> Result<Seq, JournalFailure> {
+        // What failed may have been deleted since, and what is begun anew would hide that. How long it is nobody knows: the cut may have failed.
+        self.check_length(None)?;
         // A number that an earlier try used is used again: its files are replaced, each at once.
         let number = self.number + 1;
         let (last, failure) = {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde_json::value::to_raw_value;
@@ -89,13 +89,25 @@ fn keep_and_cut(dir: &Path, trimmed: &mut Trimmed) -> Result<(), OpenError> {
     let bytes = fs::read(&trimmed.path).map_err(OpenError::io("cannot read", &trimmed.path))?;
     let offset = usize::try_from(trimmed.offset).unwrap_or(bytes.len()).min(bytes.len());
     let name = trimmed.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let kept = quarantine.join(format!("{name}-{offset}.tail"));
+    let kept = free_name(&quarantine, &format!("{name}-{offset}"), &bytes[offset..]);
     files::replace(&kept, |file| file.write_all(&bytes[offset..])).map_err(OpenError::io("cannot write", &kept))?;
     files::sync_folder(dir).map_err(OpenError::io("cannot sync", dir))?;
     let file = files::private().open(&trimmed.path).map_err(OpenError::io("cannot open", &trimmed.path))?;
     file.set_len(trimmed.offset).and_then(|()| file.sync_all()).map_err(OpenError::io("cannot cut", &trimmed.path))?;
     trimmed.kept = Some(kept);
     Ok(())
+}
+
+/// A file for a tail in the quarantine: one that is free, or that has this tail already. The record that says that a tail was cut off may be
+/// torn itself, and then stands at the same place.
+fn free_name(quarantine: &Path, stem: &str, tail: &[u8]) -> PathBuf {
+    let mut path = quarantine.join(format!("{stem}.tail"));
+    let mut number = 2;
+    while fs::read(&path).is_ok_and(|there| there != tail) {
+        path = quarantine.join(format!("{stem}-{number}.tail"));
+        number += 1;
+    }
+    path
 }
 
 /// A last segment without a whole record goes: the one before it, or a new one, takes what follows.

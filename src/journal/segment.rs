@@ -15,7 +15,7 @@ pub(super) trait Medium: Send {
     /// Cuts the file.
     fn cut(&mut self, length: u64) -> io::Result<()>;
     /// Fails when the file is no longer the one that the next program would read, or has not this length.
-    fn check(&self, length: u64) -> Result<(), Unfit>;
+    fn check(&self, length: Option<u64>) -> Result<(), Unfit>;
 }
 
 /// Why a segment must not be written.
@@ -67,7 +67,7 @@ impl Medium for DiskSegment {
         self.file.seek(SeekFrom::Start(length)).map(drop)
     }
 
-    fn check(&self, length: u64) -> Result<(), Unfit> {
+    fn check(&self, length: Option<u64>) -> Result<(), Unfit> {
         let ours = self.file.metadata().map_err(Unfit::Io)?;
         let named = match fs::metadata(&self.path) {
             Ok(named) => named,
@@ -84,9 +84,11 @@ impl Medium for DiskSegment {
         if !same {
             return Err(Unfit::Tampered("somebody put another file in its place".to_owned()));
         }
-        if ours.len() != length {
-            return Err(Unfit::Tampered(format!("somebody changed its length from {length} to {} bytes", ours.len())));
+        match length {
+            Some(length) if ours.len() != length => {
+                Err(Unfit::Tampered(format!("somebody changed its length from {length} to {} bytes", ours.len())))
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -242,6 +242,26 @@ fn f05_a_torn_tail_is_kept_aside_and_the_journal_goes_on() {
 }
 
 #[test]
+fn f05_a_tail_at_the_place_of_an_earlier_one_is_kept_beside_it() {
+    let dir = journal_of(2);
+    let path = segment(dir.path(), 1);
+    let whole = fs::read(&path).expect("the segment");
+    let tails: Vec<Vec<u8>> = ["{\"c\":\"1", "{\"c\":\"22", "{\"c\":\"1"].map(|tail| tail.as_bytes().to_vec()).into();
+    let kept: Vec<PathBuf> = tails
+        .iter()
+        .map(|tail| {
+            fs::write(&path, [&whole[..], tail].concat()).expect("it is written");
+            open_plain(dir.path()).history.trimmed().expect("a torn tail").kept.clone().expect("kept")
+        })
+        .collect();
+    assert_eq!(kept[0], kept[2], "the same is not kept twice");
+    assert_ne!(kept[0], kept[1]);
+    for (kept, tail) in kept.iter().zip(&tails) {
+        assert_eq!(&fs::read(kept).expect("the tail"), tail);
+    }
+}
+
+#[test]
 fn a_torn_first_line_of_a_segment_gives_way() {
     let dir = journal_of(3);
     fs::write(segment(dir.path(), 2), b"{\"c\":\"12").expect("it is written");

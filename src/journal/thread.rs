@@ -217,7 +217,12 @@ impl Worker {
 
     /// Fails when somebody deleted, replaced or changed the segment.
     fn check(&self) -> Result<(), JournalFailure> {
-        self.medium.check(self.length).map_err(|unfit| match unfit {
+        self.check_length(Some(self.length))
+    }
+
+    /// The same, where `None` says that its length is not known.
+    pub(super) fn check_length(&self, length: Option<u64>) -> Result<(), JournalFailure> {
+        self.medium.check(length).map_err(|unfit| match unfit {
             Unfit::Tampered(what) => JournalFailure::tampered(&self.shared.folder.join(files::segment_name(self.number)), what),
             Unfit::Io(error) => self.failure("cannot look at")(error),
         })
@@ -242,8 +247,17 @@ impl Worker {
         }
     }
 
-    /// Goes over to the segment that a snapshot begins. Everything before it is durable by then.
+    /// Goes over to the segment that a snapshot begins, and lets the next snapshot come: also where it failed, since that one heals.
     fn rotate(&mut self, rotation: &Rotation) -> Result<(), JournalFailure> {
+        let done = self.go_over(rotation);
+        self.shared.lock().snapshot_running = false;
+        done?;
+        (self.on_progress)(Progress::Snapshot(Seq(rotation.upto)));
+        Ok(())
+    }
+
+    /// Everything before the new segment is durable by then. Until it is there the old one is the last, so that what heals takes its number.
+    fn go_over(&mut self, rotation: &Rotation) -> Result<(), JournalFailure> {
         if self.unsynced_since.is_some() {
             self.sync()?;
         }
@@ -259,17 +273,15 @@ impl Worker {
         if !rest.lines.is_empty() {
             self.write(Batch { urgent: true, ..rest })?;
         }
-        self.number = rotation.number;
         let path = self.shared.folder.join(files::segment_name(rotation.number));
-        self.medium = (self.make)(&path, &head).map_err(self.failure("cannot make"))?;
+        self.medium = (self.make)(&path, &head).map_err(|source| JournalFailure::new("cannot make", &path, source))?;
+        self.number = rotation.number;
         self.length = head.len() as u64;
         self.synced_length = self.length;
         self.written = first;
         self.retained.segments.push((rotation.number, first));
         self.advance(first);
         self.prune(rotation);
-        self.shared.lock().snapshot_running = false;
-        (self.on_progress)(Progress::Snapshot(Seq(rotation.upto)));
         Ok(())
     }
 

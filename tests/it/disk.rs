@@ -325,3 +325,27 @@ fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     host.stop().ends(0);
     assert_eq!(space.marks("quick").len(), known.len());
 }
+
+/// The wrapper writes the log of its module, and its limit is the host's.
+#[test]
+fn f15_a_limit_on_the_size_of_files_costs_lines_and_not_the_module() {
+    if std::process::Command::new("prlimit").arg("--version").output().is_err() {
+        return skip("f15_a_limit_on_the_size_of_files_costs_lines_and_not_the_module", "prlimit is not installed");
+    }
+    let space = space();
+    for isolation in ["wrapped", "direct"] {
+        space.module(
+            isolation,
+            &format!("isolation: {isolation}"),
+            "for number in range(3000):\n    print(number, 'x' * 90)\nsys.stdout.flush()\nmark('through', NODE)",
+        );
+        let host = FaultyHost::start_by(&space, "prlimit", &["--fsize=200000".to_owned()]).up();
+        let run = acked(submit(&space, isolation));
+        wait_completed(&space, &run);
+        let lines = crate::support::json_lines(&space.prismq(&["logs", &run, "--json"]).ends(0).stdout);
+        let missing: u64 = lines.iter().filter_map(|line| line["missing_bytes"].as_u64()).sum();
+        assert!(missing > 50_000, "{isolation}: {missing} bytes are said to be missing");
+        host.stop().ends(0);
+    }
+    assert_eq!(space.marks("through").len(), 2);
+}

@@ -230,10 +230,10 @@ fn f44_a_huge_line_is_held_by_nobody() {
     let host = space.start(&["run", "flood", "--json"]);
     space.wait_for_marks("began", 1);
     let run = space.show("last")["run"]["run_id"].as_str().expect("an id").to_owned();
-    let before = peak_memory(host.pid());
+    let before = host.peak_memory();
     space.open("go");
     space.wait_for_marks("wrote", 1);
-    let grown = peak_memory(host.pid()).saturating_sub(before);
+    let grown = host.peak_memory().saturating_sub(before);
     space.open("end");
     host.end().ends(0);
     assert!(grown < 8 << 20, "the host grew by {grown} bytes");
@@ -244,14 +244,6 @@ fn f44_a_huge_line_is_held_by_nobody() {
     let longest = pieces.iter().filter_map(|piece| piece["message"].as_str()).map(str::len).max();
     assert!(longest.is_some_and(|longest| longest <= 65_536), "{longest:?}");
     assert_eq!(space.prismq(&["logs", "--lines", "1"]).ends(0).stdout, "begins\n");
-}
-
-/// The most memory that a process used so far.
-#[cfg(target_os = "linux")]
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
 /// F-10: the disk of the logs is full for a while. The module is not hindered; what is missing is told, and what comes after is kept.

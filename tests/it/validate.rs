@@ -329,12 +329,33 @@ fn f59_things_that_are_no_files() {
     use std::os::unix::ffi::OsStrExt;
     let odd = std::path::Path::new(std::ffi::OsStr::from_bytes(b"od\xffd.yaml"));
     std::fs::write(space.at("manifests").join(odd), "id: odd\nscript: ../modules/good.py\n").expect("a file");
+    for (name, id) in [("CON.yaml", "con"), ("Twice.yaml", "twice"), ("twice.yaml", "twice_more")] {
+        space.write(&format!("manifests/{name}"), format!("id: {id}\nscript: ../modules/good.py\n"));
+    }
+    // Devices can be made by root alone.
+    let device = std::process::Command::new("mknod").arg(space.at("manifests/endless.yaml")).args(["c", "1", "5"]).output();
+    let has_device = device.is_ok_and(|output| output.status.success());
     space.prismq(&["run", "good"]).ends(0).says("well");
     let listed = space.prismq(&["modules", "--json"]).ends(0).json();
-    let broken: Vec<&str> = listed["broken"].as_array().expect("a list").iter().filter_map(|broken| broken["file"].as_str()).collect();
-    for file in ["manifests/pipe.yaml", "manifests/large.yaml"] {
-        assert!(broken.contains(&file), "{file} is not among {broken:?}");
+    let broken = listed["broken"].as_array().expect("a list");
+    let mut refused = vec![
+        ("manifests/pipe.yaml", "no regular file"),
+        ("manifests/large.yaml", "longer than"),
+        ("manifests/loop", "symbolic links are not followed"),
+        ("manifests/dangling.yaml", "symbolic links are not followed"),
+        ("manifests/od\u{fffd}d.yaml", "not UTF-8"),
+        ("manifests/CON.yaml", "name of a device"),
+        ("manifests/Twice.yaml", "differs from `manifests/twice.yaml` in case only"),
+        ("manifests/twice.yaml", "differs from `manifests/Twice.yaml` in case only"),
+    ];
+    if has_device {
+        refused.push(("manifests/endless.yaml", "no regular file"));
     }
+    for (file, reason) in &refused {
+        let of_it = broken.iter().find(|broken| broken["file"] == *file);
+        assert!(of_it.is_some_and(|broken| broken.to_string().contains(reason)), "{file} ({reason}): {broken:?}");
+    }
+    assert_eq!(broken.len(), refused.len(), "a folder is none, whatever its name: {broken:?}");
     space.prismq(&["validate"]).ends(3).complains("manifests/pipe.yaml").complains("manifests/large.yaml");
 }
 

@@ -14,8 +14,19 @@ struct Disk {
     room: usize,
     /// Syncs that still work.
     syncs: usize,
+    /// What becomes of the next segment that is to be made, where that is not a segment.
+    unmade: Option<Unmade>,
     /// What was asked of it since somebody looked last, with the segment.
     calls: Vec<(&'static str, u32)>,
+}
+
+/// How a new segment fails.
+#[derive(Debug, Clone, Copy)]
+enum Unmade {
+    /// Nothing is there.
+    Nothing,
+    /// The file is there, and whether it stays nobody knows.
+    Unsynced,
 }
 
 /// A segment on such a disk.
@@ -57,7 +68,7 @@ impl Medium for Faulty {
         self.inner.cut(length)
     }
 
-    fn check(&self, length: u64) -> Result<(), Unfit> {
+    fn check(&self, length: Option<u64>) -> Result<(), Unfit> {
         self.inner.check(length)
     }
 }
@@ -77,12 +88,19 @@ struct Ward {
 impl Ward {
     fn new(room: usize, syncs: usize) -> Self {
         let dir = TempDir::new().expect("a folder");
-        let disk = Arc::new(Mutex::new(Disk { room, syncs, calls: Vec::new() }));
+        let disk = Arc::new(Mutex::new(Disk { room, syncs, unmade: None, calls: Vec::new() }));
         let mut head = Vec::new();
         let last = encode_segment_head(&mut head, Link::default(), "id", None);
         let of = disk.clone();
         let make = move |path: &Path, head: &[u8]| {
+            let unmade = of.lock().expect("no panic").unmade.take();
+            if matches!(unmade, Some(Unmade::Nothing)) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             let medium = Faulty { inner: DiskSegment::create(path, head)?, number: number_of(path), disk: of.clone() };
+            if unmade.is_some() {
+                return Err(io::Error::other("input/output error"));
+            }
             Ok(Box::new(medium) as Box<dyn Medium>)
         };
         let begin = Begin {
@@ -298,6 +316,55 @@ fn a_snapshot_under_way_does_not_come_after_the_healing() {
 }
 
 #[test]
+fn f09_f11_a_new_segment_that_cannot_be_made_is_healed_like_any_other_failure() {
+    for unmade in [Unmade::Nothing, Unmade::Unsynced] {
+        let ward = Ward::new(usize::MAX, usize::MAX);
+        ward.take("r0").expect("it is taken");
+        wait_for(&ward.progress, |progress| matches!(progress, Progress::Synced(_)));
+        ward.disk.lock().expect("no panic").unmade = Some(unmade);
+        ward.writer.snapshot(vec!["old".to_owned()], ward.writer.last_seq());
+        let failure = ward.fails();
+        assert!(failure.to_string().contains("000002.jsonl"), "{failure}");
+        ward.heals("new");
+        ward.take("r1").expect("it is taken");
+        wait_for(&ward.progress, |progress| matches!(progress, Progress::Synced(_)));
+        assert_eq!(ward.told(), (strings(&["new"]), strings(&["r1"])), "{unmade:?}");
+        snapshot_now(&ward.writer, &ward.progress, strings(&["newest"]));
+        snapshot_now(&ward.writer, &ward.progress, strings(&["newest of all"]));
+        assert_eq!(ward.told(), (strings(&["newest of all"]), vec![]), "{unmade:?}");
+        let listing = files::list(ward.dir.path()).expect("a listing");
+        assert_eq!((listing.segments, listing.snapshots, listing.aside), (vec![3, 4], vec![3, 4], vec![]), "{unmade:?}");
+    }
+}
+
+/// What is written between a snapshot and its segment may find the disk full too.
+#[test]
+fn f09_a_full_disk_on_the_way_to_a_new_segment_is_healed() {
+    let mut between = 0;
+    for room in (100..2000).step_by(37) {
+        let ward = Ward::new(room, usize::MAX);
+        ward.take("r0").ok();
+        ward.writer.snapshot(vec!["old".to_owned()], ward.writer.last_seq());
+        let taken = (0..30).take_while(|_| ward.take("r").is_ok()).count();
+        let failed = wait_for(&ward.progress, |progress| match progress {
+            Progress::Failed(_) => true,
+            Progress::Synced(seq) => taken == 30 && *seq >= ward.writer.last_seq(),
+            _ => false,
+        });
+        if !matches!(failed, Progress::Failed(_)) {
+            continue;
+        }
+        between += 1;
+        ward.mend(usize::MAX, usize::MAX);
+        ward.heals("all");
+        ward.take("r1").expect("it is taken");
+        wait_for(&ward.progress, |progress| matches!(progress, Progress::Synced(_)));
+        assert_eq!(ward.told(), (strings(&["all"]), strings(&["r1"])), "{room}");
+    }
+    assert!(between > 5, "{between} of them failed");
+}
+
+#[test]
 fn f09_f15_a_full_disk_cuts_back_to_the_last_whole_record() {
     for room in (50..1200).step_by(61) {
         let ward = Ward::new(room, usize::MAX);
@@ -344,4 +411,18 @@ fn f16_no_new_file_takes_the_place_of_one_that_was_deleted() {
     wait_for(&progress, |progress| matches!(progress, Progress::Failed(failure) if failure.kind == FailureKind::Tampered));
     drop(opened.writer);
     assert_eq!(files::list(dir.path()).expect("a listing").segments, Vec::<u32>::new());
+}
+
+/// While a failed segment waits to be healed nothing is written to it, so that nothing else would notice.
+#[test]
+fn f16_a_failed_segment_that_was_deleted_meanwhile_is_not_healed_over() {
+    let ward = Ward::new(0, usize::MAX);
+    ward.take("r0").expect("it is taken");
+    assert_eq!(ward.fails().kind, FailureKind::DiskFull);
+    ward.mend(usize::MAX, usize::MAX);
+    fs::remove_file(segment(ward.dir.path(), 1)).expect("it is removed");
+    ward.writer.heal(|| vec!["state".to_owned()]);
+    assert_eq!(ward.fails().kind, FailureKind::Tampered);
+    let listing = files::list(ward.dir.path()).expect("a listing");
+    assert_eq!((listing.segments, listing.snapshots), (vec![], vec![]), "no new file takes its place");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{OFlags, fcntl_setfl};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 /// The signals that came.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ impl Signals {
         // The flag before the waker: whoever is woken finds it.
         signal_hook::flag::register(SIGTERM, Arc::clone(&signals.term))?;
         signal_hook::flag::register(SIGUSR1, Arc::clone(&signals.look))?;
-        for ignored in [SIGHUP, SIGINT] {
+        // A log that may grow no more (`ulimit -f`) is an error of its write, as on a full disk, and not the end of the wrapper.
+        for ignored in [SIGHUP, SIGINT, SIGXFSZ] {
             signal_hook::flag::register(ignored, Arc::default())?;
         }
         for signal in [SIGTERM, SIGUSR1] {

@@ -112,6 +112,14 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory that it has used so far, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
     /// What standard output has said so far.
     pub(crate) fn stdout(&self) -> String {
         self.out.text()
