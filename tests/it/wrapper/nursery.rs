@@ -87,7 +87,7 @@ fn a_short_life_is_reported_in_order() {
     let kinds: Vec<_> = reports.iter().map(|report| report.kind).collect();
     assert_eq!(kinds, [ReportKind::Started, ReportKind::Ended]);
     assert!(reports.iter().all(|report| report.id == 7));
-    assert_eq!((attempt.record().how, attempt.out().as_str()), (ExitHow::Code(3), "hi\n"));
+    assert_eq!((attempt.ended().how, attempt.out().as_str()), (ExitHow::Code(3), "hi\n"));
 
     nursery.hatch(8, &attempt);
     let refused: Vec<_> = nursery.until(ReportKind::Gone).iter().map(|report| (report.kind, report.id)).collect();
@@ -127,7 +127,7 @@ fn home(wrapper: u32) -> bool {
 fn a_wrapper_that_comes_home_starts_from_nothing() {
     let mut nursery = Nursery::new();
     let (wrapper, second) = one_after_the_other(&mut nursery, || Attempt::shell("echo second >&2; exit 4"));
-    let record = second.record();
+    let record = second.ended();
     assert_eq!((record.how, second.out().as_str(), second.log("stderr.log").as_slice()), (ExitHow::Code(4), "", b"second\n".as_slice()));
     // What it used is its own: the first one is not counted again.
     assert!(record.peak_memory.is_some_and(|peak| peak.0 > 0) && record.leaked.is_empty() && record.signals.is_empty());
@@ -171,7 +171,7 @@ fn f39_a_wrapper_that_is_killed_at_home_costs_nobody_anything() {
         nursery.hatch(3, &attempt);
         nursery.until(ReportKind::Ended);
     }
-    assert_eq!(attempt.record().how, ExitHow::Code(5));
+    assert_eq!(attempt.ended().how, ExitHow::Code(5));
     nursery.close();
 }
 
@@ -231,7 +231,7 @@ fn f30_a_thousand_at_once() {
         }
     }
     for (number, attempt) in (0_i64..).zip(&attempts) {
-        assert_eq!(attempt.record().how, ExitHow::Code(number % 200));
+        assert_eq!(attempt.ended().how, ExitHow::Code(number % 200));
     }
     assert!(until(|| nursery.children().is_empty().then_some(())).is_some(), "{:?} are left", nursery.children());
     nursery.close();
@@ -257,12 +257,12 @@ fn f32_without_room_for_a_process_the_nursery_says_so_and_goes_on() {
     // Room for a wrapper and none for its module.
     nursery.hatch(2, &attempt);
     nursery.until(ReportKind::Gone);
-    assert!(matches!(attempt.record().how, ExitHow::SpawnFailed { errno: 11, .. }));
+    assert!(matches!(attempt.ended().how, ExitHow::SpawnFailed { errno: 11, .. }));
     std::fs::write(group.0.join("pids.max"), "max").expect("it is widened");
     let other = Attempt::shell("exit 3");
     nursery.hatch(3, &other);
     nursery.until(ReportKind::Ended);
-    assert_eq!(other.record().how, ExitHow::Code(3));
+    assert_eq!(other.ended().how, ExitHow::Code(3));
     nursery.close();
 }
 
