@@ -62,6 +62,23 @@ impl Assembler {
         self.searched = self.pending.len();
     }
 
+    /// The same, where only the number of lines is wanted: most are counted and never looked at.
+    pub(super) fn count(&mut self, bytes: &[u8], at: Timestamp) -> u32 {
+        let mut count = 0;
+        // Between two line ends in so few bytes no line is too long to be one.
+        let ends = memchr::memchr(b'\n', bytes).zip(memchr::memrchr(b'\n', bytes)).filter(|_| bytes.len() <= LINE_MAX);
+        let Some((first, last)) = ends else {
+            self.feed_bytes(bytes, at, |_, _| count += 1);
+            return count;
+        };
+        self.feed_bytes(&bytes[..=first], at, |_, _| count += 1);
+        let between = memchr::memchr_iter(b'\n', &bytes[first + 1..=last]).count();
+        // The bytes are few enough.
+        count += u32::try_from(between).unwrap_or(u32::MAX);
+        self.feed_bytes(&bytes[last + 1..], at, |_, _| count += 1);
+        count
+    }
+
     /// How many bytes wait for the end of their line.
     pub(super) fn pending(&self) -> u64 {
         self.pending.len() as u64
@@ -124,4 +141,47 @@ pub(super) fn character_end(bytes: &[u8]) -> usize {
 
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Text and line ends, of lengths at which something changes too.
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => (0_usize..40).prop_map(|count| vec![b'x'; count]),
+            1 => (LINE_MAX - 4..LINE_MAX + 5).prop_map(|count| vec![b'x'; count]),
+            4 => Just(b"\n".to_vec()),
+            2 => Just(b"\r\n".to_vec()),
+            1 => Just("é".as_bytes().to_vec()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn counting_lines_is_the_same_as_looking_at_each(
+            parts in prop::collection::vec(part(), 0..12),
+            pieces in prop::collection::vec(prop_oneof![1_usize..30, LINE_MAX - 9..LINE_MAX + 9], 1..8),
+        ) {
+            let bytes = parts.concat();
+            let (mut looks, mut counts) = (Assembler::default(), Assembler::default());
+            let mut rest = &bytes[..];
+            for piece in pieces.iter().cycle() {
+                let (now, later) = rest.split_at(rest.len().min(*piece));
+                let mut lines = 0;
+                looks.feed_bytes(now, Timestamp::default(), |_, _| lines += 1);
+                prop_assert_eq!(counts.count(now, Timestamp::default()), lines);
+                prop_assert_eq!(counts.pending(), looks.pending());
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
 }

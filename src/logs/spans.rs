@@ -95,7 +95,11 @@ impl Spans {
         let here = layout::at(stream);
         let assembler = &mut self.assemblers[here];
         let mut found = Found::default();
-        assembler.feed_bytes(bytes, at, |line, partial| found.add(line, partial, at, stream, texts));
+        if texts {
+            assembler.feed_bytes(bytes, at, |line, partial| found.add(line, partial, at, stream, texts));
+        } else {
+            found.count = assembler.count(bytes, at);
+        }
         let end = from + bytes.len() as u64 - assembler.pending();
         self.give(stream, end, at, found, give);
     }
