@@ -153,8 +153,8 @@ fn parse_start(text: &[u8]) -> Option<StartRecord> {
 /// [`standing`] tells more.
 #[must_use]
 pub fn exit_told(folder: &Path) -> Option<Box<ExitRecord>> {
-    // Under its own name once more: it may be renamed between two looks.
-    [EXIT, EXIT_ASIDE, EXIT].iter().find_map(|name| read_exit_as(folder, name).ok().flatten())
+    // In the order in which it has them.
+    [EXIT_ASIDE, EXIT].iter().find_map(|name| read_exit_as(folder, name).ok().flatten())
 }
 
 fn read_exit(folder: &Path) -> io::Result<Option<Box<ExitRecord>>> {

@@ -44,6 +44,8 @@ pub(super) struct Order<'a> {
     /// Standard input is at its end, so that the module can simply have it too.
     pub(super) input_is_empty: bool,
     pub(super) machine: &'a Machine,
+    /// This process.
+    pub(super) wrapper: ProcessIdentity,
     pub(super) reporter: Reporter,
     /// Those of an earlier life of this process.
     pub(super) signals: Option<Signals>,
@@ -116,7 +118,7 @@ fn start<'a>(order: &'a mut Order<'_>, claim: &'a mut Claim) -> Result<Life<'a>,
     };
     let guard = Guard::set_up(spec.memory);
     let mut record = StartRecord {
-        wrapper: ProcessIdentity::of(std::process::id()),
+        wrapper: order.wrapper,
         child: None,
         boot: order.machine.boot.clone(),
         machine: order.machine.name.clone(),

@@ -36,7 +36,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::attempt::Machine;
+use crate::attempt::{Machine, ProcessIdentity};
 use crate::units::Timestamp;
 use life::Order;
 use reporter::Reporter;
@@ -83,7 +83,8 @@ fn misused() -> u8 {
 /// The wrapper of one attempt, as a program of its own.
 fn alone(folder: &Path, reporter: Reporter) -> u8 {
     let machine = Machine::this();
-    life::run(Order { folder, environment: None, input_is_empty: false, machine: &machine, reporter, signals: None }).code
+    let wrapper = ProcessIdentity::of(std::process::id());
+    life::run(Order { folder, environment: None, input_is_empty: false, machine: &machine, wrapper, reporter, signals: None }).code
 }
 
 fn wall_clock() -> Timestamp {

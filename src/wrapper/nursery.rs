@@ -15,7 +15,7 @@ use super::brood::{Brood, Home, Newborn};
 use super::life::{self, Order};
 use super::reporter::Reporter;
 use super::{DONE, MISUSED, sys};
-use crate::attempt::{Hatch, Machine, read_frame};
+use crate::attempt::{Hatch, Machine, ProcessIdentity, read_frame};
 
 /// Reads orders until there are no more.
 pub(super) fn run() -> u8 {
@@ -61,11 +61,13 @@ fn hatched(frame: &[u8], newborn: Newborn, inherited: &Inherited) -> u8 {
     let input_is_empty = inherited.nothing.as_ref().is_some_and(|nothing| dup2_stdin(nothing).is_ok());
     let Some(mut hatch) = Hatch::of_frame(frame) else { return MISUSED };
     let home: Option<Home> = newborn.home;
+    let wrapper = ProcessIdentity::of(std::process::id());
     let mut signals = None;
     loop {
         let reporter = Reporter::inherited(hatch.id);
         let environment = Some(hatch.environment);
-        let order = Order { folder: &hatch.folder, environment, input_is_empty, machine: &inherited.machine, reporter, signals };
+        let machine = &inherited.machine;
+        let order = Order { folder: &hatch.folder, environment, input_is_empty, machine, wrapper, reporter, signals };
         let lived = life::run(order);
         let Some((home, free)) = home.as_ref().zip(lived.signals) else { return lived.code };
         match home.next(&free) {
