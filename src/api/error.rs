@@ -42,6 +42,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// A module that cannot be used until somebody mends its manifest.
+    pub(super) fn broken(mistakes: &Diagnostics) -> Self {
+        Self::new(StatusCode::CONFLICT, "broken", "its manifest is broken").with_diagnostics(mistakes)
+    }
+
     /// A value that is refused.
     pub(super) fn invalid(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         let mistake = Mistake { pointer: pointer.into(), message: message.into() };
@@ -129,6 +134,7 @@ impl From<Refused> for ApiError {
                 };
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_diagnostics(&diagnostics)
             }
+            Refused::Broken(diagnostics) => Self::broken(&diagnostics),
             Refused::NotFound(diagnostic) => Self::new(StatusCode::NOT_FOUND, "not_found", diagnostic.message).with_help(help),
             Refused::NeverFits(lacking) => {
                 let text = Refused::NeverFits(lacking).to_string();

@@ -268,7 +268,7 @@ fn view(module: &views::Module, catalog: &Catalog, counted: &BTreeMap<String, Mo
 /// Why there is no such module, as an answer.
 pub(super) fn no_module(why: NoModule) -> ApiError {
     match why {
-        NoModule::Broken(mistakes) => ApiError::new(StatusCode::CONFLICT, "broken", "its manifest is broken").with_diagnostics(&mistakes),
+        NoModule::Broken(mistakes) => ApiError::broken(&mistakes),
         NoModule::Unknown(reason) => Refused::NotFound(Box::new(reason)).into(),
     }
 }

@@ -80,7 +80,7 @@ fn check_parameters(handle: &Handle, module: &str, parameters: &Map<String, Valu
     let submit = submission(Target::Module { id, with_dependencies: false }, parameters, false, None, handle.workspace());
     match prepare::resolve(handle.workspace(), &submit) {
         Ok((_, _, notes)) => Ok(notes),
-        Err(Refused::Invalid(mistakes)) => Ok(mistakes),
+        Err(Refused::Invalid(mistakes) | Refused::Broken(mistakes)) => Ok(mistakes),
         Err(refused) => Err(refused.into()),
     }
 }

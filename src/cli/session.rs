@@ -360,7 +360,7 @@ fn command_failure(error: CommandError, _output: &Output) -> Failure {
 pub(super) fn refused_failure(refused: Refused) -> Failure {
     let (text, help) = (refused.to_string(), refused.help());
     match refused {
-        Refused::Invalid(diagnostics) => Failure::invalid(diagnostics),
+        Refused::Invalid(diagnostics) | Refused::Broken(diagnostics) => Failure::invalid(diagnostics),
         Refused::NotFound(diagnostic) => {
             let mut failure = Failure::not_found(diagnostic.message);
             failure.help = diagnostic.help;

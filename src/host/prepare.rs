@@ -36,6 +36,9 @@ pub enum Refused {
     /// Mistakes in files or parameters.
     #[error("{0}")]
     Invalid(Diagnostics),
+    /// The module's manifest is broken, whatever was asked.
+    #[error("{0}")]
+    Broken(Diagnostics),
     /// No such module or file.
     #[error("{}", .0.message)]
     NotFound(Box<Diagnostic>),
@@ -60,7 +63,7 @@ impl Refused {
                 let help = lacking.first().and_then(|(_, unmet)| unmet.help());
                 help.map(|help| format!("ask for less in `resources:`; {help}"))
             }
-            Self::Invalid(_) | Self::Busy(_) | Self::Disk(_) => None,
+            Self::Invalid(_) | Self::Broken(_) | Self::Busy(_) | Self::Disk(_) => None,
         }
     }
 }
@@ -304,7 +307,7 @@ fn missing_file(workspace: &Workspace, path: &Path) -> Refused {
 fn find_module(catalog: &Catalog, id: &str) -> Result<Arc<Module>, Refused> {
     match catalog.module(id) {
         Ok(module) => Ok(module.clone()),
-        Err(NoModule::Broken(mistakes)) => Err(Refused::Invalid(mistakes)),
+        Err(NoModule::Broken(mistakes)) => Err(Refused::Broken(mistakes)),
         Err(NoModule::Unknown(reason)) => Err(Refused::NotFound(Box::new(reason))),
     }
 }
