@@ -11,6 +11,7 @@ mod attacks;
 mod causes;
 mod crash;
 mod damage;
+mod descriptors;
 mod disk;
 mod engine;
 #[cfg(unix)]
