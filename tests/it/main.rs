@@ -42,6 +42,8 @@ mod reuse;
 mod run;
 mod secrets;
 mod serve;
+#[cfg(target_os = "linux")]
+mod shared;
 mod stop;
 #[cfg(unix)]
 mod streams;

@@ -165,6 +165,11 @@ impl Mount {
         Some(mount)
     }
 
+    /// What somebody else has mounted.
+    pub(crate) fn of(place: PathBuf) -> Self {
+        Self(place)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
