@@ -3,7 +3,7 @@
 //! The file comes from a program that may be wrong in any way, so that everything is bounded and refused with the reason: not an
 //! object, too large, a key written twice (readers disagree which one counts), something that is no file. Used once, after the end.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use crate::json;
 /// Largest outputs in bytes. They travel through the journal and into expressions; large results belong into files of `artifacts/`.
 pub const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads the outputs of an attempt after its end: `None` where nothing was written.
+/// Reads the outputs of an attempt after its end: `None` where nothing was written, or what is wrong with the file, as a fragment for people.
 ///
 /// # Errors
-/// Says what is wrong with the file, as a fragment for people.
-pub fn read_outputs(path: &Path) -> Result<Option<Value>, String> {
+/// When no descriptor is free to read it with: that is not the module's fault, and a later look may succeed.
+pub fn read_outputs(path: &Path) -> io::Result<Result<Option<Value>, String>> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -28,11 +28,26 @@ pub fn read_outputs(path: &Path) -> Result<Option<Value>, String> {
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
     }
-    let file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("output.json cannot be read: {error}")),
-    };
+    match options.open(path) {
+        Ok(file) => Ok(read(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
+        Err(error) if is_short_of_descriptors(&error) => Err(error),
+        Err(error) => Ok(Err(format!("output.json cannot be read: {error}"))),
+    }
+}
+
+#[cfg(unix)]
+fn is_short_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_short_of_descriptors(_: &io::Error) -> bool {
+    false
+}
+
+fn read(file: File) -> Result<Option<Value>, String> {
     if !file.metadata().is_ok_and(|data| data.is_file()) {
         return Err("output.json is not a regular file".to_owned());
     }
@@ -112,6 +127,7 @@ mod tests {
     #[test]
     fn files_of_the_wrong_kind_or_size_are_refused() {
         let folder = tempfile::tempdir().unwrap();
+        let read_outputs = |path: &Path| read_outputs(path).expect("descriptors are free");
         let path = folder.path().join("output.json");
         assert_eq!(read_outputs(&path), Ok(None));
         std::fs::write(&path, vec![b' '; usize::try_from(OUTPUT_BYTES_MAX).unwrap() + 1]).unwrap();

@@ -398,6 +398,9 @@ pub(super) fn attach_or_start(workspace: &Workspace) -> Result<Client, Failure> 
 
 /// Why the host in the background ended at once. It has no terminal to say so itself.
 fn did_not_start(workspace: &Workspace, status: ExitStatus) -> Failure {
+    if let Err(error) = ownership::check_place(workspace) {
+        return lock_failure(workspace, &error);
+    }
     match Snapshot::read(workspace) {
         Err(error) => journal_failure(&error),
         Ok(_) => {

@@ -310,7 +310,7 @@ impl Turn {
         let facts = EndFacts { peak_vram: self.peak_vram(id, has_gpu), ..facts };
         self.commit_or_keep(&id.run, Event::AttemptEnded { node: id.node, attempt: id.attempt, facts });
         if frees {
-            self.freed();
+            self.freed(has_gpu);
         }
     }
 }

@@ -23,13 +23,15 @@ pub(super) fn unsuitable(path: &Path) -> Option<String> {
 
 /// What `statfs` calls file systems that are not this machine's own.
 #[cfg(any(target_os = "linux", test))]
-const SHARED: [(u32, &str); 13] = [
+const SHARED: [(u32, &str); 14] = [
     (0x6969, "nfs"),
     (0x517b, "smb"),
     (0xff53_4d42, "cifs"),
     (0xfe53_4d42, "smb2"),
     // Also what Windows' drives are inside its Linux.
     (0x0102_1997, "9p"),
+    // Folders of the machine around a virtual one, whose programs see none of our locks.
+    (0x786f_4256, "vboxsf"),
     (0x564c, "ncp"),
     (0x7375_7245, "coda"),
     (0x5346_414f, "afs"),
@@ -40,13 +42,15 @@ const SHARED: [(u32, &str); 13] = [
     (0x7461_636f, "ocfs2"),
 ];
 
-/// All programs that are file systems.
+/// All programs that are file systems, and what speaks their language without being one.
 #[cfg(any(target_os = "linux", test))]
 const FUSE: u32 = 0x6573_5546;
 
-/// Of those, the ones that reach over a network. Others, such as encrypted folders and foreign disks, are as good as what they lie on.
+/// Of those, the ones that reach over a network or out of a virtual machine. Others, such as encrypted folders and foreign disks, are as good as what they lie on.
 #[cfg(any(target_os = "linux", test))]
-const SHARED_FUSE: [&str; 11] = [
+const SHARED_FUSE: [&str; 13] = [
+    "virtiofs",
+    "fuse.vmhgfs-fuse",
     "fuse.sshfs",
     "fuse.rclone",
     "fuse.s3fs",
@@ -91,12 +95,13 @@ mod tests {
 31 22 0:41 / /home/a/vault rw - fuse.gocryptfs /home/a/.vault rw
 32 22 0:42 / /home rw - tmpfs tmpfs rw
 33 22 0:43 / /home rw - btrfs /dev/vdb rw
+34 22 0:44 / /mnt/of\\040mine rw - virtiofs shared rw
 ";
 
     #[test]
     fn f18_shared_file_systems_are_named() {
         let plain = |magic| unsuitable_kind(magic, || None);
-        for (magic, name) in [(0x6969, "nfs"), (0xff53_4d42, "cifs"), (0xfe53_4d42, "smb2"), (0x0102_1997, "9p")] {
+        for (magic, name) in [(0x6969, "nfs"), (0xff53_4d42, "cifs"), (0xfe53_4d42, "smb2"), (0x0102_1997, "9p"), (0x786f_4256, "vboxsf")] {
             assert_eq!(plain(magic).as_deref(), Some(name));
         }
         // ext4, tmpfs, btrfs, xfs, zfs, overlayfs
@@ -115,6 +120,7 @@ mod tests {
         let fuse = |path: &'static str| unsuitable_kind(FUSE, || mount_kind(MOUNTS, Path::new(path)));
         assert_eq!(fuse("/home/a/my server/work").as_deref(), Some("fuse.sshfs"));
         assert_eq!(fuse("/home/a/vault"), None);
+        assert_eq!(fuse("/mnt/of mine/work").as_deref(), Some("virtiofs"));
     }
 
     #[cfg(target_os = "linux")]

@@ -74,6 +74,8 @@ pub(super) struct Gauge {
     hung: bool,
     /// An attempt ended: what it used may be free now.
     freed: bool,
+    /// It had a GPU: what was read before says nothing of what it left there.
+    left_gpu: bool,
     /// Memory of GPUs that running attempts were seen to use at most.
     peaks: Peaks,
     /// When a look becomes a sample of the time series, and where those are kept.
@@ -100,6 +102,7 @@ impl Gauge {
             asked: None,
             hung: false,
             freed: false,
+            left_gpu: false,
             peaks: Peaks::default(),
             recorder: Recorder::default(),
             samples: history::folder(handle.workspace()),
@@ -126,6 +129,7 @@ impl Gauge {
             }
         }
         self.freed = false;
+        self.left_gpu = false;
         // Without the thread the answer never comes, and the machine counts as silent after a while.
         self.asked = Some(now);
         if let Some(asks) = &self.asks {
@@ -134,7 +138,7 @@ impl Gauge {
     }
 
     fn is_stale(&self, now: Now) -> bool {
-        !self.hung && self.last.is_none_or(|last| is_old(last, now))
+        !self.hung && (self.left_gpu || self.last.is_none_or(|last| is_old(last, now)))
     }
 
     /// This process was stopped, or the machine slept: what was read before says nothing any more.
@@ -230,9 +234,11 @@ impl Turn {
         }
     }
 
-    /// An attempt has ended that held memory or a GPU: what waits for it need not wait for the next look in turn.
-    pub(super) fn freed(&mut self) {
+    /// An attempt has ended that held memory or a GPU: what waits for it need not wait for the next look in turn. After one that had a GPU
+    /// nothing starts without a look: its process may have left something there that lives, and took it since the last one.
+    pub(super) fn freed(&mut self, has_gpu: bool) {
         self.gauge.freed = true;
+        self.gauge.left_gpu |= has_gpu;
     }
 
     fn look_at_machine(&mut self, now: Mono) {

@@ -54,10 +54,7 @@ impl Ownership {
     /// When the state's folder or the lock's file cannot be made, or ([`io::ErrorKind::Unsupported`]) lies on shared storage.
     pub fn try_take(workspace: &Workspace) -> io::Result<Option<Self>> {
         workspace.create_state()?;
-        if let Some(kind) = filesystem::unsuitable(&workspace.state()).filter(|_| !workspace.is_shared_allowed()) {
-            let what = format!("the state may not lie on {kind}: locks and renames there are not what the journal needs");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
-        }
+        check_place(workspace)?;
         // The descriptor is closed in every program that is started: who inherited it would hold the lock after our death.
         let mut file = private_file(&workspace.state().join("lock"))?;
         match file.try_lock() {
@@ -87,6 +84,21 @@ impl Drop for Ownership {
         let _ = std::fs::remove_file(&self.address);
         let _ = self.lock.set_len(0);
     }
+}
+
+/// Looks whether the state may lie where it is.
+///
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] where that is shared storage, and nobody allowed it.
+pub fn check_place(workspace: &Workspace) -> io::Result<()> {
+    let kind = filesystem::unsuitable(&workspace.state()).filter(|_| !workspace.is_shared_allowed());
+    kind.map_or(Ok(()), |kind| Err(refusal(&kind)))
+}
+
+/// Why the state is not used on a kind of file system.
+fn refusal(kind: &str) -> io::Error {
+    let what = format!("the state may not lie on {kind}: locks and renames there are not what the journal needs");
+    io::Error::new(io::ErrorKind::Unsupported, what)
 }
 
 /// Where the owner of a workspace says it listens; `None` where nobody says so.
@@ -136,6 +148,13 @@ fn private_file(path: &std::path::Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f18_a_refusal_names_the_file_system() {
+        let refused = refusal("virtiofs");
+        assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+        assert!(refused.to_string().starts_with("the state may not lie on virtiofs: "), "{refused}");
+    }
 
     #[test]
     fn one_owner_at_a_time() {

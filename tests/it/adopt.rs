@@ -499,27 +499,3 @@ fn f37_serve_leaves_its_modules_running_at_the_first_signal() {
     serving.signal(Signal::INT);
     serving.end().ends(0);
 }
-
-/// With few descriptors many wrapped attempts run all the same, and direct ones fail cleanly and are tried again.
-#[test]
-fn f33_a_host_that_runs_out_of_descriptors() {
-    let space = TestSpace::new();
-    space.write("prismq.yaml", "host: {max_concurrent: 60}\n");
-    let retry = "resources: {cpus: 0}\nretry: {attempts: 50, backoff: 50ms, max_backoff: 200ms}";
-    space.module("wrapped", retry, "mark('wrapped', NODE)");
-    space.module("direct", &format!("isolation: direct\n{retry}"), "mark('direct', NODE)");
-    for (module, count) in [("wrapped", 100_usize), ("direct", 60)] {
-        let items: Vec<usize> = (0..count).collect();
-        space.write("p.yaml", format!("nodes:\n  n: {{module: {module}, foreach: \"${{{{ {items:?} }}}}\"}}\n"));
-        let mut command = Command::new("prlimit");
-        let program = space.command(&["run", "p.yaml"]);
-        command.arg("--nofile=64").arg(program.get_program()).args(program.get_args()).current_dir(space.root());
-        command.env_remove("PRISMQ_WORKSPACE").env("PRISMQ_TEST_SPACE", space.root());
-        let ran = Running::start(command, None).end();
-        assert_eq!(ran.code, 0, "{ran:?}");
-        let mut marks = space.marks(module);
-        marks.sort();
-        marks.dedup();
-        assert_eq!(marks.len(), count);
-    }
-}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::faults::{FaultyHost, Mount, ask, health, is_root, no_strace, skip, wait_for_health};
+use crate::support::sse::{Events, lines};
 use crate::support::{Ran, TestSpace};
 
 /// The first two segments: the one that fails, and the one that is begun after it.
@@ -298,28 +299,51 @@ fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     }
     const DELAY: Duration = Duration::from_secs(2);
     let space = space();
+    space.module("talks", "resources: {cpus: 0}", "for number in range(3000):\n    print(number, flush=True)\n    time.sleep(0.02)\n    if os.path.exists(os.path.join(SPACE, 'gates', 'enough')): break");
+    space.write("p.yaml", "nodes:\n  g: {module: gated}\n  t: {module: talks}\n");
     let host = FaultyHost::start(&space, &["fdatasync:delay_enter=2000000"], &[SEGMENT_1]).up();
+    let going = acked(space.prismq(&["run", "p.yaml", "--detach"]));
+    space.wait_for_marks("began", 1);
+    let follower = Events::open(&space, &format!("/api/runs/{going}/logs/stream"), &[]);
+    let heard = follower.wait("it talks", |events| !lines(events).is_empty()).len();
+
     let begun = Instant::now();
     let waiting: Vec<_> = (0..6).map(|_| space.start(&["run", "quick", "--detach"])).collect();
+    space.open("go");
     let mut took = Vec::new();
     while begun.elapsed() < DELAY {
-        let asked = Instant::now();
-        assert_eq!(health(&space).as_deref(), Some("ok"));
-        let (status, runs) = ask(&space, "GET", "/api/runs", "").expect("an answer");
-        took.push(asked.elapsed());
-        assert_eq!((status, &runs["total"]), (200, &json!(0)), "none is told before it is on the disk");
+        for path in ["/api/health", "/api/runs"] {
+            let asked = Instant::now();
+            let (status, answer) = ask(&space, "GET", path, "").expect("an answer");
+            took.push(asked.elapsed());
+            assert_eq!(status, 200);
+            assert!(path == "/api/health" || answer["total"] == 1, "none is told before it is on the disk: {answer}");
+        }
     }
+    // Fifty lines a second are printed. They came while nobody was told of the end of a sync.
+    let more = follower.wait("it is followed", |events| lines(events).len() > heard + 10).len() - heard;
+    let until_heard = begun.elapsed();
     took.sort_unstable();
-    assert!(took[took.len() * 9 / 10] < DELAY / 4, "one of ten answers waited for the disk: {took:?}");
+    let (median, most) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    println!("{} answers: half within {median:?}, 99 of 100 within {most:?}; {more} lines within {until_heard:?}", took.len());
+    // By itself the host waits 40 ms for the disk, and an answer of it takes 1 ms. Here `strace` stops it at each call of the system and
+    // programs start on every CPU meanwhile: the half of the answers that was lucky keeps to what is promised, 100 ms, and none of the
+    // others may have waited for a sync.
+    assert!(median < Duration::from_millis(100), "half of the answers waited: {took:?}");
+    assert!(most < DELAY / 4, "answers waited for the disk: {took:?}");
+    assert!(until_heard < DELAY * 5 / 4, "the lines waited for the disk: {until_heard:?}");
     let looked = Instant::now();
     space.prismq(&["runs"]).ends(0);
     assert!(looked.elapsed() < DELAY, "looking took {:?}", looked.elapsed());
+    space.wait_until("the end of what ran is seen", || space.node(&going, "g")["status"] == "completed");
+    assert!(begun.elapsed() < DELAY * 5, "it took {:?}", begun.elapsed());
     let known: Vec<String> = waiting.into_iter().map(|running| acked(running.end())).collect();
     let took = begun.elapsed();
     assert!(took >= DELAY, "an answer came before its record was on the disk");
     // One after the other they would take a sync each: those who wait share one.
     assert!(took < DELAY * 5, "six submissions took {took:?}");
-    for run in &known {
+    space.open("enough");
+    for run in known.iter().chain([&going]) {
         wait_completed(&space, run);
     }
     host.stop().ends(0);

@@ -86,6 +86,65 @@ fn f64_vram_of_others_and_of_a_model_that_loads_keeps_a_second_one_waiting() {
     running.end().ends(0);
 }
 
+/// What a process keeps that outlives its module is not free, as long as the driver says so: nobody starts on top of it.
+#[test]
+fn f43_vram_that_a_left_process_keeps_is_not_handed_out() {
+    a_left_process_keeps_vram("f43_vram_that_a_left_process_keeps_is_not_handed_out", true);
+}
+
+/// What was seen before the end says nothing of what was left there.
+#[test]
+fn f43_vram_that_was_taken_just_before_the_end_is_not_handed_out() {
+    a_left_process_keeps_vram("f43_vram_that_was_taken_just_before_the_end_is_not_handed_out", false);
+}
+
+fn a_left_process_keeps_vram(test: &str, seen_before: bool) {
+    let Some(rig) = Rig::new(test) else { return };
+    rig.0.module(
+        "leaves",
+        "resources: {cpus: 0, vram: 10GiB}\nleaks: allow",
+        "import subprocess\n\
+         left = subprocess.Popen([sys.executable, __file__.replace('leaves', 'left')], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n\
+         mark('pid-left', str(left.pid))\nmark('began', NODE)\ngate('go-a')",
+    );
+    rig.0.write(
+        "modules/left.py",
+        "import os, time\nend = time.monotonic() + 60\ngate = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'gates', 'go-left')\nwhile not os.path.exists(gate) and time.monotonic() < end: time.sleep(0.005)\n",
+    );
+    rig.0.module("light", "resources: {cpus: 0}", "mark('light')");
+    rig.shows(&["GPU-one 24576 100"]);
+    rig.0.write("p.yaml", "nodes:\n  a: {module: leaves}\n  b: {module: load, needs: [a]}\n  c: {module: light, needs: [a]}\n");
+    let running = rig.start(&["run", "p.yaml"]);
+    let left = rig.pid("left");
+    let held = format!("GPU-one 24576 16384 {left}:16384");
+    let gpu = || rig.0.prismq(&["resources", "--json"]).ends(0).json()["gpus"][0].clone();
+    rig.0.wait_until("a look came", || gpu()["vram"]["used_by_others"] == 100_u64 << 20);
+    rig.shows(&[&held]);
+    if seen_before {
+        // What it takes beyond what it asked for is counted with that of others.
+        rig.0.wait_until("its use is known", || {
+            gpu()["vram"]["used_by_nodes"] == 10_u64 << 30 && gpu()["vram"]["used_by_others"] == 6_u64 << 30
+        });
+    }
+    rig.0.open("go-a");
+    // It is over, nothing is held for it any more, and what its child has is that of others.
+    rig.0.wait_for_marks("light", 1);
+    assert_eq!(rig.0.node("last", "a")["status"], "completed");
+    rig.0.wait_until("it is seen as that of others", || gpu()["vram"]["used_by_others"] == 16_u64 << 30);
+    assert_eq!((&gpu()["vram"]["held"], &gpu()["vram"]["used_by_nodes"]), (&0.into(), &0.into()), "{}", gpu());
+    rig.wait_for_reason("last/b", "needs 10 GiB of VRAM, 8 GiB are free on Fake Card: other programs use 16 GiB");
+    assert_eq!(rig.0.marks("began"), ["a"]);
+    // The process has ended and the driver has not tidied up: what it shows counts, and not who lives.
+    rig.0.open("go-left");
+    rig.0.wait_until("it is gone", || !std::path::Path::new(&format!("/proc/{left}")).exists());
+    rig.wait_for_reason("last/b", "8 GiB are free on Fake Card");
+    assert_eq!(rig.0.marks("began"), ["a"]);
+    rig.shows(&["GPU-one 24576 100"]);
+    rig.pid("b");
+    rig.0.open("go-b");
+    running.end().ends(0);
+}
+
 #[test]
 fn a_driver_that_does_not_tell_whose_vram_it_is_is_read_as_a_whole() {
     let Some(rig) = Rig::new("a_driver_that_does_not_tell_whose_vram_it_is_is_read_as_a_whole") else { return };

@@ -2,6 +2,7 @@
 //! the crash harness does thousands.
 #![cfg(unix)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,7 @@ use prismq::units::Timestamp;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
-use crate::support::faults::{FaultyHost, Mount, ask, host_pid, is_root, no_strace, skip};
+use crate::support::faults::{FaultyHost, Mount, ask, ask_with, host_pid, is_root, no_strace, skip};
 use crate::support::{TestSpace, until};
 
 const SEGMENT_1: &str = ".prismq/journal/000001.jsonl";
@@ -111,6 +112,62 @@ fn f02_killed_at_each_sync_of_the_journal() {
     }
 }
 
+/// Submits what is to be done once. The run's id, if it was acknowledged.
+fn submit_once(space: &TestSpace, key: &str) -> Option<String> {
+    let body = json!({"parameters": {"key": key}}).to_string();
+    let (status, answer) = ask_with(space, "POST", "/api/modules/once/run", &format!("Idempotency-Key: {key}\r\n"), &body)?;
+    assert_eq!(status, 202, "{answer}");
+    Some(answer["run_id"].as_str().expect("an id").to_owned())
+}
+
+/// Whoever got no answer asks again with the same key: whether the record came onto the disk or not, there is one run.
+#[test]
+fn f02_what_is_asked_for_again_with_its_key_is_done_once() {
+    if let Some(why) = no_strace() {
+        return skip("f02_what_is_asked_for_again_with_its_key_is_done_once", why);
+    }
+    const KILLS: u32 = 7;
+    let space = space();
+    space.module("once", "resources: {cpus: 0}\nparams: {properties: {key: {type: string}}}", "mark('once', P['key'])");
+    let runs = || rows(&space).iter().map(|row| row["run_id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>();
+    let (mut told, mut untold) = (Vec::new(), 0);
+    for at in 1..=KILLS {
+        let key = format!("killed-at-sync-{at}");
+        let before = runs();
+        let mut host = FaultyHost::start(&space, &[&format!("fdatasync:signal=KILL:when={at}")], &[SEGMENT_1]);
+        let mut acked = None;
+        if host.is_up() {
+            // As often as it takes for the fault to come.
+            for _ in 0..12 {
+                if host.is_running() {
+                    acked = acked.or(submit_once(&space, &key));
+                    submit(&space);
+                }
+            }
+            assert!(until(|| (!host.is_running()).then_some(())).is_some(), "{key}: the fault did not come");
+        }
+        host.end();
+        space.prismq(&["journal", "verify"]).ends(0);
+        untold += u32::from(acked.is_none() && runs().len() > before.len());
+
+        let host = FaultyHost::start_by(&space, "env", &[]).up();
+        let run = submit_once(&space, &key).expect("it is acknowledged");
+        assert!(acked.is_none_or(|acked| acked == run), "{key}: it was acknowledged as another run");
+        assert_eq!(submit_once(&space, &key).as_ref(), Some(&run), "{key}");
+        space.wait_until("everything is over", || rows(&space).iter().all(|row| row["completed_at"].is_string()));
+        host.stop().ends(0);
+        told.push(run);
+    }
+    assert!(untold > 0, "no record that nobody was told of came onto the disk");
+    let mut found: Vec<Value> = rows(&space).into_iter().filter(|row| row["module_id"] == "once").collect();
+    found.reverse();
+    let ids: Vec<&str> = found.iter().map(|row| row["run_id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, told, "one run of each key");
+    assert!(found.iter().all(|row| row["status"] == "completed"), "{found:?}");
+    let wanted: Vec<String> = (1..=KILLS).map(|at| format!("killed-at-sync-{at}")).collect();
+    assert_eq!(space.marks("once"), wanted, "each was done once");
+}
+
 /// A journal with one finished run and so many records that the next snapshot is due at once.
 fn almost_full_journal(space: &TestSpace) {
     const RECORDS: u32 = 49_990;
@@ -163,6 +220,16 @@ fn f03_killed_at_each_step_of_a_snapshot_and_of_a_new_segment() {
     }
 }
 
+/// Every run with all that is told of it and of its nodes.
+fn states(space: &TestSpace) -> BTreeMap<String, Value> {
+    let state = |row: Value| {
+        let run = row["run_id"].as_str().expect("an id").to_owned();
+        let shown = space.show(&run);
+        (run, json!({"row": row, "shown": shown}))
+    };
+    rows(space).into_iter().map(state).collect()
+}
+
 #[test]
 fn f04_killed_again_and_again_while_it_recovers() {
     let space = space();
@@ -178,7 +245,7 @@ fn f04_killed_again_and_again_while_it_recovers() {
     }
     space.wait_until("the quick ones are over", || rows(&space).iter().filter(|row| row["completed_at"].is_string()).count() == 3);
     host.kill();
-    for after in [1, 2, 3, 5, 8, 12, 16, 20, 30, 50, 80, 120] {
+    let killed = |after: u64| {
         let mut running = space.start(&["serve", "--until-idle"]);
         let end = Instant::now() + Duration::from_millis(after);
         while running.is_running() && Instant::now() < end {
@@ -186,6 +253,28 @@ fn f04_killed_again_and_again_while_it_recovers() {
         }
         running.kill();
         assert_all_there(&space, &acked, &format!("killed after {after} ms"));
+        states(&space)
+    };
+    const AFTER: [u64; 12] = [1, 2, 3, 5, 8, 12, 16, 20, 30, 50, 80, 120];
+    let before = states(&space);
+    let between = AFTER.map(killed);
+    // A recovery that comes to its end.
+    let recovered = space.start(&["serve", "--until-idle"]);
+    let dies = || states(&space).into_values().find(|state| state["row"]["module_id"] == "dies").expect("it is there");
+    space.wait_until("it has judged what died", || dies()["shown"]["nodes"][0]["status"] == "queued");
+    recovered.kill();
+    let after = states(&space);
+    let run_of = |id: &str| after.iter().find(|(_, state)| state["row"]["module_id"] == id).expect("it is there").0.clone();
+    for (run, state) in &after {
+        // Each run is as it was until the one step that recovery takes, and as that left it ever after.
+        let mut seen: Vec<&Value> = [&before].into_iter().chain(&between).map(|states| &states[run]).collect();
+        seen.push(state);
+        seen.dedup();
+        let steps = usize::from(*run == run_of("dies"));
+        assert_eq!(seen.len(), 1 + steps, "recovery changed {run}: {seen:#?}");
+    }
+    for millis in [1, 3, 8, 16, 30, 80] {
+        assert_eq!(killed(millis), after, "a recovery that had come to its end was changed by one that was killed after {millis} ms");
     }
     space.open("go");
     space.prismq(&["serve", "--until-idle"]).ends(0);
@@ -221,7 +310,16 @@ impl Disk<'_> {
         let copy = self.image.with_extension("cut");
         let pid = host_pid(self.space).expect("a host");
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it takes the signal");
-        fs::copy(&self.image, &copy).expect("a copy");
+        // A cut is one moment for the whole disk: a copy during which wrappers or the kernel wrote would be of no moment at all, and its file
+        // system broken in a way that no power cut leaves. Two that are equal had nothing written between them.
+        let read = || fs::read(&self.image).expect("the image");
+        let mut image = read();
+        let rests = until(|| {
+            let before = std::mem::replace(&mut image, read());
+            (before == image).then_some(())
+        });
+        assert!(rests.is_some(), "the disk did not come to rest");
+        fs::write(&copy, &image).expect("a copy");
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("it takes the signal");
         if self.kind == "ext2" {
             // Without a journal of its own it is checked after a crash, as every system does at its start.
@@ -263,7 +361,12 @@ fn power_cuts(test: &str, kind: &'static str) {
         assert_all_there(&after, &acked, &format!("{kind}, cut {cut}"));
         // A new host on what is left goes on from there.
         fs::remove_file(after.at(".prismq/host.json")).expect("it is removed");
-        after.prismq(&["serve", "--until-idle"]).ends(0);
+        let mut next = after.start(&["serve", "--until-idle"]);
+        if until(|| (!next.is_running()).then_some(())).is_none() {
+            let open: Vec<Value> = rows(&after).into_iter().filter(|row| row["completed_at"].is_null()).collect();
+            panic!("{kind}, cut {cut}: the next host does not get done with {open:#?}\n{}", after.read(".prismq/log/host.log"));
+        }
+        next.end().ends(0);
         assert_all_there(&after, &acked, &format!("{kind}, after cut {cut}"));
         drop(mounted);
     }

@@ -11,6 +11,7 @@ mod attacks;
 mod causes;
 mod crash;
 mod damage;
+mod descriptors;
 mod disk;
 mod engine;
 #[cfg(unix)]
@@ -41,6 +42,8 @@ mod reuse;
 mod run;
 mod secrets;
 mod serve;
+#[cfg(target_os = "linux")]
+mod shared;
 mod stop;
 #[cfg(unix)]
 mod streams;

@@ -41,7 +41,7 @@ pub fn look(left: &Left) -> io::Result<Found> {
     Ok(match standing(folder.path())? {
         Standing::Unclaimed => Found::Unclaimed,
         Standing::Alive(record) => Found::Alive { ran: record.as_ref().and_then(ran).unwrap_or_default() },
-        Standing::Ended(record) => Found::Ended(Box::new(ending(&record, &folder, None))),
+        Standing::Ended(record) => Found::Ended(Box::new(ending(&record, &folder, None)?)),
         Standing::NeverStarted => Found::NeverStarted,
         Standing::Dead(record) => {
             let then = record.map(|record| record.boot).filter(|boot| !boot.is_empty());

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::super::{Ending, Exit, Fact, Sink, Spec, Stdin};
 use super::capture::{ANNOUNCE_EVERY, Capture};
 use super::claims::Runs;
@@ -21,6 +23,9 @@ use crate::units::Bytes;
 
 /// How often progress and memory of an attempt are looked at, and so how old it must be to be looked at at all.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Pause between two looks for a free descriptor.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Executes an attempt to its end.
 pub(super) fn execute(spec: &Spec, control: &Control, runs: &Runs, sink: &Sink, buffer: &mut [u8]) -> Ending {
@@ -114,8 +119,18 @@ impl<'a> Life<'a> {
             escalated: stops.escalated,
             leaked,
             leaked_pids: Vec::new(),
-            outputs: read_outputs(&self.folder.output()),
+            outputs: self.outputs(),
             log_lost: self.capture.finish(),
+        }
+    }
+
+    /// What the module reported. It is over and cannot be asked again: where no descriptor is free, one is waited for.
+    fn outputs(&self) -> Result<Option<Value>, String> {
+        loop {
+            match read_outputs(&self.folder.output()) {
+                Ok(outputs) => return outputs,
+                Err(_) => std::thread::sleep(DESCRIPTOR_PAUSE),
+            }
         }
     }
 

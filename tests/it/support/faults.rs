@@ -119,12 +119,17 @@ pub(crate) fn host_pid(space: &TestSpace) -> Option<Pid> {
 
 /// What the host answers, status line and body.
 pub(crate) fn ask(space: &TestSpace, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+    ask_with(space, method, path, "", body)
+}
+
+/// The same with further lines in the head of the request.
+pub(crate) fn ask_with(space: &TestSpace, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, Value)> {
     use std::io::{Read, Write};
     let port = u16::try_from(address(space)?["port"].as_u64()?).ok()?;
     let token = std::fs::read_to_string(space.at(".prismq/token")).unwrap_or_default();
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {}\r\n", token.trim());
-    let rest = format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let rest = format!("{headers}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     stream.write_all(format!("{head}{rest}").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -158,6 +163,11 @@ impl Mount {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&mount.0, mode).expect("it is ours");
         Some(mount)
+    }
+
+    /// What somebody else has mounted.
+    pub(crate) fn of(place: PathBuf) -> Self {
+        Self(place)
     }
 
     pub(crate) fn path(&self) -> &Path {

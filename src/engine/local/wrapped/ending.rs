@@ -12,9 +12,16 @@ use crate::attempt::{AttemptFolder, AttemptSpec, ExitHow, ExitRecord, read_outpu
 use crate::event::{SpawnFailure, SpawnFailureKind};
 
 /// The ending that `exit.json` tells of. `longest_variable` explains a start that failed because too much was handed over.
-pub(in super::super) fn ending(record: &ExitRecord, folder: &AttemptFolder, longest_variable: Option<(&OsStr, usize)>) -> Ending {
+///
+/// # Errors
+/// When what the module reported cannot be read now and may be later.
+pub(in super::super) fn ending(
+    record: &ExitRecord,
+    folder: &AttemptFolder,
+    longest_variable: Option<(&OsStr, usize)>,
+) -> io::Result<Ending> {
     let stops = stops(record);
-    Ending {
+    Ok(Ending {
         exit: exit(&record.how, folder.path(), longest_variable),
         duration: Duration::from_millis(record.duration.0),
         cpu: Some(Duration::from_micros(record.user_us.saturating_add(record.system_us))).filter(|_| record.duration.0 > 0),
@@ -25,9 +32,9 @@ pub(in super::super) fn ending(record: &ExitRecord, folder: &AttemptFolder, long
         escalated: stops.escalated,
         leaked: !record.leaked.is_empty(),
         leaked_pids: record.leaked.clone(),
-        outputs: read_outputs(&folder.output()),
+        outputs: read_outputs(&folder.output())?,
         log_lost: lost(record),
-    }
+    })
 }
 
 /// Bytes of output that were written to the logs.

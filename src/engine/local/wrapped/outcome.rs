@@ -112,9 +112,19 @@ impl Shared {
         entry.phase = Phase::Ending;
         let (folder, longest) = (entry.folder.clone(), entry.longest_variable.take());
         drop(book);
-        let longest = longest.as_ref().map(|(name, length)| (name.as_os_str(), *length));
-        self.output(number, logged(record));
-        self.finish(number, ending(record, &folder, longest));
+        match ending(record, &folder, longest.as_ref().map(|(name, length)| (name.as_os_str(), *length))) {
+            Ok(ending) => {
+                self.output(number, logged(record));
+                self.finish(number, ending);
+            }
+            // Looked at again soon.
+            Err(_) => {
+                if let Some(entry) = self.lock().entries.get_mut(&number) {
+                    entry.longest_variable = longest;
+                }
+                self.set_watch(number, Watch::default());
+            }
+        }
     }
 
     /// Its wrapper lives and is not, or no longer, a child of our nursery.
