@@ -282,6 +282,10 @@ impl Worker {
         self.retained.segments.push((rotation.number, first));
         self.advance(first);
         self.prune(rotation);
+        // A larger state needs more. Where there is no room for it what is there has to do.
+        if !self.reserve_spent {
+            drop(reserve::make(&self.shared.folder));
+        }
         Ok(())
     }
 
