@@ -73,7 +73,7 @@ fn a_module_is_started_and_followed_to_its_end() {
     served.get(&format!("/api/runs/{id}/nodes/nothing")).fails(404, "not_found");
     served.get("/api/runs/20260101-000000-00000").fails(404, "not_found");
     served.post("/api/modules/nothing/run", "{}").fails(404, "not_found");
-    served.post("/api/modules/broken/run", "{}").fails(422, "invalid");
+    served.post("/api/modules/broken/run", "{}").fails(409, "broken");
     let refused = served.post("/api/modules/hello/run", r#"{"parameters": {"who": "", "x": 1}}"#).fails(422, "invalid").json();
     assert_eq!(refused["errors"].as_array().map(Vec::len), Some(2), "{refused}");
     assert_eq!(space.marks("hello"), ["world"], "nothing of what was refused ran");

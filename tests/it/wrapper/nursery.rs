@@ -150,7 +150,7 @@ fn f28_a_wrapper_that_came_home_hears_its_stop() {
         }
         // It was not brief on a busy machine, and has gone instead.
         attempt.stop(StopAs::Kill, 0);
-        attempt.ended();
+        nursery.until(ReportKind::Ended);
         None
     };
     let (wrapper, attempt) = (0..50).find_map(&mut again).expect("one that comes home");
