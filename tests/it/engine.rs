@@ -70,7 +70,11 @@ impl Bench {
     fn spec(&self, node: u32, args: &[&str]) -> Spec {
         let folder = self.attempt(node);
         if folder.path().join("claim").exists() {
-            std::fs::remove_dir_all(folder.path()).expect("an old folder");
+            // Its end is told before its record has its name.
+            wait_until("an old folder is gone", || {
+                let _ = std::fs::remove_dir_all(folder.path());
+                !folder.path().exists()
+            });
         }
         Spec {
             id: id(node),
