@@ -30,7 +30,7 @@ pub use record::{ExitHow, ExitRecord, MemoryGuard, StartRecord, StreamTotals};
 pub(crate) use report::read_frame;
 pub use report::{Hatch, REPORT_BYTES, Report, ReportKind};
 pub use spec::{AttemptSpec, FOLDER_FORMAT, SPEC};
-pub use standing::{CLAIM, EXIT, EXIT_ASIDE, START, START_ASIDE, Standing, exit_told, standing};
+pub use standing::{CLAIM, EXIT, EXIT_ASIDE, START, START_ASIDE, Standing, standing};
 pub use stop::{StopAs, StopRequest};
 
 /// Files of an attempt's folder that a host writes aside, before they get their names.

@@ -4,7 +4,7 @@
 //! claim            made by the wrapper, with O_EXCL: whoever comes second refuses itself
 //! start.json.tmp   made with O_EXCL and locked next, for life; before the module starts, a first record is written into it
 //! start.json       the same file with the whole record, renamed when the module runs
-//! exit.json        written aside (exit.json.tmp), synced, renamed, before the lock is let go
+//! exit.json        written aside, synced, renamed, before the lock is let go
 //! ```
 //!
 //! The lock is the proof of life: it is gone with the process however that died, whatever became of its number, and after a reboot.
@@ -148,21 +148,8 @@ fn parse_start(text: &[u8]) -> Option<StartRecord> {
     StartRecord::decode(std::str::from_utf8(text).ok()?).ok()
 }
 
-/// The exit record of an attempt whose wrapper has just told of it, as [`ReportKind::Ended`](super::ReportKind) does: it is whole, and need
-/// not be durable yet, so that it may still have the name that it is written under. `None` where it cannot be found or read: then
-/// [`standing`] tells more.
-#[must_use]
-pub fn exit_told(folder: &Path) -> Option<Box<ExitRecord>> {
-    // In the order in which it has them.
-    [EXIT_ASIDE, EXIT].iter().find_map(|name| read_exit_as(folder, name).ok().flatten())
-}
-
 fn read_exit(folder: &Path) -> io::Result<Option<Box<ExitRecord>>> {
-    read_exit_as(folder, EXIT)
-}
-
-fn read_exit_as(folder: &Path, name: &str) -> io::Result<Option<Box<ExitRecord>>> {
-    match std::fs::read_to_string(folder.join(name)) {
+    match std::fs::read_to_string(folder.join(EXIT)) {
         Ok(text) => Ok(Some(Box::new(ExitRecord::decode(&text)?))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -216,18 +203,6 @@ mod tests {
         }
         put(folder.path(), EXIT, "{\"half");
         assert_eq!(standing(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[test]
-    fn an_end_that_was_told_is_read_before_it_is_durable() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(exit_told(folder.path()), None);
-        put(folder.path(), EXIT_ASIDE, "{\"half");
-        assert_eq!(exit_told(folder.path()), None, "nobody has told of that");
-        put(folder.path(), EXIT_ASIDE, &exit().encode());
-        assert_eq!(exit_told(folder.path()), Some(Box::new(exit())));
-        std::fs::rename(folder.path().join(EXIT_ASIDE), folder.path().join(EXIT)).unwrap();
-        assert_eq!(exit_told(folder.path()), Some(Box::new(exit())));
     }
 
     #[test]

@@ -1,7 +1,4 @@
 //! Writing the exit record, whatever it takes.
-//!
-//! Aside, synced, renamed: whoever finds the record under its name finds it whole, also after a power cut. A host that listens is told as
-//! soon as it is written, since it makes the end durable in its own way: what it starts next then runs while the disk is waited for.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -17,14 +14,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Tries for an error that no time heals. A full disk is waited for without a limit: the result of hours must not be lost for it.
 const TRIES: u32 = 10;
 
-/// Writes the record durably: aside, synced, renamed. `tell` is called whenever it can be read, before it is durable. `false`: it could not
-/// be written.
-pub(super) fn record(folder: &Path, record: &ExitRecord, mut tell: impl FnMut()) -> bool {
+/// Writes the record durably: aside, synced, renamed. `false`: it could not be written.
+pub(super) fn record(folder: &Path, record: &ExitRecord) -> bool {
     let text = record.encode();
     let mut pause = PAUSE;
     let mut tries = 0;
     loop {
-        let Err(error) = write(folder, &text, &mut tell) else { return true };
+        let Err(error) = write(folder, &text) else { return true };
         let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         tries += u32::from(!full);
         if tries == TRIES || error.kind() == ErrorKind::NotFound {
@@ -36,13 +32,10 @@ pub(super) fn record(folder: &Path, record: &ExitRecord, mut tell: impl FnMut())
     }
 }
 
-fn write(folder: &Path, text: &str, tell: &mut dyn FnMut()) -> io::Result<()> {
+fn write(folder: &Path, text: &str) -> io::Result<()> {
     let aside = folder.join(EXIT_ASIDE);
     let mut file = open_private(OpenOptions::new().write(true).create(true).truncate(true), &aside)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| {
-        tell();
-        file.sync_data()
-    });
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
     if let Err(error) = written {
         // A failed sync must not be tried again on the same file: the system has forgotten what it could not write.
         let _ = std::fs::remove_file(&aside);

@@ -84,15 +84,11 @@ pub(super) fn run(mut order: Order<'_>) -> Lived {
         Ok(life) => life.live(),
         Err(how) => (ExitRecord::never_started(how, wall_clock()), None),
     };
-    let mut is_told = None;
-    let tell = || {
-        is_told.get_or_insert_with(|| order.reporter.ended());
-    };
-    if !ending::record(folder, &record, tell) {
+    if !ending::record(folder, &record) {
         return Lived::once(NOT_RECORDED);
     }
     claim.ended();
-    let is_brief = is_told == Some(true) && record.duration.0 < SHORT_MS;
+    let is_brief = order.reporter.ended() && record.duration.0 < SHORT_MS;
     if !is_brief {
         ending::sync_name(folder);
     }

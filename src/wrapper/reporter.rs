@@ -51,7 +51,7 @@ impl Reporter {
         let _ = self.send(Some((ReportKind::Output, bytes)), 0);
     }
 
-    /// The exit record can be read, under its name or the one that it has until it is durable. Tells whether a host will hear of it.
+    /// The exit record is there. Tells whether a host will hear of it.
     pub(super) fn ended(&mut self) -> bool {
         self.send(Some((ReportKind::Ended, 0)), PATIENCE_MS) == Sent::Told
     }

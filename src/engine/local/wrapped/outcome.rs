@@ -12,7 +12,7 @@ use super::book::{Book, Entry, Order, Phase};
 use super::ending::{ending, logged};
 use super::system::Watch;
 use super::{STACK_BYTES, Shared};
-use crate::attempt::{EXIT, ExitRecord, ProgressReader, Report, ReportKind, Standing, exit_told, standing};
+use crate::attempt::{EXIT, ExitRecord, ProgressReader, Report, ReportKind, Standing, standing};
 use crate::event::LostReason;
 use crate::ids::AttemptId;
 use crate::logs::Stream;
@@ -30,8 +30,7 @@ impl Shared {
         match kind {
             ReportKind::Started => self.started(number, value),
             ReportKind::Output => self.output(number, value),
-            ReportKind::Ended => self.told_of_the_end(number),
-            ReportKind::Refused => self.resolve(number),
+            ReportKind::Ended | ReportKind::Refused => self.resolve(number),
             ReportKind::Gone => self.gone(number),
             ReportKind::NotHatched => self.not_hatched(number, value),
         }
@@ -73,19 +72,6 @@ impl Shared {
         let error = std::io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
         let exit = Exit::SpawnFailed(failure::preparing("the wrapper cannot be started", &error));
         self.finish(number, supervise::never_started(exit, Stops::default()));
-    }
-
-    /// Its wrapper has written how it ended, and may still wait for the disk. Nobody has to wait with it: the host's own record is what
-    /// makes the end durable.
-    fn told_of_the_end(self: &Arc<Self>, number: u64) {
-        let folder = match self.lock().entries.get(&number) {
-            Some(Entry { phase: Phase::Ending, .. }) | None => return,
-            Some(entry) => entry.folder.clone(),
-        };
-        match exit_told(folder.path()) {
-            Some(record) => self.ended(number, &record),
-            None => self.resolve(number),
-        }
     }
 
     /// Looks into an attempt's folder and does what follows from it.
