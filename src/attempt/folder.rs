@@ -48,7 +48,7 @@ fn is_device(name: &str) -> bool {
 }
 
 /// The folder of one attempt and the names in it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptFolder {
     path: PathBuf,
 }

@@ -46,7 +46,8 @@ const SHARED: [(u32, &str); 14] = [
 #[cfg(any(target_os = "linux", test))]
 const FUSE: u32 = 0x6573_5546;
 
-/// Of those, the ones that reach over a network or out of a virtual machine. Others, such as encrypted folders and foreign disks, are as good as what they lie on.
+/// Of those, the ones that reach over a network or out of a virtual machine. Others, such as encrypted folders and foreign disks, are as good
+/// as what they lie on.
 #[cfg(any(target_os = "linux", test))]
 const SHARED_FUSE: [&str; 13] = [
     "virtiofs",

@@ -18,6 +18,13 @@ fn mounted(space: &TestSpace, kind: &str) -> Option<(Mount, Running)> {
     seen.unwrap_or(false).then(|| (Mount::of(place), serving))
 }
 
+/// Once nobody has the state open any more.
+fn unmount(space: &TestSpace, mount: Mount, serving: Running) {
+    space.wait_until("nobody uses it", || space.processes().iter().all(|(_, line)| line.contains("fuse.py")));
+    drop(mount);
+    serving.end().ends(0);
+}
+
 #[test]
 fn f18_a_state_on_shared_storage_is_refused_by_its_name_unless_allowed() {
     let test = "f18_a_state_on_shared_storage_is_refused_by_its_name_unless_allowed";
@@ -41,10 +48,7 @@ fn f18_a_state_on_shared_storage_is_refused_by_its_name_unless_allowed() {
     space.prismq(&["run", "hello"]).ends(0);
     assert_eq!(space.marks("hello").len(), 2);
     space.prismq(&["journal", "verify"]).ends(0);
-    // Their end is seen there by whoever still has the state open.
-    space.wait_until("nobody uses it", || space.processes().iter().all(|(_, line)| line.contains("fuse.py")));
-    drop(mount);
-    serving.end().ends(0);
+    unmount(&space, mount, serving);
 }
 
 #[test]
@@ -59,7 +63,5 @@ fn f18_what_lies_on_a_disk_of_this_machine_is_not_refused_for_the_program_betwee
         return skip(test, "no file system of a program can be mounted");
     };
     space.prismq(&["run", "hello"]).ends(0);
-    space.wait_until("nobody uses it", || space.processes().iter().all(|(_, line)| line.contains("fuse.py")));
-    drop(mount);
-    serving.end().ends(0);
+    unmount(&space, mount, serving);
 }

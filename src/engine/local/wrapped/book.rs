@@ -2,7 +2,7 @@
 //!
 //! Reports come under numbers that this host gives; a number is never given twice. Only data: who waits for what is in `mod.rs`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -74,8 +74,6 @@ pub(super) struct Book {
     pub(super) orders: VecDeque<Order>,
     /// Folders to be made when there are no orders, and whether each has a working directory in it.
     pub(super) expected: VecDeque<(AttemptFolder, bool)>,
-    /// Those that were made.
-    pub(super) made: HashSet<AttemptFolder>,
     /// An order is being carried out.
     pub(super) busy: bool,
     /// Nests that the monitor does not know yet.

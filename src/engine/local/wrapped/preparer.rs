@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use super::super::super::{Exit, Secrets, Spec, Stdin, StopHow, WorkIn};
+use super::super::super::{Exit, Secrets, Spec, Stdin, StopHow};
 use super::super::control::Stops;
 use super::super::prepare::prepare;
 use super::super::{failure, supervise};
@@ -30,14 +30,11 @@ pub(super) fn serve(shared: &Arc<Shared>) {
         let nothing = |book: &mut Book| book.orders.is_empty() && book.expected.is_empty() && !book.closed;
         let mut book = shared.work.wait_while(book, nothing).unwrap_or_else(PoisonError::into_inner);
         let Some(order) = book.orders.pop_front() else {
-            let Some((folder, fresh)) = book.expected.pop_front().filter(|_| !book.closed) else { break };
-            // Before it is: whoever forgets the run meanwhile finds it here.
-            book.made.insert(folder.clone());
+            let expected = book.expected.pop_front().filter(|_| !book.closed);
             drop(book);
-            // With the run's folder there or not at all. What is in the way is said when it is needed.
-            if folder.create_ahead(fresh).is_err() {
-                shared.lock().made.remove(&folder);
-            }
+            let Some((folder, fresh)) = expected else { break };
+            // Made with the run's folder there or not at all. What is in the way is said when it is needed.
+            let _ = folder.create_ahead(fresh);
             continue;
         };
         book.busy = true;
@@ -87,20 +84,12 @@ fn take_spec(shared: &Shared, number: u64) -> Option<(Box<Spec>, Stops, u32)> {
 fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut Hatchery) -> Result<(), SpawnFailure> {
     let program: &Program = shared.program.as_ref().map_err(|reason| failure::lasting(SpawnFailureKind::Other, reason.clone()))?;
     let folder = AttemptFolder::new(&spec.run_folder, &spec.node, spec.id.attempt);
-    let is_made = shared.lock().made.remove(&folder);
-    let (_, ready) = prepare(&spec, &folder, is_made, &shared.runs)?;
+    let (_, ready) = prepare(&spec, &folder, &shared.runs)?;
     let longest_variable = ready.longest_variable().filter(|(_, length)| *length > LONG_VARIABLE_BYTES);
     let longest_variable = longest_variable.map(|(name, length)| (name.to_owned(), length));
     let environment = last_of_each(ready.environment.into_iter().chain(spec.secrets.values().iter().cloned()).collect());
     // Not synced: whoever reads it within this boot sees it, and after a reboot the attempt is lost anyway.
-    let text = wrapper_spec(&spec, ready.work, &environment);
-    let written = match text.write(folder.path(), false) {
-        // What was made ahead may have been removed since.
-        Err(error) if is_made && error.kind() == io::ErrorKind::NotFound => {
-            folder.create(spec.work == WorkIn::Fresh).and_then(|()| text.write(folder.path(), false))
-        }
-        written => written,
-    };
+    let written = wrapper_spec(&spec, ready.work, &environment).write(folder.path(), false);
     written.map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
     let hatch = Hatch { id: number, folder: folder.path().to_owned(), environment };
     let nest = hatchery.nest(shared, program).map_err(|error| failure::preparing("the wrapper cannot be started", &error))?;
