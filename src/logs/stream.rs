@@ -105,7 +105,15 @@ impl StreamBytes {
     pub(super) fn before(&mut self, to: u64, at_most: u64) -> io::Result<Vec<u8>> {
         let at = self.segments.partition_point(|segment| segment.end < to);
         let Some(segment) = self.segments.get(at).filter(|segment| segment.from < to) else { return Ok(Vec::new()) };
-        let from = to.saturating_sub(at_most).max(segment.from);
+        // A file that ends where the next one begins is no gap.
+        let mut begin = segment.from;
+        for earlier in self.segments[..at].iter().rev() {
+            if earlier.end < begin {
+                break;
+            }
+            begin = earlier.from;
+        }
+        let from = to.saturating_sub(at_most).max(begin);
         let mut bytes = Vec::new();
         while from + (bytes.len() as u64) < to {
             match self.piece(from + bytes.len() as u64, to)? {

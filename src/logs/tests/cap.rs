@@ -216,6 +216,36 @@ fn f10_what_could_not_be_written_is_shown_as_a_gap() {
     assert_eq!(texts(&dir, Query { lines: Some((number, number)), ..Query::default() }), ["end"]);
 }
 
+/// A line that goes over from one file to the next is asked for by its number.
+#[test]
+fn f46_a_line_across_two_files_of_a_capped_log_is_had_whole() {
+    let dir = TempDir::new().expect("a folder");
+    let mut writer = LogWriter::new(dir.path()).capped(Some(46_256));
+    let mut whole = [0_usize; 2];
+    let chunks = [
+        (Stdout, 29_713),
+        (Stdout, 150),
+        (Stdout, 1),
+        (Stdout, 163),
+        (Stdout, 1),
+        (Stderr, 20_826),
+        (Stdout, 3),
+        (Stderr, 16),
+        (Stdout, 8),
+    ];
+    for (stream, length) in chunks {
+        let from = whole[layout::at(stream)];
+        whole[layout::at(stream)] += length;
+        let bytes: Vec<u8> = (from..from + length).map(|place| if place % 17 == 16 { b'\n' } else { b'x' }).collect();
+        writer.write(stream, &bytes, at(0));
+    }
+    assert!(writer.finish().error.is_none());
+    let last = lines(dir.path(), Query::default()).pop().expect("a line");
+    assert_eq!((last.text.len(), last.partial), (16, false));
+    let number = last.number.expect("it is counted");
+    assert_eq!(lines(dir.path(), Query { lines: Some((number, number)), ..Query::default() }), [last]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
