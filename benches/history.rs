@@ -83,7 +83,8 @@ fn make_long_journal(root: &Path, ended: bool) -> u64 {
     let limits = Limits { bytes: u64::MAX, records: u64::MAX };
     let opened = journal::open(&workspace.journal(), Options { on_progress: Box::new(|_| {}), limits }).expect("a new journal");
     for number in 0..LONG_RUNS {
-        let prepared = prepare::prepare(&catalog, &submit, &|_| capacity.clone()).expect("it is a good pipeline");
+        let prepared = prepare::check(&catalog, &submit, &|_| capacity.clone()).expect("it is a good pipeline");
+        let prepared = prepare::pin(&workspace, prepared, None).expect("there is room");
         let run = &prepared.run;
         let append = |kind: &str, node: Option<&str>, data: serde_json::Value| {
             let data: Box<RawValue> = to_raw_value(&data).expect("JSON");

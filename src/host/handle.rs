@@ -15,6 +15,7 @@ use super::leave::{Attempts, OnExit};
 use super::look::Look;
 use super::machine::Machine;
 use super::order::Sources;
+use super::pinning::Pinning;
 use super::prepare::{self, Prepared, Refused};
 use super::prune::Prunable;
 use super::reload::Reload;
@@ -192,12 +193,13 @@ pub struct Handle {
     inbox: mpsc::Sender<Message>,
     board: Board,
     leaving: Arc<AtomicBool>,
+    pinning: Pinning,
     disk: Known,
 }
 
 impl Handle {
     pub(super) fn new(workspace: Workspace, machine: Machine, reload: Reload, inbox: mpsc::Sender<Message>, board: Board) -> Self {
-        Self { workspace, machine, reload, inbox, board, leaving: Arc::default(), disk: Known::default() }
+        Self { workspace, machine, reload, inbox, board, leaving: Arc::default(), pinning: Pinning::default(), disk: Known::default() }
     }
 
     /// What the files say.
@@ -231,9 +233,12 @@ impl Handle {
         let catalog = self.reload.catalog_for_submit(submit)?;
         let durations = self.ask(|reply| Command::Durations { reply })?;
         let capacity = |definition: &Definition| self.capacity_for(definition, &durations);
-        let mut prepared = prepare::prepare(&catalog, submit, &capacity).map_err(|refused| CommandError::from(refused).or_full())?;
-        prepared.order = super::forecast::order(&prepared.definition, &self.machine.capacity(), &durations);
-        self.accept(prepared, None)
+        let refused = |refused: Refused| CommandError::from(refused).or_full();
+        let checked = prepare::check(&catalog, submit, &capacity).map_err(refused)?;
+        // Before anything is written: it may take a while.
+        let order = super::forecast::order(&checked.definition, &self.machine.capacity(), &durations);
+        let _inside = self.pinning.enter().ok_or(CommandError::Gone)?;
+        self.accept(prepare::pin(&self.workspace, checked, order).map_err(refused)?, None)
     }
 
     /// Makes a new run out of a finished one's submission.
@@ -244,6 +249,7 @@ impl Handle {
         CommandError::of_health(self.health()).map_or(Ok(()), Err)?;
         let durations = self.ask(|reply| Command::Durations { reply })?;
         let capacity = |definition: &Definition| self.capacity_for(definition, &durations);
+        let _inside = self.pinning.enter().ok_or(CommandError::Gone)?;
         let (prepared, reuse) = retry::prepare(&self.workspace, request, &capacity).map_err(CommandError::or_full)?;
         self.accept(prepared, Some(Box::new(reuse)))
     }
@@ -259,11 +265,12 @@ impl Handle {
     fn accept(&self, mut prepared: Prepared, retry: Option<Box<retry::Reuse>>) -> Result<Accepted, CommandError> {
         let run = prepared.run.clone();
         let notes = std::mem::take(&mut prepared.notes);
+        let recorded = prepared.recorded.clone();
         let answer = self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply });
         match answer {
             Ok(()) => Ok(Accepted { run, notes }),
-            // Nobody knows whether it was written down.
-            Err(CommandError::Gone) => Err(CommandError::Gone),
+            // Nobody knows whether it is on the disk.
+            Err(CommandError::Gone) if recorded.load(Ordering::Acquire) => Err(CommandError::Gone),
             Err(refused) => {
                 // Nothing of a refused run appears later. What cannot be removed is a folder that no record names.
                 let _ = std::fs::remove_dir_all(self.workspace.run(&run));
@@ -346,6 +353,11 @@ impl Handle {
         self.leaving.load(Ordering::Relaxed)
     }
 
+    /// Submissions that are being written down.
+    pub(super) fn pinning(&self) -> &Pinning {
+        &self.pinning
+    }
+
     /// The workspace that it is the host of.
     #[must_use]
     pub fn workspace(&self) -> &Workspace {
@@ -380,5 +392,47 @@ impl Handle {
             Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(CommandError::Gone),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::catalog::Catalog;
+    use crate::host::ownership::Ownership;
+    use crate::host::start::{Host, HostMode, StartOptions};
+    use crate::host::submission::Target;
+    use crate::ids::ModuleId;
+
+    /// The host ends after the submission was written into its folder and before the record of it.
+    #[test]
+    fn f02_a_submission_that_a_leaving_host_did_not_take_leaves_no_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("manifests")).expect("a folder");
+        std::fs::write(folder.path().join("manifests/m.yaml"), "id: m\ncommand: [\"true\"]\n").expect("a file");
+        let workspace = Workspace::at(folder.path()).expect("a workspace");
+        let ownership = Ownership::try_take(&workspace).expect("a lock").expect("it is free");
+        let host = Host::start(&workspace, ownership, StartOptions { mode: HostMode::Run }).expect("a host");
+        let handle = host.handle().clone();
+        let submit = Submit {
+            target: Target::Module { id: ModuleId::parse("m").expect("an id"), with_dependencies: false },
+            assignments: Vec::new(),
+            params_file: None,
+            caller_folder: folder.path().to_owned(),
+            reuse: false,
+            saved: false,
+            idempotency: None,
+            priority: None,
+        };
+        let catalog = Catalog::load(&workspace).expect("no settings");
+        let checked = prepare::check(&catalog, &submit, &|_| handle.machine.capacity()).expect("it is good");
+        let prepared = prepare::pin(&workspace, checked, None).expect("room");
+        let run = prepared.run.clone();
+        handle.leave(OnExit::Kill, false).expect("it lives");
+        drop(host.join());
+        assert!(workspace.run(&run).exists());
+        assert!(matches!(handle.accept(prepared, None), Err(CommandError::Gone)));
+        assert!(!workspace.run(&run).exists());
+        assert!(handle.pinning.enter().is_none(), "nobody writes anything any more");
     }
 }

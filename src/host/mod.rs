@@ -46,6 +46,7 @@ pub mod order;
 pub mod ownership;
 mod patience;
 mod permissions;
+mod pinning;
 pub mod prepare;
 pub mod prune;
 mod record;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value};
 
@@ -98,6 +99,8 @@ pub struct Prepared {
     pub precedence: Precedence,
     /// Warnings for the submitter.
     pub notes: Diagnostics,
+    /// Whether the journal was given it, so that it may be there also where no answer comes.
+    pub(super) recorded: Arc<AtomicBool>,
 }
 
 /// What a list shows of a run beyond its state.
@@ -134,14 +137,25 @@ impl RunHead {
     }
 }
 
-/// Resolves a submission against a catalogue and pins it. `capacity` tells what there is for a graph.
+/// A submission in which nothing is wrong.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is written down of it.
+    pub(super) pinned: Pinned,
+    /// Its graph.
+    pub(super) definition: Arc<Definition>,
+    /// Warnings for the submitter.
+    pub(super) notes: Diagnostics,
+}
+
+/// Resolves a submission against a catalogue. `capacity` tells what there is for a graph. Writes nothing.
 ///
 /// # Errors
 /// See [`Refused`].
-pub fn prepare(catalog: &Catalog, submit: &Submit, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<Prepared, Refused> {
+pub fn check(catalog: &Catalog, submit: &Submit, capacity: &dyn Fn(&Definition) -> Capacity) -> Result<Checked, Refused> {
     let (pinned, definition, notes) = resolve_in(catalog, submit)?;
     admit(&definition, &capacity(&definition))?;
-    pin(&catalog.workspace, pinned, definition, notes)
+    Ok(Checked { pinned, definition, notes })
 }
 
 /// Everything but the pinning: what `run --dry-run` needs.
@@ -271,8 +285,12 @@ fn collect_never_fitting(
     }
 }
 
-/// Writes `pinned.json` into the new run's folder.
-pub(super) fn pin(workspace: &Workspace, pinned: Pinned, definition: Arc<Definition>, notes: Diagnostics) -> Result<Prepared, Refused> {
+/// Writes `pinned.json` into the new run's folder. Its nodes start in this order; none: the longest way to the end first.
+///
+/// # Errors
+/// When the disk does not take it; nothing is left of it then.
+pub fn pin(workspace: &Workspace, checked: Checked, order: Option<Arc<[u64]>>) -> Result<Prepared, Refused> {
+    let Checked { pinned, definition, notes } = checked;
     let head = RunHead::of(&pinned, &definition);
     let text = serde_json::to_vec(&pinned).map_err(std::io::Error::from)?;
     workspace.create_state()?;
@@ -284,7 +302,8 @@ pub(super) fn pin(workspace: &Workspace, pinned: Pinned, definition: Arc<Definit
     })?;
     let pinned_hash = blake3::hash(&text).to_hex().to_string();
     let precedence = pinned.precedence();
-    Ok(Prepared { run, definition, params: Arc::new(pinned.params), head, pinned_hash, order: None, precedence, notes })
+    let params = Arc::new(pinned.params);
+    Ok(Prepared { run, definition, params, head, pinned_hash, order, precedence, notes, recorded: Arc::default() })
 }
 
 /// A run id whose folder did not exist; the folder then does.

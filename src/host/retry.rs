@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::handle::CommandError;
-use super::prepare::{self, Prepared, Refused};
+use super::prepare::{self, Checked, Prepared, Refused};
 use super::replay::load_pinned;
 use super::runfile::RunFile;
 use super::submission::{Retry, RetryScope};
@@ -53,7 +53,8 @@ pub(super) fn prepare(
     pinned.idempotency = None;
     pinned.retry_of = Some(request.run.clone());
     pinned.retry_scope = Some(request.scope.clone());
-    let prepared = prepare::pin(workspace, pinned, definition, Diagnostics::new()).map_err(|error: Refused| CommandError::from(error))?;
+    let checked = Checked { pinned, definition, notes: Diagnostics::new() };
+    let prepared = prepare::pin(workspace, checked, None).map_err(|error: Refused| CommandError::from(error))?;
     Ok((prepared, reuse))
 }
 

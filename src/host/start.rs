@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::catalog;
 use super::clock::{self, Clock};
@@ -27,6 +28,9 @@ use crate::ids::RunId;
 use crate::journal::{self, OpenError};
 use crate::scheduler::{Durations, Timers, World};
 use crate::settings::Settings;
+
+/// So long a host that ends waits for submissions that are being written into their folders: a sync of a slow disk.
+const PINNING_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a host treats what an earlier one left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +164,9 @@ impl Host {
     pub fn join(mut self) -> Ended {
         self.handle.reload().stop();
         let ended = self.thread.take().map(JoinHandle::join);
+        if !self.handle.pinning().close(PINNING_LIMIT) {
+            tracing::warn!("a submission is still being written down; the next host removes what is left of it");
+        }
         ended.map_or_else(Ended::default, |ended| {
             ended.unwrap_or_else(|_| {
                 tracing::error!("the host's thread panicked");

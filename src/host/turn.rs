@@ -3,6 +3,7 @@
 //! Everything here runs on one thread. `select` is the receive; `decide` is [`crate::scheduler::decide`]; `act` is in `act.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
 use super::clock::{Clock, NAP_LONGEST};
@@ -394,7 +395,7 @@ impl Turn {
         }
         self.refresh_disk();
         self.take_devices();
-        let run = prepared.run.clone();
+        let (run, recorded) = (prepared.run.clone(), prepared.recorded);
         tracing::info!(%run, name = prepared.definition.name, "accepted");
         let workspace = self.workspace.root().to_string_lossy().into_owned();
         let mut state = RunState::new(run.clone(), prepared.definition, prepared.params, workspace);
@@ -411,6 +412,7 @@ impl Turn {
             self.forget(&run);
             return drop(reply.send(Err(self.refusal())));
         };
+        recorded.store(true, Ordering::Release);
         self.after.entry(seq).or_default().push(After::Submitted(reply, run.clone()));
         if let Some(reuse) = reuse {
             self.take_over(&run, reuse);

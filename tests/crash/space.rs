@@ -119,7 +119,7 @@ impl Space {
         fs::create_dir_all(&folder).map_err(failed)?;
         let copy = folder.join("prismq");
         // Another name of the same file where that is possible: it is large.
-        fs::hard_link(program(), &copy).or_else(|_| fs::copy(program(), &copy).map(drop)).map_err(failed)?;
+        fs::hard_link(program(), &copy).or_else(|_| copy_elsewhere(program(), &copy)).map_err(failed)?;
         let script = folder.join("prismq-attempt");
         let real = program().with_file_name("prismq-attempt");
         fs::write(&script, fault.wrapper_script(&real, trace)).map_err(failed)?;
@@ -183,6 +183,12 @@ pub(crate) fn write_down(file: &Path, text: &str) {
 /// The program under test.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_prismq"))
+}
+
+/// By a program of its own: what another thread starts in this moment would hold the new file open for writing, and nobody can execute it.
+fn copy_elsewhere(from: &Path, to: &Path) -> std::io::Result<()> {
+    let status = Command::new("cp").arg(from).arg(to).status()?;
+    if status.success() { Ok(()) } else { Err(std::io::Error::other(format!("cp: {status}"))) }
 }
 
 /// Processes with this path in their environment or on their command line, and what they are called.
