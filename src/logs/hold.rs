@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 
 use super::append::{BackOff, create, write_some};
-use super::layout::{self, ENTRY, Entry, HEAD, SPAN};
+use super::layout::{self, ENTRY, Entry, HEAD, SPAN_WRITTEN};
 use crate::units::{DurationMs, Timestamp};
 
 /// Entries wait at most about so long, so that a flood of small chunks costs one small write and not two each. Chunks of one stream
@@ -41,7 +41,7 @@ impl IndexFile {
             && let Some(last) = self.held.last_mut()
             && of == stream
             && now.at.since(since) < HOLD
-            && now.ends[stream] - from <= SPAN as u64
+            && now.ends[stream] - from <= SPAN_WRITTEN as u64
         {
             *last = now;
             return 0;

@@ -23,8 +23,11 @@ pub(super) const VERSION: u8 = 2;
 pub(super) const HEAD: usize = 32;
 /// Length of an entry.
 pub(super) const ENTRY: usize = 32;
-/// So many bytes at most are covered by an entry, so that a place in the middle of one is near its begin.
+/// So many bytes at most are covered by an entry of any index, so that a place in the middle of one is near its begin.
 pub(super) const SPAN: usize = 256 << 10;
+/// So many at most by one that is written now: between two line ends in it no line is too long to be one in a view, so that its lines can be
+/// counted without reading them.
+pub(super) const SPAN_WRITTEN: usize = super::lines::LINE_MAX;
 
 /// How far the output had come at a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

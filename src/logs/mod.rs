@@ -27,6 +27,7 @@ mod place;
 mod printable;
 mod read;
 mod search;
+mod skim;
 mod spans;
 mod stream;
 #[cfg(test)]

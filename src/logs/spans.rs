@@ -10,6 +10,7 @@ use super::Stream;
 use super::layout;
 use super::lines::{Assembler, Line};
 use super::read::{POLL_MAX, gap};
+use super::skim::Skimmed;
 use super::stream::Piece;
 use super::walk::{Chunk, Content, Files, Position, Wanted};
 use crate::units::Timestamp;
@@ -52,7 +53,8 @@ impl Spans {
         Self { folder: folder.to_owned(), position, begins: ends, assemblers: Default::default() }
     }
 
-    /// Reads on for about a mebibyte and gives what it finds with its lines, which are left out without `texts`. Whether there may be
+    /// Reads on for about a mebibyte and gives what it finds with its lines, which are left out without `texts` (then whole entries of the
+    /// index are passed unread where that gives the same). Whether there may be
     /// more at once. While the attempt runs, half lines and bytes that are not in the index yet wait for the next call; with `ended` they
     /// come too.
     ///
@@ -65,6 +67,11 @@ impl Spans {
         let wanted = Wanted { stream: None, unindexed, counted: false, piece: PIECE };
         let mut read = 0;
         while read < POLL_MAX {
+            if !texts && let Some(skimmed) = files.skim(&mut self.position)? {
+                read += Skimmed::READ;
+                self.take_skimmed(&skimmed, &mut give);
+                continue;
+            }
             let Some(chunk) = files.next(&mut self.position, wanted)? else {
                 if ended {
                     let at = files.index.last().at;
@@ -101,6 +108,17 @@ impl Spans {
             found.count = assembler.count(bytes, at);
         }
         let end = from + bytes.len() as u64 - assembler.pending();
+        self.give(stream, end, at, found, give);
+    }
+
+    fn take_skimmed(&mut self, skimmed: &Skimmed, give: &mut impl FnMut(Span, Vec<Line>)) {
+        let Skimmed { at, stream, to, line_ends, .. } = *skimmed;
+        let assembler = &mut self.assemblers[layout::at(stream)];
+        let mut found = Found { count: line_ends, ..Found::default() };
+        for edge in [&skimmed.head, &skimmed.tail] {
+            assembler.feed_bytes(edge, at, |_, _| found.count += 1);
+        }
+        let end = to - assembler.pending();
         self.give(stream, end, at, found, give);
     }
 

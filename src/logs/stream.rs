@@ -75,6 +75,25 @@ impl StreamBytes {
         self.segments.get(first).is_some_and(|segment| segment.from < to)
     }
 
+    /// Whether all bytes of a range are there, in one file.
+    pub(super) fn has_all(&self, from: u64, to: u64) -> bool {
+        let first = self.segments.partition_point(|segment| segment.end <= from);
+        self.segments.get(first).is_some_and(|segment| segment.from <= from && to <= segment.end)
+    }
+
+    /// All bytes from `from` to `to`, which are in one file. So many from `from` on are read and no more: what follows is then at hand.
+    pub(super) fn exactly(&mut self, from: u64, to: u64, read: u64) -> io::Result<Piece<'_>> {
+        let at = self.segments.partition_point(|segment| segment.end <= from);
+        let Some(segment) = self.segments.get(at) else { return Ok(Piece::Gap) };
+        let wanted = read.min(segment.end - from);
+        let window_end = self.window_from + self.window.len() as u64;
+        let is_here = self.window_from <= from && from + wanted <= window_end;
+        if !is_here && (!self.load(at, from, wanted)? || from + (self.window.len() as u64) < to) {
+            return Ok(Piece::Gap);
+        }
+        self.piece(from, to)
+    }
+
     /// What is at `from`, at most up to `to`, which lies behind it. A piece may be shorter than what there is.
     pub(super) fn piece(&mut self, from: u64, to: u64) -> io::Result<Piece<'_>> {
         let window_end = self.window_from + self.window.len() as u64;

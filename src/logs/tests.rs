@@ -13,6 +13,7 @@ use crate::units::Timestamp;
 mod cap;
 mod large;
 mod model;
+mod skim;
 
 use Stream::{Stderr, Stdout};
 

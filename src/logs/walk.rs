@@ -29,6 +29,11 @@ impl Position {
     pub(super) const fn at(bytes: [u64; 2], newlines: Option<u64>) -> Self {
         Self { bytes, newlines, missing: [0, 0] }
     }
+
+    /// Whether bytes were passed that are missing and were not told of yet.
+    pub(super) fn has_missing(self) -> bool {
+        self.missing != [0, 0]
+    }
 }
 
 /// What is wanted of the chunks.
@@ -67,7 +72,7 @@ pub(super) struct Files {
     pub(super) index: Index,
     pub(super) streams: [StreamBytes; 2],
     /// The entry that was used last.
-    entry: u64,
+    pub(super) entry: u64,
 }
 
 impl Files {
@@ -177,7 +182,7 @@ impl Files {
     }
 
     /// The entry that the position is in, or at whose end it is. Mostly it is still the one of the last call.
-    fn find_entry(&mut self, position: &Position) -> io::Result<()> {
+    pub(super) fn find_entry(&mut self, position: &Position) -> io::Result<()> {
         let is_passed = |ends: [u64; 2]| ends[0] <= position.bytes[0] && ends[1] <= position.bytes[1];
         let is_near =
             is_passed(self.index.before(self.entry)?.ends) && self.index.get(self.entry + 1)?.is_none_or(|entry| !is_passed(entry.ends));

@@ -9,7 +9,7 @@ use super::Stream;
 use super::append::{BackOff, create, write_some};
 use super::cap::Cap;
 use super::hold::IndexFile;
-use super::layout::{self, Entry, SPAN};
+use super::layout::{self, Entry, SPAN_WRITTEN};
 use crate::units::Timestamp;
 
 /// A file that took so much since it was opened is well again.
@@ -97,7 +97,7 @@ impl LogWriter {
     pub fn write(&mut self, stream: Stream, mut bytes: &[u8], at: Timestamp) {
         self.now.at = self.now.at.max(at);
         while !bytes.is_empty() {
-            let (part, rest) = bytes.split_at(self.fitting(bytes.len().min(SPAN)));
+            let (part, rest) = bytes.split_at(self.fitting(bytes.len().min(SPAN_WRITTEN)));
             self.put(stream, part);
             bytes = rest;
         }
