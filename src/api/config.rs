@@ -92,9 +92,11 @@ fn config(workspace: &Workspace, module: &views::Module) -> Result<Json<Config>,
     let saved = saved::read(workspace, &module.id)?;
     let updated_at = saved.as_ref().map(|saved| saved.updated_at);
     let values = saved.map(|saved| saved.parameters).unwrap_or_default();
-    let parameters = match module.params.complete(values).value {
-        Value::Object(map) => map,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    let parameters = match module.params.complete(values.clone()).map(|completed| completed.value) {
+        Ok(Value::Object(map)) => map,
+        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Map::new(),
+        // They were saved for another schema; a run of them is refused.
+        Err(_) => values,
     };
     Ok(Json(Config { module_id: module.id.to_string(), parameters, not_saved: saved::secret_names(module), updated_at }))
 }

@@ -97,8 +97,10 @@ fn look(folder: &Path) -> io::Result<Option<Standing>> {
         // Whatever it was writing last, nobody will finish it.
         let _ = std::fs::remove_file(folder.join(EXIT_ASIDE));
         if name == START_ASIDE {
-            // Nobody else can have made it: this is what the attempt's one wrapper got to write.
-            let _ = std::fs::rename(folder.join(START_ASIDE), folder.join(START));
+            // Nobody else can have made it: this is what the attempt's one wrapper got to write. Twice, since an error may be one of the
+            // moment, and after this nobody looks again.
+            let rename = || std::fs::rename(folder.join(START_ASIDE), folder.join(START));
+            let _ = rename().or_else(|_| rename());
         }
         return Ok(Some(Standing::Dead(parse_start(&text))));
     }

@@ -438,14 +438,19 @@ fn run_params(schema: &ParamSchema, saved: Map<String, Value>, submit: &Submit, 
     let mut given = Value::Object(values);
     bind::make_absolute(schema, &mut given, &submit.caller_folder);
     let Value::Object(values) = given else { return Err(diagnostics) };
-    let mut completed = schema.complete(values);
-    bind::make_absolute(schema, &mut completed.value, file_folder);
-    let violations = schema.check(&completed.value);
+    let completed = schema.complete(values).map(|mut completed| {
+        bind::make_absolute(schema, &mut completed.value, file_folder);
+        completed
+    });
+    let violations = completed.as_ref().map_or_else(|refusal| vec![refusal.clone()], |completed| schema.check(&completed.value));
     diagnostics.extend(violations.into_iter().map(|violation| {
         let given = from_file.contains_key(violation.pointer.split('/').nth(1).unwrap_or_default());
         described(violation, tree.as_ref().filter(|_| given))
     }));
-    diagnostics.into_result(completed).map(|(completed, _)| completed)
+    match completed {
+        Ok(completed) => diagnostics.into_result(completed).map(|(completed, _)| completed),
+        Err(_) => Err(diagnostics),
+    }
 }
 
 fn read_params_file(file: &NamedText) -> Result<Tree, Diagnostics> {

@@ -1,5 +1,7 @@
 //! `-p key=value`: a text of the command line becomes a value of the schema's type.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Number, Value};
 
 use super::Violation;
@@ -54,7 +56,7 @@ fn schemas_of_key<'s>(root: &'s Value, schemas: &[&'s Value], key: &str) -> Opti
     for follow in [Follow::Forms, Follow::Possible] {
         let declared: Vec<&Value> = parts(follow).iter().filter_map(|schema| schema.get("properties")?.get(key)).collect();
         if !declared.is_empty() {
-            return Some(declared);
+            return Some(each_once(declared));
         }
     }
     let parts = parts(Follow::Possible);
@@ -64,7 +66,13 @@ fn schemas_of_key<'s>(root: &'s Value, schemas: &[&'s Value], key: &str) -> Opti
     if closed && !by_pattern {
         return None;
     }
-    Some(parts.iter().filter_map(|schema| schema.get("additionalProperties")).filter(|schema| schema.is_object()).collect())
+    Some(each_once(parts.iter().filter_map(|schema| schema.get("additionalProperties")).filter(|schema| schema.is_object()).collect()))
+}
+
+/// Alternatives that refer to the same schema would double the list with each step of a path.
+fn each_once(schemas: Vec<&Value>) -> Vec<&Value> {
+    let mut seen = BTreeSet::new();
+    schemas.into_iter().filter(|schema| seen.insert(std::ptr::from_ref(*schema))).collect()
 }
 
 fn known<'s>(root: &'s Value, schemas: &[&'s Value]) -> Vec<&'s str> {

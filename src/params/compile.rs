@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::{Map, Value, json};
 
-use super::complete::{DEFAULTS_MAX, complete, complete_default};
+use super::complete::{complete, complete_default};
+use super::cost::{STEPS_MAX, steps};
 use super::messages::{describe, describe_at};
 use super::walk::{self, Follow, Holds, KEYWORDS, each_schema, held, joined, reference_pointer};
 use super::{Inner, ParamSchema};
@@ -277,8 +278,8 @@ impl Checker<'_> {
         if defaults.is_empty() {
             return false;
         }
-        if complete(root, true, Map::new()).defaulted.len() >= DEFAULTS_MAX {
-            self.error("", "the defaults of this schema hold themselves and never end".into(), None);
+        if complete(root, true, Map::new()).is_err() {
+            self.error("", "the defaults of this schema hold themselves and never end, or are too many".into(), None);
             return true;
         }
         self.check_each_default(root, defaults);
@@ -288,9 +289,16 @@ impl Checker<'_> {
     /// All of them at once: the schema is compiled once for them, and not once for each.
     fn check_each_default(&mut self, root: &Value, defaults: Vec<(String, Value)>) {
         let (mut schemas, mut values) = (Map::new(), Map::new());
+        let mut left = STEPS_MAX;
         for (number, (pointer, default)) in defaults.iter().enumerate() {
             let Some(schema) = root.pointer(pointer) else { continue };
-            values.insert(number.to_string(), complete_default(root, schema, default.clone()));
+            let completed = complete_default(root, schema, default.clone());
+            let costed = completed.map(|value| (steps(root, schema, &value).and_then(|steps| left.checked_sub(steps)), value));
+            let Ok((Some(rest), value)) = costed else {
+                return self.error(&joined(pointer, "default"), "the defaults would take too long to check".into(), None);
+            };
+            left = rest;
+            values.insert(number.to_string(), value);
             schemas.insert(number.to_string(), json!({"$ref": format!("urn:prismq:schema#{}", percent_encoded(pointer))}));
         }
         // Each schema under its own references: the root's definitions stay where they are, and its demands do not apply. A registered

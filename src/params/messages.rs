@@ -4,6 +4,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError, Validator};
 use serde_json::{Map, Value};
 
+use super::cost::{self, STEPS_OF_ALL_MISTAKES};
 use super::walk::{Follow, joined, property_names, push_token};
 use super::{Violation, walk};
 use crate::diagnostics::suggest;
@@ -14,8 +15,12 @@ const VIOLATIONS_MAX: usize = 100;
 
 /// See `ParamSchema::check`.
 pub(super) fn check(validator: &Validator, schema: &Value, value: &Value) -> Vec<Violation> {
-    if let Some(refusal) = refuse_shape(value) {
-        return vec![refusal];
+    let steps = match steps_of(schema, value) {
+        Ok(steps) => steps,
+        Err(refusal) => return vec![refusal],
+    };
+    if steps > STEPS_OF_ALL_MISTAKES {
+        return validator.validate(value).err().map(|error| describe(&error, schema)).unwrap_or_default();
     }
     let mut found: Vec<Violation> = Vec::new();
     for error in validator.iter_errors(value) {
@@ -32,11 +37,25 @@ pub(super) fn check_partial(validator: &Validator, schema: &Value, value: &Value
     if open.is_empty() {
         return check(validator, schema, value);
     }
-    if let Some(refusal) = refuse_shape(value) {
+    if let Err(refusal) = steps_of(schema, value) {
         return vec![refusal];
     }
     let certain = validator.iter_errors(value).filter(|error| is_certain(error, open));
     without_repetition(certain.take(VIOLATIONS_MAX).flat_map(|error| describe(&error, schema)).collect())
+}
+
+/// How many steps the check takes, if there is one.
+fn steps_of(schema: &Value, value: &Value) -> Result<u64, Violation> {
+    refuse_shape(value).map_or(Ok(()), Err)?;
+    cost::steps(schema, schema, value).ok_or_else(too_costly)
+}
+
+/// Said of a value whose check would not end in time.
+pub(super) fn too_costly() -> Violation {
+    let message = "these values would take too long to check against their schema".to_owned();
+    let help =
+        "fewer values, or a schema with fewer alternatives for each of them (`anyOf`, `oneOf`); a long list of data belongs in a file";
+    Violation { pointer: String::new(), message, help: Some(help.into()) }
 }
 
 /// Two conditions may ask for the same thing.

@@ -8,6 +8,7 @@ mod assign;
 mod bucket;
 mod compile;
 mod complete;
+mod cost;
 mod messages;
 mod walk;
 
@@ -90,12 +91,20 @@ impl ParamSchema {
     }
 
     /// Fills in defaults and canonicalises whole numbers (`1.0` becomes `1` where the schema says integer).
-    #[must_use]
-    pub fn complete(&self, values: Map<String, Value>) -> Completed {
+    ///
+    /// # Errors
+    /// When that would take too long, or more defaults are missing than are filled in.
+    pub fn complete(&self, values: Map<String, Value>) -> Result<Completed, Violation> {
         complete::complete(&self.0.schema, self.0.has_defaults, values)
     }
 
-    /// All mistakes of a completed value.
+    /// All mistakes of values, with the defaults filled in.
+    #[must_use]
+    pub fn check_with_defaults(&self, values: Map<String, Value>) -> Vec<Violation> {
+        self.complete(values).map_or_else(|refusal| vec![refusal], |completed| self.check(&completed.value))
+    }
+
+    /// All mistakes of a completed value; only the first one of a value that takes long to check.
     #[must_use]
     pub fn check(&self, value: &Value) -> Vec<Violation> {
         messages::check(&self.0.validator, &self.0.schema, value)
@@ -119,6 +128,7 @@ impl ParamSchema {
     }
 
     /// JSON Pointers of all values present in `value` whose schema says `format: file` or `format: directory`, for making them absolute.
+    /// None of a value that would take too long to check: it is refused anyway.
     #[must_use]
     pub fn path_pointers(&self, value: &Value) -> Vec<String> {
         walk::path_pointers(&self.0.schema, value)

@@ -61,21 +61,21 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 fn checked(schema: &ParamSchema, value: Value) -> Vec<String> {
-    let value = schema.complete(object(value)).value;
+    let value = schema.complete(object(value)).expect("affordable").value;
     schema.check(&value).iter().map(|violation| format!("{}: {violation}", violation.pointer)).collect()
 }
 
 #[test]
 fn a_good_value_is_completed() {
     let schema = schema(THUMBNAILS);
-    let done = schema.complete(object(json!({"input": "a.mp4", "render": {}})));
+    let done = schema.complete(object(json!({"input": "a.mp4", "render": {}}))).expect("affordable");
     assert_eq!(done.value, json!({"input": "a.mp4", "render": {"width": 640}, "count": 12, "mode": "fast"}));
     assert_eq!(done.defaulted, ["/count", "/mode", "/render/width"]);
     assert!(schema.check(&done.value).is_empty());
     assert_eq!(schema.property_names()[..3], ["input", "count", "mode"]);
     assert_eq!(schema.schema()["additionalProperties"], json!(false));
     let empty = ParamSchema::empty();
-    assert_eq!(empty.complete(Map::new()).value, json!({}));
+    assert_eq!(empty.complete(Map::new()).expect("affordable").value, json!({}));
     assert_eq!(checked(&empty, json!({"x": 1})), ["/x: unknown parameter `x` (help: there are no parameters here)"]);
     let nested = super::tests::schema("properties: {a: {type: object, additionalProperties: false}}\n");
     assert!(checked(&nested, json!({"a": {"x": 1}}))[0].starts_with("/a: `a` holds a key that its schema does not declare"));
@@ -119,7 +119,9 @@ fn mistakes_name_the_key_the_range_and_what_was_meant() {
 #[test]
 fn a_17_whole_numbers_are_canonical() {
     let schema = schema(THUMBNAILS);
-    let done = schema.complete(object(json!({"input": "a", "count": 3.0, "scale": 2.0, "sizes": [1.0, 2], "render": {"width": 1e2}})));
+    let done = schema
+        .complete(object(json!({"input": "a", "count": 3.0, "scale": 2.0, "sizes": [1.0, 2], "render": {"width": 1e2}})))
+        .expect("affordable");
     let text = serde_json::to_string(&done.value).expect("writes");
     assert!(
         text.contains("\"count\":3,") && text.contains("\"scale\":2.0") && text.contains("[1,2]") && text.contains("\"width\":100"),
@@ -259,7 +261,7 @@ fn a_24_references_stay_inside_the_schema() {
             .replace("'#/$defs/small size'", "'#/$defs/small%20size'")
             .as_str(),
     );
-    assert_eq!(local.complete(Map::new()).value, json!({"a": 3}));
+    assert_eq!(local.complete(Map::new()).expect("affordable").value, json!({"a": 3}));
     assert_eq!(checked(&local, json!({"a": 10})), ["/a: `a` must be at most 9, not `10`"]);
 }
 
@@ -291,8 +293,66 @@ fn a_25_schemas_that_would_cost_too_much() {
     let recursive = schema(
         "properties: {tree: {$ref: '#/$defs/t'}}\n$defs: {t: {type: object, properties: {l: {$ref: '#/$defs/t'}, v: {type: integer, default: 1}}}}\n",
     );
-    assert_eq!(recursive.complete(object(json!({"tree": {"l": {}}}))).value, json!({"tree": {"l": {"v": 1}, "v": 1}}));
+    assert_eq!(recursive.complete(object(json!({"tree": {"l": {}}}))).expect("affordable").value, json!({"tree": {"l": {"v": 1}, "v": 1}}));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// The schema is small and the value is, and to check the one against the other would take from minutes to for ever.
+#[test]
+fn a_25_values_that_would_cost_too_much() {
+    let start = Instant::now();
+    let refusals = |schema: &ParamSchema, value: Value| match schema.complete(object(value.clone())) {
+        Ok(completed) => schema.check(&completed.value),
+        Err(refusal) => {
+            assert_eq!(schema.check(&value), [refusal.clone()]);
+            vec![refusal]
+        }
+    };
+    let too_long = |schema: &ParamSchema, value: Value| {
+        let found = refusals(schema, value);
+        assert!(found.len() == 1 && found[0].message.contains("would take too long"), "{found:?}");
+    };
+    let nested = |levels: usize| (0..levels).fold(json!({}), |inner, _| json!({"l": inner}));
+    let doubling = |word: &str| {
+        schema(&format!(
+            "properties: {{t: {{$ref: '#/$defs/t'}}}}\n$defs: {{t: {{{word}: [{{$ref: '#/$defs/u'}}, {{$ref: '#/$defs/u'}}]}}, \
+             u: {{properties: {{l: {{$ref: '#/$defs/t'}}, d: {{default: 1}}}}, required: [x]}}}}\n"
+        ))
+    };
+    // Here it is the defaults that are looked for everywhere.
+    let refusal = doubling("allOf").complete(object(json!({"t": nested(60)}))).expect_err("it would not end");
+    assert!(refusal.message.contains("would take too long"), "{refusal}");
+    for word in ["anyOf", "oneOf"] {
+        let doubling = doubling(word);
+        too_long(&doubling, json!({"t": nested(60)}));
+        assert_ne!(refusals(&doubling, json!({"t": nested(4)})), []);
+        assert_eq!(doubling.path_pointers(&json!({"t": nested(60)})), [""; 0]);
+        assert!(doubling.assign(&mut Map::new(), &format!("t{}=1", ".l".repeat(60))).is_ok());
+    }
+    let forms: Vec<String> = (0..9_000).map(|number| format!("{{const: {number}}}")).collect();
+    let wide = schema(&format!("properties: {{a: {{items: {{anyOf: [{}]}}}}}}\n", forms.join(", ")));
+    let many = json!({"a": vec![99_999; 43_000]});
+    assert_eq!(wide.check_partial(&many, &["/x".to_owned()]).len(), 1);
+    too_long(&wide, many);
+    assert_eq!(refusals(&wide, json!({"a": [5, 8_999]})), []);
+    // Much, and no more than there is time for: the first mistake is told.
+    let plain = schema("properties: {a: {items: {type: integer}}}\n");
+    assert_eq!(refusals(&plain, json!({"a": vec![1; 500_000]})), []);
+    assert_eq!(checked(&plain, json!({"a": vec!["x"; 500_000]})).len(), 1);
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+/// They are never left out silently.
+#[test]
+fn more_defaults_than_are_filled_in_are_refused() {
+    let items = schema("properties: {a: {items: {properties: {d: {default: 1}}}}}\n");
+    let filled = items.complete(object(json!({"a": vec![json!({}); 10_000]}))).expect("so many are");
+    assert_eq!(filled.defaulted.len(), 10_000);
+    let refusal = items.complete(object(json!({"a": vec![json!({}); 10_001]}))).expect_err("one more");
+    assert_eq!(refusal.pointer, "/a/10000");
+    let long = schema(&format!("properties: {{a: {{items: {{properties: {{d: {{default: '{}'}}}}}}}}}}\n", "x".repeat(100_000)));
+    let refusal = long.complete(object(json!({"a": vec![json!({}); 1_000]}))).expect_err("100 MB");
+    assert!(refusal.message.contains("8 MiB"), "{refusal}");
 }
 
 #[test]
@@ -302,7 +362,7 @@ fn composed_schemas_are_closed_too() {
     );
     assert_eq!(checked(&composed, json!({"a": 1, "b": 3})), [""; 0]);
     assert_eq!(checked(&composed, json!({"a": 1, "more": 3})), ["/more: unknown parameter `more` (help: known are `a`, `b`)"]);
-    assert_eq!(composed.complete(Map::new()).value, json!({"b": 2}));
+    assert_eq!(composed.complete(Map::new()).expect("affordable").value, json!({"b": 2}));
     let open = schema("additionalProperties: true\n");
     assert_eq!(checked(&open, json!({"x": 1})), [""; 0]);
     let tree = read(Source::new("f", "properties: {files: {type: array}}\n"), Format::Yaml, &Limits::MANIFEST).expect("valid");
@@ -387,14 +447,14 @@ proptest::proptest! {
         if let Some(compiled) = compiled {
             let mut values = match value { Value::Object(map) => map, other => Map::from_iter([("a".to_owned(), other)]) };
             let _ = compiled.assign(&mut values, &text);
-            let done = compiled.complete(values);
+            let Ok(done) = compiled.complete(values) else { return Ok(()) };
             for pointer in &done.defaulted {
                 proptest::prop_assert!(done.value.pointer(pointer).is_some());
             }
             let whole = compiled.check(&done.value);
             proptest::prop_assert_eq!(compiled.check_partial(&done.value, &[]), whole);
             proptest::prop_assert!(compiled.check_partial(&done.value, &["".to_owned()]).is_empty());
-            let again = compiled.complete(match done.value.clone() { Value::Object(map) => map, _ => Map::new() });
+            let again = compiled.complete(match done.value.clone() { Value::Object(map) => map, _ => Map::new() }).expect("affordable");
             proptest::prop_assert_eq!(again.value, done.value, "completing twice changes nothing");
         }
     }

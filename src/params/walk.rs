@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::cost::steps;
+
 /// What a keyword holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
@@ -260,6 +262,9 @@ pub(super) fn each_place<'s>(
 /// See `ParamSchema::path_pointers`.
 pub(super) fn path_pointers(root: &Value, value: &Value) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    if steps(root, root, value).is_none() {
+        return found;
+    }
     each_place(root, root, Follow::Possible, value, &mut String::new(), &mut |pointer, schema, value| {
         let is_path = matches!(schema.get("format").and_then(Value::as_str), Some("file" | "directory"));
         if is_path && value.is_string() && !found.iter().any(|known| known == pointer) {

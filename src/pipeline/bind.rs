@@ -49,7 +49,7 @@ pub fn schema_of(work: &Work) -> &ParamSchema {
 /// # Errors
 /// All that the schema refuses.
 pub fn complete(schema: &ParamSchema, values: Map<String, Value>, folder: &Path) -> Result<Completed, Vec<Violation>> {
-    let mut completed = schema.complete(values);
+    let mut completed = schema.complete(values).map_err(|refusal| vec![refusal])?;
     make_absolute(schema, &mut completed.value, folder);
     let violations = schema.check(&completed.value);
     if violations.is_empty() { Ok(completed) } else { Err(violations) }

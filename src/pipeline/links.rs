@@ -16,7 +16,8 @@ pub(super) fn violations(schema: &ParamSchema, template: &Template) -> Vec<Viola
     let (value, open) = template.known();
     match value {
         serde_json::Value::Object(values) if !open.iter().any(String::is_empty) => {
-            schema.check_partial(&schema.complete(values).value, &open)
+            let completed = schema.complete(values);
+            completed.map_or_else(|refusal| vec![refusal], |completed| schema.check_partial(&completed.value, &open))
         }
         _ => Vec::new(),
     }

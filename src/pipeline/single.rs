@@ -36,8 +36,7 @@ pub fn single(
         let off = Diagnostic::error(format!("module `{}` is switched off", module.id)).with_help("its manifest says `enabled: false`");
         chain.found.push(off.at(module.id_place.clone()));
     }
-    let completed = module.params.complete(with.clone());
-    for violation in module.params.check(&completed.value) {
+    for violation in module.params.check_with_defaults(with.clone()) {
         chain.found.push(bind::diagnostic(module.id.as_str(), violation));
     }
     if with_dependencies {
@@ -84,8 +83,7 @@ impl Chain<'_> {
     }
 
     fn add(&mut self, module: Arc<Module>, by: &Module, place: &Place) -> u32 {
-        let completed = module.params.complete(Map::new());
-        for violation in module.params.check(&completed.value) {
+        for violation in module.params.check_with_defaults(Map::new()) {
             let message =
                 format!("module `{}`, on which `{}` depends, cannot run with its defaults: {}", module.id, by.id, violation.message);
             let help = "run them in a pipeline, where each node has its own parameters";

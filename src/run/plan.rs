@@ -327,7 +327,7 @@ fn derive<'p>(
 fn bucket(node: &NodeDef, module: &Module) -> Option<String> {
     let Template::Constant(with) = &node.with else { return None };
     let values = with.as_object().cloned().unwrap_or_default();
-    Some(module.params.bucket(&module.params.complete(values).value))
+    Some(module.params.bucket(&module.params.complete(values).ok()?.value))
 }
 
 /// Bottom levels: each node's weight and the heaviest way after it.

@@ -58,8 +58,8 @@ fn begin() -> Play {
         match read_text.and_then(|tree| read_module(&tree, Path::new("/w/manifests/m.yaml"))) {
             Ok((module, warnings)) => {
                 assert!(!warnings.has_errors(), "a module with errors");
-                let completed = module.params.complete(serde_json::Map::new());
-                way(&format!("module {} {}", module.params.check(&completed.value).len(), told(&warnings, lines)))
+                let violations = module.params.check_with_defaults(serde_json::Map::new());
+                way(&format!("module {} {}", violations.len(), told(&warnings, lines)))
             }
             Err(mistakes) => {
                 assert!(mistakes.has_errors(), "refused without a reason");
