@@ -14,6 +14,8 @@ use crate::ids::AttemptNumber;
 
 /// Runs with more nodes than this do not tell each start: the ends say enough.
 const STARTS_TOLD_MAX: u64 = 100;
+/// Of what a running module floods a follower with, so many mebibytes are printed before anything else is looked at, Ctrl-C for one.
+const POLLS_MAX: usize = 16;
 /// Lines of a failed node's output that are shown with its failure.
 const FAILURE_LINES: usize = 8;
 
@@ -235,11 +237,16 @@ impl<'a> Progress<'a> {
         if !matches!(self.show, Show::Lines | Show::Output) {
             return;
         }
-        let (reader, cursor) = self.logs.entry(folder.to_owned()).or_insert_with(|| (LogReader::open(folder), Cursor::default()));
-        // Logs that cannot be read now can be later, by `logs`.
-        let lines = reader.poll(cursor, over).unwrap_or_default();
-        for line in &lines {
-            self.log_line(node, line);
+        for _ in 0..if over { usize::MAX } else { POLLS_MAX } {
+            let (reader, cursor) = self.logs.entry(folder.to_owned()).or_insert_with(|| (LogReader::open(folder), Cursor::default()));
+            // Logs that cannot be read now can be later, by `logs`.
+            let lines = reader.poll(cursor, over).unwrap_or_default();
+            if lines.is_empty() {
+                break;
+            }
+            for line in &lines {
+                self.log_line(node, line);
+            }
         }
         if over {
             self.logs.remove(folder);

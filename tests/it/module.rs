@@ -84,6 +84,22 @@ fn output_is_seen_while_it_is_written() {
     assert_eq!(running.end().ends(0).stdout, "first\nsecond\n");
 }
 
+/// What it wrote since it was looked at last is more than is read at a time.
+#[test]
+fn a_flood_is_printed_to_its_last_line() {
+    let space = TestSpace::new();
+    space.module("flood", "", "print(''.join(f'{number:06} {\"x\" * 80}\\n' for number in range(60000)), end='')");
+    space.write("p.yaml", "nodes:\n  a: {module: flood}\n");
+    let numbers: Vec<String> = (0..60_000).map(|number| format!("{number:06}")).collect();
+    let printed = space.prismq(&["run", "flood"]).ends(0).stdout;
+    let seen: Vec<&str> = printed.lines().map(|line| &line[..6]).collect();
+    assert_eq!((seen.len(), seen.last()), (60_000, Some(&"059999")));
+    assert_eq!(seen, numbers);
+    let printed = space.prismq(&["run", "p.yaml", "--logs"]).ends(0).stdout;
+    let seen: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("a | ")?.get(..6)).collect();
+    assert_eq!(seen, numbers);
+}
+
 /// A long node is seen running before anything else happens.
 #[test]
 fn a_start_is_told_when_it_happens() {
