@@ -46,10 +46,9 @@ impl Count<'_> {
         for (keyword, inner) in schema {
             words += length(inner);
             match (keyword.as_str(), inner) {
-                ("$ref", Value::String(reference)) => match resolve(self.root, reference) {
-                    Some(target) => self.visit(target, value, weight)?,
-                    None => {}
-                },
+                ("$ref", Value::String(reference)) => {
+                    resolve(self.root, reference).map_or(Some(()), |target| self.visit(target, value, weight))?;
+                }
                 ("allOf", Value::Array(list)) => list.iter().try_for_each(|inner| self.visit(inner, value, weight))?,
                 ("anyOf" | "oneOf", Value::Array(list)) => list.iter().try_for_each(|inner| self.visit(inner, value, weight + 1))?,
                 ("dependentSchemas", Value::Object(map)) => map.values().try_for_each(|inner| self.visit(inner, value, weight + 1))?,
