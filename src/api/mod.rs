@@ -30,6 +30,7 @@ mod system;
 mod tally;
 mod validate;
 mod work;
+mod workers;
 
 pub use access::Link;
 pub use dto::{Accepted, CancelRequest, ErrorReply, FindRequest, Health, Mistake, ResumeReply, ResumeRequest};

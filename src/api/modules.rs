@@ -207,18 +207,18 @@ pub(super) fn submission(
 
 /// Submits, and answers with the run: the new one, or the one that the same request made before.
 pub(super) fn submitted(handle: &crate::host::Handle, submit: &Submit) -> Result<Response, ApiError> {
-    let run = match handle.submit(submit) {
-        Ok(accepted) => accepted.run,
+    let seen = match handle.submit(submit) {
+        Ok(accepted) => *accepted.seen,
         Err(CommandError::KeyUsed(row)) => {
             if row.idempotency.as_ref().map(|known| &known.request) != submit.idempotency.as_ref().map(|asked| &asked.request) {
                 let detail = format!("the idempotency key was used for another request, of run {}", row.run_id);
                 return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", detail));
             }
-            row.run_id
+            handle.run(&row.run_id)?
         }
         Err(error) => return Err(error.into()),
     };
-    let run: Run = runs::view(handle.run(&run)?);
+    let run: Run = runs::view(seen);
     Ok((StatusCode::ACCEPTED, Json(run)).into_response())
 }
 

@@ -22,6 +22,7 @@ use super::gate::{Peer, Rules};
 use super::routes;
 use super::streams::Streams;
 use super::tally::Tally;
+use super::workers::Workers;
 use crate::host::Handle;
 use crate::host::tokens::Tokens;
 
@@ -92,6 +93,8 @@ pub(super) struct Shared {
     pub(super) tally: Arc<Tally>,
     /// Places for requests that may wait for the disk.
     pub(super) working: Arc<Semaphore>,
+    /// Who works on them.
+    pub(super) workers: Workers,
     pub(super) started: Instant,
     pub(super) port: u16,
     leaving: watch::Receiver<bool>,
@@ -189,6 +192,7 @@ pub fn start(handle: Handle, options: &Options) -> io::Result<Server> {
         counters: Arc::default(),
         tally: Arc::default(),
         working: Arc::new(Semaphore::new(WORKING_MAX)),
+        workers: Workers::default(),
         started: Instant::now(),
         port,
         leaving,

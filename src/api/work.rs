@@ -1,5 +1,7 @@
 //! Work that may wait for the disk or for the host's loop: on a thread of its own, and not too much at once.
 
+use std::io;
+
 use axum::http::StatusCode;
 
 use super::error::ApiError;
@@ -11,9 +13,7 @@ pub(super) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
     let (send, answer) = tokio::sync::oneshot::channel();
     // Whoever asked may have gone away meanwhile.
     let started = std::thread::Builder::new().name("request".to_owned()).spawn(move || drop(send.send(work())));
-    started.map_err(|error| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", format!("the host has no room for another thread: {error}"))
-    })?;
+    started.map_err(no_room)?;
     let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request was not carried out: its thread panicked");
     answer.await.map_err(failed)
 }
@@ -32,15 +32,17 @@ impl Shared {
         let place = self.working.clone().acquire_owned().await.map_err(|_| failed())?;
         let (send, answer) = tokio::sync::oneshot::channel();
         let handle = self.handle.clone();
-        let started = std::thread::Builder::new().name("request".to_owned()).spawn(move || {
+        let started = self.workers.start(move || {
             let done = work(&handle);
             drop(place);
             // Whoever asked may have gone away meanwhile.
             drop(send.send(done));
         });
-        started.map_err(|error| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", format!("the host has no room for another thread: {error}"))
-        })?;
+        started.map_err(no_room)?;
         Ok(answer.await.map_err(|_| failed())??)
     }
+}
+
+fn no_room(error: io::Error) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", format!("the host has no room for another thread: {error}"))
 }

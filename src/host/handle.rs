@@ -12,7 +12,7 @@ use super::health::{Board, HealthStatus, HostHealth};
 use super::history::{self, History};
 use super::index::RunRow;
 use super::leave::{Attempts, OnExit};
-use super::look::Look;
+use super::look::{Look, RunSeen};
 use super::machine::Machine;
 use super::order::Sources;
 use super::pinning::Pinning;
@@ -132,6 +132,8 @@ impl CommandError {
 pub struct Accepted {
     /// The new run.
     pub run: RunId,
+    /// How it was when it was accepted.
+    pub seen: Box<RunSeen>,
     /// Warnings.
     pub notes: Diagnostics,
 }
@@ -144,7 +146,7 @@ pub(super) type Reply<T> = mpsc::SyncSender<Result<T, CommandError>>;
 /// What the handle asks of the host's thread.
 pub(super) enum Command {
     /// Take a new run.
-    Accept { prepared: Box<Prepared>, retry: Option<Box<retry::Reuse>>, reply: Reply<()> },
+    Accept { prepared: Box<Prepared>, retry: Option<Box<retry::Reuse>>, reply: Reply<Box<RunSeen>> },
     /// End a run.
     Cancel { run: RunId, kill: bool, reply: Reply<()> },
     /// Go on with held runs.
@@ -174,7 +176,7 @@ pub(super) enum Command {
     /// Why nodes do not run.
     Why { asked: WhyAsked, reply: Reply<WhyView> },
     /// What was learned of durations.
-    Durations { reply: Reply<Durations> },
+    Durations { reply: Reply<Arc<Durations>> },
     /// Go on with other settings.
     Settings { settings: Arc<Settings>, capacity: Capacity },
     /// How many runs go on (held ones do not).
@@ -268,7 +270,7 @@ impl Handle {
         let recorded = prepared.recorded.clone();
         let answer = self.ask(|reply| Command::Accept { prepared: Box::new(prepared), retry, reply });
         match answer {
-            Ok(()) => Ok(Accepted { run, notes }),
+            Ok(seen) => Ok(Accepted { run, seen, notes }),
             // Nobody knows whether it is on the disk.
             Err(CommandError::Gone) if recorded.load(Ordering::Acquire) => Err(CommandError::Gone),
             Err(refused) => {

@@ -29,8 +29,8 @@ impl Turn {
         let mut kept: BTreeMap<Seq, Vec<After>> = BTreeMap::new();
         for (seq, after) in after.into_iter().flat_map(|(seq, list)| list.into_iter().map(move |after| (seq, after))) {
             match after {
-                After::Submitted(reply, run) => {
-                    self.forget(&run);
+                After::Submitted(reply, seen) => {
+                    self.forget(&seen.row.run_id);
                     // Whoever asked may have gone away meanwhile.
                     drop(reply.send(Err(refusal())));
                 }
@@ -129,8 +129,8 @@ impl Turn {
             match after {
                 After::File(_) => self.after.entry(seq).or_default().push(after),
                 After::Expect(_) => {}
-                After::Submitted(reply, run) => {
-                    self.forget(&run);
+                After::Submitted(reply, seen) => {
+                    self.forget(&seen.row.run_id);
                     drop(reply.send(Err(self.refusal())));
                 }
                 After::Answer(reply) => drop(reply.send(Err(self.refusal()))),

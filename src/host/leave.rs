@@ -50,8 +50,10 @@ impl Turn {
 
     /// Running attempts that have to end before the host does; none while it was not told to leave.
     pub(super) fn awaited(&self) -> Option<usize> {
+        // Asked after each turn: only a host that leaves may go through all its runs for it.
+        let on_exit = self.on_exit?;
         let attempts = self.attempts();
-        self.on_exit.map(|on_exit| match on_exit {
+        Some(match on_exit {
             OnExit::Leave => attempts.direct,
             OnExit::Drain | OnExit::Stop | OnExit::Kill => attempts.direct + attempts.wrapped,
             OnExit::Now => 0,

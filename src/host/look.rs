@@ -347,7 +347,7 @@ impl Turn {
         self.filing_runs.get(run).map(|run| run.row().clone()).or_else(|| self.finished.get(run))
     }
 
-    fn seen(&self, run: &RunId) -> Option<RunSeen> {
+    pub(super) fn seen(&self, run: &RunId) -> Option<RunSeen> {
         let row = self.row_of(run)?;
         let state = self.state_of(run);
         Some(RunSeen {

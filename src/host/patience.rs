@@ -127,7 +127,7 @@ impl Turn {
         let mut undurable = Undurable::default();
         for after in self.after.values().flatten() {
             match after {
-                After::Submitted(_, run) => drop(undurable.submitted.insert(run.clone())),
+                After::Submitted(_, seen) => drop(undurable.submitted.insert(seen.row.run_id.clone())),
                 After::File(run) => drop(undurable.ended.insert(run.clone())),
                 After::Answer(_) | After::Resumed(..) | After::Pruned(..) | After::Expect(_) => {}
             }
@@ -137,7 +137,7 @@ impl Turn {
 
     /// Whether a run was submitted and that is not on the disk.
     pub(super) fn is_just_submitted(&self, run: &RunId) -> bool {
-        self.after.values().flatten().any(|after| matches!(after, After::Submitted(_, new) if new == run))
+        self.after.values().flatten().any(|after| matches!(after, After::Submitted(_, new) if new.row.run_id == *run))
     }
 }
 

@@ -29,7 +29,7 @@ use super::machine::Machine;
 use super::saved;
 use super::secrets::Store;
 use super::submission::{Idempotency, NamedText, PINNED_FORMAT, Pinned, PinnedFile, RetryScope, Submit, Target};
-use super::workspace::{Workspace, create_private_folder, write_synced};
+use super::workspace::{Workspace, create_new_private_folder, write_first};
 
 /// Why a submission is refused. Nothing was started, and no run was made.
 #[derive(Debug, thiserror::Error)]
@@ -293,10 +293,9 @@ pub fn pin(workspace: &Workspace, checked: Checked, order: Option<Arc<[u64]>>) -
     let Checked { pinned, definition, notes } = checked;
     let head = RunHead::of(&pinned, &definition);
     let text = serde_json::to_vec(&pinned).map_err(std::io::Error::from)?;
-    workspace.create_state()?;
     let run = new_run_id(workspace)?;
     let folder = workspace.run(&run);
-    write_synced(&folder.join("pinned.json"), &text).inspect_err(|_| {
+    write_first(&folder.join("pinned.json"), &text).inspect_err(|_| {
         // A folder that no record names; if it stays it is only in the way.
         let _ = std::fs::remove_dir_all(&folder);
     })?;
@@ -308,13 +307,19 @@ pub fn pin(workspace: &Workspace, checked: Checked, order: Option<Arc<[u64]>>) -
 
 /// A run id whose folder did not exist; the folder then does.
 fn new_run_id(workspace: &Workspace) -> std::io::Result<RunId> {
+    let mut has_state = false;
     loop {
         let random = getrandom::u32().map_err(std::io::Error::other)?;
         let run = RunId::new(clock::wall(), random);
-        let folder = workspace.run(&run);
-        if !folder.exists() {
-            create_private_folder(&folder)?;
-            return Ok(run);
+        match create_new_private_folder(&workspace.run(&run)) {
+            Ok(()) => return Ok(run),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // Mostly they are there.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !has_state => {
+                workspace.create_state()?;
+                has_state = true;
+            }
+            Err(error) => return Err(error),
         }
     }
 }

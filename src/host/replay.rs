@@ -78,7 +78,7 @@ pub(super) fn snapshot_lines<'a>(
     let mut lines: Vec<String> = Vec::with_capacity(finished.len() + 8);
     lines.extend(finished.texts().map(str::to_owned));
     // Our own words with string keys: writing them cannot fail.
-    lines.extend(serde_json::to_string(&SnapshotLine::Durations(world.durations().clone())).ok());
+    lines.extend(serde_json::to_string(&SnapshotLine::Durations(Durations::clone(world.durations()))).ok());
     if !pruning.is_empty() {
         lines.extend(serde_json::to_string(&SnapshotLine::Pruning(pruning.clone())).ok());
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -29,7 +29,8 @@ const PREFIX: &str = "secret.";
 pub struct Store {
     folder: PathBuf,
     named: BTreeMap<String, SecretSource>,
-    environment: Arc<HostEnvironment>,
+    /// Read when somebody asks for it: few modules have secrets.
+    environment: OnceLock<Arc<HostEnvironment>>,
 }
 
 /// A secret as it may be shown: everything but its value.
@@ -51,11 +52,15 @@ impl Store {
     /// Of a workspace, with the `secrets:` of its settings and the variables of this process.
     #[must_use]
     pub fn new(workspace: &Workspace, named: BTreeMap<String, SecretSource>) -> Self {
-        Self::with(workspace, named, Arc::new(HostEnvironment::new(std::env::vars_os())))
+        Self { folder: workspace.state().join("secrets"), named, environment: OnceLock::new() }
     }
 
     pub(super) fn with(workspace: &Workspace, named: BTreeMap<String, SecretSource>, environment: Arc<HostEnvironment>) -> Self {
-        Self { folder: workspace.state().join("secrets"), named, environment }
+        Self { environment: environment.into(), ..Self::new(workspace, named) }
+    }
+
+    fn environment(&self) -> &HostEnvironment {
+        self.environment.get_or_init(|| Arc::new(HostEnvironment::new(std::env::vars_os())))
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -72,7 +77,7 @@ impl Store {
         if file.exists() {
             return Some(SecretSource::File(file));
         }
-        self.environment.get(name).map(|_| SecretSource::Variable(name.to_owned()))
+        self.environment().get(name).map(|_| SecretSource::Variable(name.to_owned()))
     }
 
     /// Whether the settings say where it comes from.
@@ -112,7 +117,7 @@ impl Store {
     }
 
     fn read(&self, name: &str, source: &SecretSource) -> Result<Value, String> {
-        let variable = |name: &str| self.environment.get(name).map(OsString::from);
+        let variable = |name: &str| self.environment().get(name).map(OsString::from);
         secrets::read(source, &variable).map_err(|error| format!("the secret `{name}`: {error}"))
     }
 
@@ -128,7 +133,7 @@ impl Store {
         let kept = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let kept = kept.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)).map(str::to_owned));
         let names: BTreeSet<String> = kept.chain(self.named.keys().cloned()).chain(modules.keys().cloned()).collect();
-        let variable = |name: &str| self.environment.get(name).map(OsString::from);
+        let variable = |name: &str| self.environment().get(name).map(OsString::from);
         let listed = names.into_iter().map(|name| {
             let source = self.source(&name);
             let problem = match &source {

@@ -15,6 +15,7 @@ use super::health::{Board, Health, Intake};
 use super::index::{Finished, RunRow};
 use super::launch::Launcher;
 use super::leave::OnExit;
+use super::look::RunSeen;
 use super::machine::Report;
 use super::measure::Gauge;
 use super::patience::Looker;
@@ -58,8 +59,8 @@ const DECISIONS_PER_TURN_MAX: usize = 64;
 
 /// What happens once a record is durable.
 pub(super) enum After {
-    /// Answer who submitted a run.
-    Submitted(Reply<()>, RunId),
+    /// Answer who submitted a run, with how it was then.
+    Submitted(Reply<Box<RunSeen>>, Box<RunSeen>),
     /// Answer somebody.
     Answer(Reply<()>),
     /// Answer a resume.
@@ -266,7 +267,8 @@ impl Turn {
     fn afterwards(&mut self, after: After) {
         match after {
             // Whoever asked may have gone away meanwhile.
-            After::Submitted(reply, _) | After::Answer(reply) => drop(reply.send(Ok(()))),
+            After::Submitted(reply, seen) => drop(reply.send(Ok(seen))),
+            After::Answer(reply) => drop(reply.send(Ok(()))),
             After::Resumed(reply, runs) => drop(reply.send(Ok(runs))),
             After::Pruned(reply, runs) => drop(reply.send(Ok(runs))),
             After::File(run) => self.file(&run),
@@ -285,10 +287,12 @@ impl Turn {
     }
 
     fn snapshot_if_due(&mut self) {
+        if !self.writer.needs_snapshot() || !self.health.starts() {
+            return;
+        }
         // Writing the state of a run takes time in proportion to its nodes: as much must have happened meanwhile.
         let nodes: u64 = self.world.runs().map(|run| run.len() as u64).sum();
-        let due = self.writer.needs_snapshot() && self.writer.records_since_snapshot() >= nodes * 2;
-        if due && self.health.starts() {
+        if self.writer.records_since_snapshot() >= nodes * 2 {
             let lines = super::replay::snapshot_lines(&self.finished, &self.pruning, &self.world, self.filing_runs.values());
             self.writer.snapshot(lines, self.writer.last_seq());
         }
@@ -318,7 +322,8 @@ impl Turn {
         match (intake, command) {
             (Intake::Takes, command) => self.carry_out(command),
             (Intake::Later, command) => self.parked.push(command),
-            (Intake::Refuses(why), Command::Accept { reply, .. } | Command::Cancel { reply, .. }) => drop(reply.send(Err(why))),
+            (Intake::Refuses(why), Command::Accept { reply, .. }) => drop(reply.send(Err(why))),
+            (Intake::Refuses(why), Command::Cancel { reply, .. }) => drop(reply.send(Err(why))),
             (Intake::Refuses(why), Command::Resume { reply, .. }) => drop(reply.send(Err(why))),
             (Intake::Refuses(why), Command::Prune { reply, .. }) => drop(reply.send(Err(why))),
             (
@@ -378,11 +383,11 @@ impl Turn {
         self.keys.get(&asked.key).and_then(|run| self.row_of(run))
     }
 
-    fn accept(&mut self, prepared: Prepared, reuse: Option<Reuse>, reply: Reply<()>) {
+    fn accept(&mut self, prepared: Prepared, reuse: Option<Reuse>, reply: Reply<Box<RunSeen>>) {
         if self.closed {
             return drop(reply.send(Err(CommandError::Gone)));
         }
-        if self.world.runs().count() >= self.queue_max {
+        if self.world.runs().len() >= self.queue_max {
             let reason = format!("{} runs are waiting or running already (host.max_queued in prismq.yaml)", self.queue_max);
             return drop(reply.send(Err(CommandError::Refused(Refused::Busy(reason)))));
         }
@@ -408,12 +413,13 @@ impl Turn {
             self.keys.insert(idempotency.key.clone(), run.clone());
         }
         self.heads.insert(run.clone(), prepared.head);
-        let Some(seq) = self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash }) else {
+        let committed = self.commit(&run, Event::RunSubmitted { pinned: prepared.pinned_hash });
+        let Some((seq, seen)) = committed.zip(self.seen(&run)) else {
             self.forget(&run);
             return drop(reply.send(Err(self.refusal())));
         };
         recorded.store(true, Ordering::Release);
-        self.after.entry(seq).or_default().push(After::Submitted(reply, run.clone()));
+        self.after.entry(seq).or_default().push(After::Submitted(reply, Box::new(seen)));
         if let Some(reuse) = reuse {
             self.take_over(&run, reuse);
         }

@@ -190,11 +190,40 @@ fn plain(path: PathBuf) -> PathBuf {
 /// # Errors
 /// What the system says.
 pub fn create_private_folder(folder: &Path) -> io::Result<()> {
+    private_folders().recursive(true).create(folder)
+}
+
+/// Makes a folder that only its owner can enter.
+///
+/// # Errors
+/// What the system says, also that it is there already, or that the one above it is not.
+pub(super) fn create_new_private_folder(folder: &Path) -> io::Result<()> {
+    private_folders().create(folder)
+}
+
+#[cfg_attr(not(unix), expect(unused_mut, reason = "who may enter is inherited there"))]
+fn private_folders() -> std::fs::DirBuilder {
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder
+}
+
+/// Writes and syncs a file of a folder that nothing speaks of yet, so that nobody minds where only a part of it is there. Its readers wait
+/// for a record that is written afterwards.
+///
+/// # Errors
+/// What the system says, also that it is there already.
+pub(super) fn write_first(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut made = options.open(file)?;
+    made.write_all(bytes)?;
+    made.sync_data()?;
+    sync_folder(file.parent().unwrap_or(Path::new(".")))
 }
 
 /// Writes a file aside, syncs it, and puts it in its place, so that a reader sees the old or the new one and never a half.

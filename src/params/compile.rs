@@ -1,7 +1,7 @@
 //! A schema as its author wrote it: checked, completed, compiled.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::{Map, Value, json};
@@ -58,9 +58,13 @@ fn options() -> ValidationOptions<'static> {
 }
 
 pub(super) fn empty() -> ParamSchema {
-    let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
-    let validator = options().build(&schema).expect("a schema of three words compiles");
-    ParamSchema(Arc::new(Inner { schema, validator, has_defaults: false }))
+    /// Every run of a single module has it, and to compile it takes as long as the rest of its graph.
+    static EMPTY: LazyLock<ParamSchema> = LazyLock::new(|| {
+        let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
+        let validator = options().build(&schema).expect("a schema of three words compiles");
+        ParamSchema(Arc::new(Inner { schema, validator, has_defaults: false }))
+    });
+    EMPTY.clone()
 }
 
 /// Compiles a schema; mistakes go to `diagnostics`.

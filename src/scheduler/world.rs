@@ -22,7 +22,8 @@ pub struct World {
     runs: BTreeMap<RunId, RunState>,
     capacity: Capacity,
     synced: Seq,
-    durations: Durations,
+    /// Shared with those who submit, each of whom looks at it.
+    durations: Arc<Durations>,
     accepting: bool,
     ending: Option<StopHow>,
     disks: Vec<Disk>,
@@ -50,12 +51,12 @@ pub struct World {
 impl World {
     /// A world without runs, in which nothing is durable yet and new attempts may start.
     #[must_use]
-    pub fn new(capacity: Capacity, durations: Durations) -> Self {
+    pub fn new(capacity: Capacity, durations: impl Into<Arc<Durations>>) -> Self {
         Self {
             runs: BTreeMap::new(),
             capacity,
             synced: Seq(0),
-            durations,
+            durations: durations.into(),
             accepting: true,
             ending: None,
             disks: Vec::new(),
@@ -157,10 +158,11 @@ impl World {
             && facts.stopped.is_none()
             && let Some(module) = run.module(node)
         {
-            self.durations.learn(&module.id, facts.duration_ms);
+            let durations = Arc::make_mut(&mut self.durations);
+            durations.learn(&module.id, facts.duration_ms);
             if let Some(record) = run.node(node).record().filter(|_| !module.is_made_up()) {
                 let sample = Sample::new(stamp.at, facts.duration_ms, facts.cpu_ms, facts.peak_memory).with_vram(facts.peak_vram);
-                self.durations.learn_use(&module.id, &module.params.bucket(record.params()), sample);
+                durations.learn_use(&module.id, &module.params.bucket(record.params()), sample);
             }
         }
     }
@@ -328,7 +330,7 @@ impl World {
 
     /// What was learned, for the snapshot.
     #[must_use]
-    pub fn durations(&self) -> &Durations {
+    pub fn durations(&self) -> &Arc<Durations> {
         &self.durations
     }
 
