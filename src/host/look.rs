@@ -291,7 +291,7 @@ impl Turn {
         match look {
             Look::Runs(reply) => {
                 let all = self.all_runs(Some);
-                self.show_soon(reply, Ok(all), |turn| {
+                self.show_all_soon(reply, Ok(all), |turn| {
                     let undurable = turn.undurable();
                     Ok(turn.all_runs(|row| undurable.without(row)))
                 });
@@ -300,29 +300,33 @@ impl Turn {
                 let seen = self.seen(&run).ok_or_else(|| CommandError::UnknownRun(run.clone()));
                 // A run that is only just there has no earlier state to be shown.
                 if seen.is_err() || self.is_just_submitted(&run) {
-                    return self.show(reply, seen);
+                    return self.show(&run, reply, seen);
                 }
-                self.show_soon(reply, seen, move |turn| turn.seen_durable(&run));
+                self.show_soon(&run.clone(), reply, seen, move |turn| turn.seen_durable(&run));
             }
             Look::Nodes(run, reply) => {
                 let file = self.live_file(&run);
                 let known = file.is_some() || self.finished.get(&run).is_some();
-                self.show(reply, if known { Ok(file) } else { Err(CommandError::UnknownRun(run)) });
+                let answer = if known { Ok(file) } else { Err(CommandError::UnknownRun(run.clone())) };
+                self.show(&run, reply, answer);
             }
             Look::Node(run, node, reply) => {
                 let mut row = self.state_of(&run).map(|state| state.find(&node).map(|index| state.row(index)));
                 self.name_the_disk(&run, row.iter_mut().flatten());
                 let answer = match row {
-                    Some(None) => Err(CommandError::UnknownNode { run, node }),
+                    Some(None) => Err(CommandError::UnknownNode { run: run.clone(), node }),
                     Some(row) => Ok(row),
                     None if self.finished.get(&run).is_some() => Ok(None),
-                    None => Err(CommandError::UnknownRun(run)),
+                    None => Err(CommandError::UnknownRun(run.clone())),
                 };
-                self.show(reply, answer);
+                self.show(&run, reply, answer);
             }
             Look::Keyed(key, reply) => {
                 let row = self.keys.get(&key).cloned().and_then(|run| self.row_of(&run));
-                self.show(reply, Ok(row));
+                match row.as_ref().map(|row| row.run_id.clone()) {
+                    Some(run) => self.show(&run, reply, Ok(row)),
+                    None => drop(reply.send(Ok(None))),
+                }
             }
         }
     }

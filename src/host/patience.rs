@@ -1,5 +1,5 @@
 //! When those who look are answered: once everything that the answer shows is on the disk, so that nothing is shown that a power cut could
-//! take back. A slow disk holds them up for a moment only: then the answer leaves out what is not on the disk yet, where it can.
+//! take back. Who looks at one run does not wait for what happens to others. A slow disk holds them up for a moment only: then the answer leaves out what is not on the disk yet, where it can.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -52,31 +52,53 @@ impl Undurable {
 }
 
 impl Turn {
-    /// Answers once everything that was recorded so far is durable; at once where the journal takes no records.
-    pub(super) fn show<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, CommandError>) {
-        self.show_by(None, reply, answer, |_| Err(CommandError::Gone));
+    /// Answers once everything that was recorded of the run so far is durable; at once where the journal takes no records.
+    pub(super) fn show<T: Send + 'static>(&mut self, run: &RunId, reply: Reply<T>, answer: Result<T, CommandError>) {
+        self.show_by(self.last_of(run), None, reply, answer, |_| Err(CommandError::Gone));
     }
 
     /// The same, but after a moment the late answer.
     pub(super) fn show_soon<T: Send + 'static>(
+        &mut self,
+        run: &RunId,
+        reply: Reply<T>,
+        answer: Result<T, CommandError>,
+        late: impl FnOnce(&Self) -> Result<T, CommandError> + Send + 'static,
+    ) {
+        let late_at = self.clock.now().mono.plus(PATIENCE);
+        self.show_by(self.last_of(run), Some(late_at), reply, answer, late);
+    }
+
+    /// The same with all runs: answers once everything that was recorded so far is durable, and after a moment with the late answer.
+    pub(super) fn show_all_soon<T: Send + 'static>(
         &mut self,
         reply: Reply<T>,
         answer: Result<T, CommandError>,
         late: impl FnOnce(&Self) -> Result<T, CommandError> + Send + 'static,
     ) {
         let late_at = self.clock.now().mono.plus(PATIENCE);
-        self.show_by(Some(late_at), reply, answer, late);
+        self.show_by(self.writer.last_seq(), Some(late_at), reply, answer, late);
+    }
+
+    /// The last record of a run. One that has left the world is on the disk, and so is one of which nothing happened since the host began.
+    /// That a run is gone may be in any record.
+    fn last_of(&self, run: &RunId) -> Seq {
+        match self.world.run(run) {
+            Some(state) => state.last_record(),
+            None if self.is_finished(run) => Seq(0),
+            // Asked of the journal itself: a new host begins it with records that nobody is told of.
+            None => self.writer.last_seq(),
+        }
     }
 
     fn show_by<T: Send + 'static>(
         &mut self,
+        seq: Seq,
         late_at: Option<Mono>,
         reply: Reply<T>,
         answer: Result<T, CommandError>,
         late: impl FnOnce(&Self) -> Result<T, CommandError> + Send + 'static,
     ) {
-        // Asked of the journal itself: a new host begins it with records that nobody is told of.
-        let seq = self.writer.last_seq();
         if seq <= self.writer.synced_seq() || !self.health.records() {
             // Whoever asked may have gone away meanwhile.
             return drop(reply.send(answer));
@@ -93,9 +115,12 @@ impl Turn {
 
     /// Everything up to this record is durable.
     pub(super) fn answer_lookers(&mut self, seq: Seq) {
-        while let Some(looker) = self.lookers.pop_front_if(|looker| looker.seq <= seq) {
-            (looker.answer)(When::Durable);
+        if self.lookers.is_empty() {
+            return;
         }
+        let (durable, waiting): (VecDeque<Looker>, _) = std::mem::take(&mut self.lookers).into_iter().partition(|looker| looker.seq <= seq);
+        self.lookers = waiting;
+        durable.into_iter().for_each(|looker| (looker.answer)(When::Durable));
     }
 
     /// The journal takes no records any more: looking works to the last.

@@ -36,6 +36,7 @@ impl RunState {
     pub fn apply(&mut self, event: &Event, stamp: Stamp) -> Result<(), IllegalEvent> {
         let applied = self.check_run(event).and_then(|()| self.dispatch(event, stamp));
         applied.map_err(|why| self.illegal(event, why))?;
+        self.last = stamp.seq;
         if event.node().is_some() && !matches!(event, Event::AttemptIntended { .. }) {
             self.facts.started.get_or_insert(stamp.at);
         }

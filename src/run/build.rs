@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::ids::{ModuleId, NodeIndex, RunId};
+use crate::ids::{ModuleId, NodeIndex, RunId, Seq};
 use crate::pipeline::definition::{Control, Definition, Expansion, NODES_MAX, Work};
 use crate::request::NodeSettings;
 
@@ -34,6 +34,7 @@ impl RunState {
             order: None,
             priority: Precedence::default(),
             derived: Derived::default(),
+            last: Seq(0),
         };
         run.enter_pipeline(None, 0);
         run.scopes[0].params = Some(params);

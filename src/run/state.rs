@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{FailureCause, RunStatus, SkipReason, StopReason};
-use crate::ids::{AttemptNumber, NodeIndex, RunId};
+use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
 use crate::pipeline::definition::{Definition, NodeDef, Work};
 use crate::request::{Priority, Request};
 use crate::resources::Held;
@@ -351,6 +351,8 @@ pub struct RunState {
     pub(super) order: Option<Arc<[u64]>>,
     pub(super) priority: Precedence,
     pub(super) derived: Derived,
+    /// The record of the last event; 0 where none was applied since it was built.
+    pub(super) last: Seq,
 }
 
 /// Where a run stands among the others. No part of its history: it follows from what was submitted.
@@ -373,6 +375,12 @@ impl RunState {
     #[must_use]
     pub fn id(&self) -> &RunId {
         &self.id
+    }
+
+    /// The record of the last event; 0 where that was in a snapshot. With it everything is durable that can be seen of the run.
+    #[must_use]
+    pub fn last_record(&self) -> Seq {
+        self.last
     }
 
     /// Its pipeline.

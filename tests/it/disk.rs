@@ -301,9 +301,15 @@ fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     let space = space();
     space.module("talks", "resources: {cpus: 0}", "for number in range(3000):\n    print(number, flush=True)\n    time.sleep(0.02)\n    if os.path.exists(os.path.join(SPACE, 'gates', 'enough')): break");
     space.write("p.yaml", "nodes:\n  g: {module: gated}\n  t: {module: talks}\n");
+    space.module("still", "resources: {cpus: 0}\nisolation: direct", "mark('still')\ngate('enough')");
     let host = FaultyHost::start(&space, &["fdatasync:delay_enter=2000000"], &[SEGMENT_1]).up();
     let going = acked(space.prismq(&["run", "p.yaml", "--detach"]));
+    let still = acked(submit(&space, "still"));
     space.wait_for_marks("began", 1);
+    space.wait_for_marks("still", 1);
+    // Answered when its start is on the disk: from then on nothing happens to it.
+    let node_of_still = format!("/api/runs/{still}/nodes/still");
+    assert_eq!(ask(&space, "GET", &node_of_still, "").expect("an answer").1["status"], "running");
     let follower = Events::open(&space, &format!("/api/runs/{going}/logs/stream"), &[]);
     let heard = follower.wait("it talks", |events| !lines(events).is_empty()).len();
 
@@ -312,12 +318,12 @@ fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     space.open("go");
     let mut took = Vec::new();
     while begun.elapsed() < DELAY {
-        for path in ["/api/health", "/api/runs"] {
+        for path in ["/api/health", "/api/runs", &node_of_still] {
             let asked = Instant::now();
             let (status, answer) = ask(&space, "GET", path, "").expect("an answer");
             took.push(asked.elapsed());
             assert_eq!(status, 200);
-            assert!(path == "/api/health" || answer["total"] == 1, "none is told before it is on the disk: {answer}");
+            assert!(path != "/api/runs" || answer["total"] == 2, "none is told before it is on the disk: {answer}");
         }
     }
     // Fifty lines a second are printed. They came while nobody was told of the end of a sync.
@@ -343,7 +349,7 @@ fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     // One after the other they would take a sync each: those who wait share one.
     assert!(took < DELAY * 5, "six submissions took {took:?}");
     space.open("enough");
-    for run in known.iter().chain([&going]) {
+    for run in known.iter().chain([&going, &still]) {
         wait_completed(&space, run);
     }
     host.stop().ends(0);
