@@ -118,7 +118,7 @@ impl StartRecord {
     /// From JSON.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`].
+    /// [`io::ErrorKind::InvalidData`], or [`io::ErrorKind::Unsupported`] for a newer format.
     pub fn decode(text: &str) -> io::Result<Self> {
         let json = Object::parse(text)?;
         check_format(&json)?;
@@ -189,7 +189,7 @@ impl ExitRecord {
     /// From JSON.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`].
+    /// [`io::ErrorKind::InvalidData`], or [`io::ErrorKind::Unsupported`] for a newer format.
     pub fn decode(text: &str) -> io::Result<Self> {
         let json = Object::parse(text)?;
         check_format(&json)?;

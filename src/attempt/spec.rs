@@ -95,7 +95,7 @@ impl AttemptSpec {
     /// From JSON.
     ///
     /// # Errors
-    /// What is wrong with it: [`io::ErrorKind::InvalidData`], also for a newer format.
+    /// What is wrong with it: [`io::ErrorKind::InvalidData`], or [`io::ErrorKind::Unsupported`] for a newer format.
     pub fn decode(text: &str) -> io::Result<Self> {
         let json = Object::parse(text)?;
         check_format(&json)?;
@@ -158,10 +158,13 @@ impl AttemptSpec {
 /// Refuses what a later version wrote: it may mean something else by the same keys.
 pub(super) fn check_format(json: &Object) -> io::Result<()> {
     let format: u32 = json.number("format")?;
-    if (1..=FOLDER_FORMAT).contains(&format) {
-        return Ok(());
+    let text = || format!("it has format {format}, and this version of prismq reads up to {FOLDER_FORMAT}");
+    match format {
+        0 => Err(flat::invalid(&text())),
+        // It means something, to somebody else.
+        _ if format > FOLDER_FORMAT => Err(io::Error::new(io::ErrorKind::Unsupported, text())),
+        _ => Ok(()),
     }
-    Err(flat::invalid(&format!("it has format {format}, and this version of prismq reads up to {FOLDER_FORMAT}")))
 }
 
 /// The choice whose name stands under a key.
@@ -262,14 +265,15 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let good = spec().encode();
-        let changes =
-            [("\"format\":1", "\"format\":2"), ("\"format\":1", "\"format\":0"), ("\"pump\"", "\"pomp\""), ("token", "t"), ("10000", "-1")];
+        let changes = [("\"format\":1", "\"format\":0"), ("\"pump\"", "\"pomp\""), ("token", "t"), ("10000", "-1")];
         for (from, to) in changes {
             let bad = good.replacen(from, to, 1);
             let error = AttemptSpec::decode(&bad).expect_err(&bad);
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad}");
         }
-        assert!(AttemptSpec::decode(&good.replace("\"format\":1", "\"format\":2")).unwrap_err().to_string().contains("format 2"));
+        let newer = AttemptSpec::decode(&good.replace("\"format\":1", "\"format\":2")).unwrap_err();
+        assert_eq!(newer.kind(), io::ErrorKind::Unsupported);
+        assert!(newer.to_string().contains("format 2"), "{newer}");
     }
 
     proptest! {

@@ -47,7 +47,8 @@ pub enum Standing {
     /// Its wrapper died before it came to starting the module, which now nobody will: it may be started in another folder.
     NeverStarted,
     /// Its wrapper died without a word, and the module may live or have done its work. A record without a child: the wrapper died in
-    /// the very moment of the start. `None`: the record cannot be read, as after a power cut.
+    /// the very moment of the start. `None`: the record cannot be read, as after a power cut. Also where there is an exit record that is
+    /// none: it was whole when it got its name, and nobody will write another one.
     Dead(Option<StartRecord>),
 }
 
@@ -57,7 +58,8 @@ pub enum Standing {
 /// To learn whom to signal, [`StartRecord::read`] is enough.
 ///
 /// # Errors
-/// What the system said; [`io::ErrorKind::InvalidData`] for an exit record that is none.
+/// What the system said; [`io::ErrorKind::Unsupported`] for an exit record of a newer format, and [`io::ErrorKind::InvalidData`] for one that
+/// is none, where nothing else tells that the attempt was started.
 pub fn standing(folder: &Path) -> io::Result<Standing> {
     for _ in 0..LOOKS_MAX {
         if let Some(standing) = look(folder)? {
@@ -69,10 +71,15 @@ pub fn standing(folder: &Path) -> io::Result<Standing> {
 
 /// One look; `None` when a name was gone that had been there.
 fn look(folder: &Path) -> io::Result<Option<Standing>> {
-    if let Some(exit) = read_exit(folder)? {
-        return Ok(Some(Standing::Ended(exit)));
-    }
+    let spoiled = match read_exit(folder)? {
+        Some(Ok(exit)) => return Ok(Some(Standing::Ended(exit))),
+        Some(Err(spoiled)) => Some(spoiled),
+        None => None,
+    };
     let Some((mut file, name)) = open_start(folder)? else {
+        if let Some(spoiled) = spoiled {
+            return Err(spoiled);
+        }
         return if folder.join(CLAIM).try_exists()? { seal_claim(folder) } else { Ok(Some(Standing::Unclaimed)) };
     };
     match look_at_lock(&file) {
@@ -86,7 +93,7 @@ fn look(folder: &Path) -> io::Result<Option<Standing>> {
     }
     // The lock is free: the wrapper is dead, or has not taken it yet. Only now the exit record is looked for, since a wrapper writes it
     // before it lets go; and a wrapper that has not taken the lock yet finds it taken, or finds the mark.
-    if let Some(exit) = read_exit(folder)? {
+    if let Some(Ok(exit)) = read_exit(folder)? {
         return Ok(Some(Standing::Ended(exit)));
     }
     let mut text = Vec::new();
@@ -150,10 +157,12 @@ fn parse_start(text: &[u8]) -> Option<StartRecord> {
     StartRecord::decode(std::str::from_utf8(text).ok()?).ok()
 }
 
-fn read_exit(folder: &Path) -> io::Result<Option<Box<ExitRecord>>> {
-    match std::fs::read_to_string(folder.join(EXIT)) {
-        Ok(text) => Ok(Some(Box::new(ExitRecord::decode(&text)?))),
+/// The exit record, or what is wrong with it where it will never be a good one.
+fn read_exit(folder: &Path) -> io::Result<Option<io::Result<Box<ExitRecord>>>> {
+    match std::fs::read_to_string(folder.join(EXIT)).and_then(|text| ExitRecord::decode(&text)) {
+        Ok(exit) => Ok(Some(Ok(Box::new(exit)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(spoiled) if spoiled.kind() == io::ErrorKind::InvalidData => Ok(Some(Err(spoiled))),
         Err(error) => Err(error),
     }
 }
@@ -203,8 +212,32 @@ mod tests {
             assert_eq!(standing(folder.path()).unwrap(), Standing::Dead(Some(start())));
             assert!(!folder.path().join(EXIT_ASIDE).exists(), "what it was writing is of no use");
         }
-        put(folder.path(), EXIT, "{\"half");
-        assert_eq!(standing(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn f13_an_exit_record_that_is_none_proves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        put(folder, CLAIM, "");
+        let spoiled = ["", "\0\0\0", "{\"half", "{\"format\":1}"];
+        for text in spoiled {
+            put(folder, EXIT, text);
+            assert_eq!(standing(folder).unwrap_err().kind(), io::ErrorKind::InvalidData, "{text:?}: nothing tells of a start");
+        }
+        assert!(!folder.join(START_ASIDE).exists(), "and it is not taken for one that never started");
+        let file = put(folder, START, &start().encode());
+        lock_for_life(&file).unwrap();
+        for text in spoiled {
+            put(folder, EXIT, text);
+            assert_eq!(standing(folder).unwrap(), Standing::Alive(Some(start())), "{text:?}");
+        }
+        drop(file);
+        for text in spoiled {
+            put(folder, EXIT, text);
+            assert_eq!(standing(folder).unwrap(), Standing::Dead(Some(start())), "{text:?}");
+        }
+        put(folder, EXIT, &exit().encode().replace("\"format\":1", "\"format\":2"));
+        assert_eq!(standing(folder).unwrap_err().kind(), io::ErrorKind::Unsupported, "somebody can read it");
     }
 
     #[test]

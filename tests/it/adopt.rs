@@ -413,6 +413,32 @@ fn f40_folders_of_other_versions() {
     assert_eq!((&row["exit_code"], &row["duration_ms"]), (&json!(7), &json!(1000)));
 }
 
+/// What a disk made of an exit record that had its name. Nobody will write another one, so that nobody waits for it.
+#[test]
+fn f13_an_exit_record_that_is_none_holds_nobody_up() {
+    let space = with_counters();
+    space.write("p.yaml", "nodes:\n  a: {module: counter}\n");
+    for text in ["", "\0\0\0\0", "{\"format\":1,"] {
+        let begun = space.marks("starts").len();
+        let running = space.start(&["run", "p.yaml"]);
+        let run = running.run_id();
+        space.wait_for_marks("starts", begun + 1);
+        running.kill_all();
+        space.open("go");
+        let folder = attempt(&space, &run, "a");
+        space.wait_until("it has ended", || folder.join("exit.json").exists() && space.processes().is_empty());
+        std::fs::write(folder.join("exit.json"), text).expect("a file");
+        space.prismq(&["resume", &run]).ends(1);
+        let row = space.node(&run, "a");
+        assert_eq!(
+            (&row["status"], row["reason"].as_str().is_some_and(|reason| reason.contains("lost"))),
+            (&json!("failed"), true),
+            "{row}"
+        );
+        std::fs::remove_file(space.at("gates/go")).expect("it was opened");
+    }
+}
+
 /// The machine was restarted meanwhile: no process can be of that attempt, even if one carries its mark.
 #[test]
 fn f41_after_a_restart_of_the_machine_no_process_is_signalled() {
