@@ -221,7 +221,7 @@ def main():
     parser.add_argument("--idle-seconds", type=int, default=60)
     parser.add_argument("--rate", type=int, default=1000, help="launches a second")
     parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=16, help="connections that launch")
     parser.add_argument("--only", choices=["idle", "storm"])
     given = parser.parse_args()
     binary = prismq(given.prismq)
