@@ -1,5 +1,6 @@
 //! When those who look are answered: once everything that the answer shows is on the disk, so that nothing is shown that a power cut could
-//! take back. Who looks at one run does not wait for what happens to others. A slow disk holds them up for a moment only: then the answer leaves out what is not on the disk yet, where it can.
+//! take back. Who looks at one run does not wait for what happens to others. A slow disk holds them up for a moment only: then the answer
+//! leaves out what is not on the disk yet, where it can.
 
 use std::collections::{BTreeSet, VecDeque};
 
