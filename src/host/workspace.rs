@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::attempt::patiently;
+use crate::attempt::{open_private, patiently};
 use crate::ids::RunId;
 
 /// What makes a folder a workspace: any one of these in it.
@@ -216,11 +216,7 @@ fn private_folders() -> std::fs::DirBuilder {
 /// What the system says, also that it is there already.
 pub(super) fn write_first(file: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut made = options.open(file)?;
+    let mut made = open_private(std::fs::OpenOptions::new().write(true).create_new(true), file)?;
     made.write_all(bytes)?;
     made.sync_data()?;
     sync_folder(file.parent().unwrap_or(Path::new(".")))
