@@ -10,8 +10,8 @@ const GAP: Duration = Duration::from_millis(25);
 const BURST_MAX: Duration = Duration::from_millis(200);
 /// Where events come, a look at everything is only a precaution.
 const RESCAN: Duration = Duration::from_secs(45);
-/// Where no events come.
-const POLL: Duration = Duration::from_secs(2);
+/// Where no events come: with the time in which a file has to be quiet, a save is known within a second and a half.
+const POLL: Duration = Duration::from_secs(1);
 /// Most time between two looks without events, however long one takes.
 const POLL_LONGEST: Duration = Duration::from_secs(30);
 /// Looks without events take at most one part in so many of a processor's time.
