@@ -20,6 +20,8 @@ pub enum ReportKind {
     Started,
     /// It wrote something; the value is the number of bytes so far. May be left out when nobody reads.
     Output,
+    /// The module and everything below it is gone; what is known of its end is about to be written down. May be left out.
+    Vacated,
     /// `exit.json` is there.
     Ended,
     /// The wrapper refuses the attempt, since another one has claimed it.
@@ -64,6 +66,7 @@ impl Report {
             ReportKind::Refused => 4,
             ReportKind::Gone => 5,
             ReportKind::NotHatched => 6,
+            ReportKind::Vacated => 7,
         };
         bytes[8..16].copy_from_slice(&self.id.to_le_bytes());
         bytes[16..].copy_from_slice(&self.value.to_le_bytes());
@@ -80,6 +83,7 @@ impl Report {
             4 => ReportKind::Refused,
             5 => ReportKind::Gone,
             6 => ReportKind::NotHatched,
+            7 => ReportKind::Vacated,
             _ => return None,
         };
         let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
@@ -204,8 +208,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [ReportKind; 6] =
-        [ReportKind::Started, ReportKind::Output, ReportKind::Ended, ReportKind::Refused, ReportKind::Gone, ReportKind::NotHatched];
+    const KINDS: [ReportKind; 7] = [
+        ReportKind::Started,
+        ReportKind::Output,
+        ReportKind::Vacated,
+        ReportKind::Ended,
+        ReportKind::Refused,
+        ReportKind::Gone,
+        ReportKind::NotHatched,
+    ];
 
     fn hatch() -> Hatch {
         Hatch { id: 7, folder: "/w/größe".into(), environment: vec![("A".into(), "1".into()), ("EMPTY".into(), OsString::new())] }

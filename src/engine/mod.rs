@@ -146,7 +146,13 @@ pub enum Fact {
         /// What it said.
         progress: crate::attempt::Progress,
     },
-    /// It is over: the program was reaped, its logs are written, its grant is free.
+    /// Nothing of it runs any more: its grant is free. How it ended is not known yet, since the disk has not taken the record. Only of wrapped
+    /// attempts, and not of all.
+    Vacated {
+        /// The attempt.
+        id: AttemptId,
+    },
+    /// It is over: the program was reaped, its logs and what is known of its end are written.
     Ended {
         /// The attempt.
         id: AttemptId,

@@ -260,6 +260,7 @@ impl Turn {
                     self.fanout.publish_now(&id.run, &update);
                 }
             }
+            Fact::Vacated { id } => self.vacated(&id),
             Fact::Ended { id, ending } => self.ended(&id, ending),
         }
     }
@@ -271,6 +272,15 @@ impl Turn {
         let path = self.world.run(&id.run)?.path(id.node);
         let folder = AttemptFolder::new(&self.workspace.run(&id.run), &path, id.attempt).path().to_owned();
         Some((path, folder))
+    }
+
+    /// Gives free what an attempt held whose processes are gone.
+    fn vacated(&mut self, id: &AttemptId) {
+        if let Some(grant) = self.world.vacate(id)
+            && grant.is_measured()
+        {
+            self.freed(!grant.devices.is_empty());
+        }
     }
 
     /// Takes the end of an attempt: judges and records it.

@@ -193,7 +193,7 @@ fn make_turn(
         match &fact {
             Fact::Started { id, pid } => reported.started(id, *pid),
             Fact::Ended { id, .. } => reported.ended(id),
-            Fact::Output { .. } | Fact::Progress { .. } => {}
+            Fact::Output { .. } | Fact::Progress { .. } | Fact::Vacated { .. } => {}
         }
         if !matches!(fact, Fact::Started { .. }) {
             // A fact for a loop that has ended is for nobody.

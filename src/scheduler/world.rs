@@ -16,6 +16,10 @@ use super::usage::Used;
 use super::warm::Warm;
 use super::{Durations, Sample, StopHow};
 
+/// Most attempts that hold nothing though their end is not recorded. Each keeps a wrapper that waits for the disk, and a disk that takes
+/// nothing must not gather more and more of them.
+const VACATED_MAX: usize = 16;
+
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -46,6 +50,8 @@ pub struct World {
     /// What running attempts hold, and when each is expected to end.
     ends: BTreeMap<(RunId, NodeIndex), Lease>,
     warm: Warm,
+    /// Attempts whose processes are gone, and which hold nothing though their end is not recorded yet.
+    vacated: BTreeSet<(RunId, NodeIndex)>,
 }
 
 impl World {
@@ -72,6 +78,7 @@ impl World {
             queues: Queues::default(),
             ends: BTreeMap::new(),
             warm: Warm::default(),
+            vacated: BTreeSet::new(),
         }
     }
 
@@ -178,8 +185,12 @@ impl World {
             *self.running.entry(module.id.clone()).or_default() += 1;
             return;
         }
+        let key = (run.id().clone(), node);
+        if self.vacated.remove(&key) {
+            return;
+        }
         self.held.give_back(grant);
-        self.ends.remove(&(run.id().clone(), node));
+        self.ends.remove(&key);
         self.used.forget(run, node);
         if self.live != Live::default() {
             self.live.set_seen(self.used.seen(&self.held, self.live.reading()));
@@ -190,6 +201,23 @@ impl World {
                 self.running.remove(&module.id);
             }
         }
+    }
+
+    /// Gives free what an attempt holds: nothing of it runs any more, and its end will be recorded once the disk has taken it. Gives what that
+    /// was; `None` where it holds nothing (any more), or where so many are in this state that the disk has to catch up first.
+    pub fn vacate(&mut self, id: &AttemptId) -> Option<Arc<Request>> {
+        if self.vacated.len() >= VACATED_MAX {
+            return None;
+        }
+        let key = (id.run.clone(), id.node);
+        let run = self.runs.remove(&id.run)?;
+        let grant = holding_attempt(&run, id).cloned().filter(|_| !self.vacated.contains(&key));
+        if let Some(grant) = &grant {
+            self.count_attempt(&run, id.node, grant, false);
+            self.vacated.insert(key);
+        }
+        self.runs.insert(id.run.clone(), run);
+        grant
     }
 
     fn add_sums(&mut self, run: &RunState) {
@@ -389,6 +417,11 @@ impl World {
         for run in self.runs.values() {
             run.sanity_check().map_err(|error| format!("run {}: {error}", run.id()))?;
             fresh.insert(run.clone());
+        }
+        for (run, node) in &self.vacated {
+            if let Some((attempt, _)) = self.runs.get(run).and_then(|run| run.node(*node).state().holding()) {
+                fresh.vacate(&AttemptId { run: run.clone(), node: *node, attempt });
+            }
         }
         let sums = |world: &Self| {
             let Self { held, running, intended, undecided, startable, .. } = world;

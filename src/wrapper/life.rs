@@ -347,6 +347,10 @@ impl Life<'_> {
 
     fn finish(self) -> (ExitRecord, Option<Signals>) {
         let ended = wall_clock();
+        // What the module held is free, whatever the disk takes for the record.
+        if self.process.is_alone() {
+            self.reporter.vacated();
+        }
         let is_as_before = self.is_as_before();
         let usage = self.process.usage();
         let (mut streams, log_error) = self.pump.finish();

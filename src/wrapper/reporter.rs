@@ -51,6 +51,11 @@ impl Reporter {
         let _ = self.send(Some((ReportKind::Output, bytes)), 0);
     }
 
+    /// Nothing of the module runs any more; the record is still to be written. May be lost: the next report says more.
+    pub(super) fn vacated(&mut self) {
+        let _ = self.send(Some((ReportKind::Vacated, 0)), 0);
+    }
+
     /// The exit record is there. Tells whether a host will hear of it.
     pub(super) fn ended(&mut self) -> bool {
         self.send(Some((ReportKind::Ended, 0)), PATIENCE_MS) == Sent::Told

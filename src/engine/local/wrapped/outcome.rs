@@ -30,6 +30,7 @@ impl Shared {
         match kind {
             ReportKind::Started => self.started(number, value),
             ReportKind::Output => self.output(number, value),
+            ReportKind::Vacated => self.vacated(number),
             ReportKind::Ended | ReportKind::Refused => self.resolve(number),
             ReportKind::Gone => self.gone(number),
             ReportKind::NotHatched => self.not_hatched(number, value),
@@ -55,6 +56,13 @@ impl Shared {
         let id = entry.left.id.clone();
         drop(book);
         self.tell(Fact::Output { id, bytes });
+    }
+
+    fn vacated(&self, number: u64) {
+        let id = self.lock().entries.get(&number).map(|entry| entry.left.id.clone());
+        if let Some(id) = id {
+            self.tell(Fact::Vacated { id });
+        }
     }
 
     /// A wrapper of our nursery is gone, which is as it should be once it has written down how its module ended.
