@@ -7,6 +7,7 @@
 //! Texts of the system (paths, arguments) need not be Unicode. Such a text is written as U+0000 followed by the hexadecimal digits of
 //! its bytes (on Windows of its 16-bit units): no text of the system holds U+0000 by itself, and one from elsewhere is written so too.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
@@ -103,52 +104,61 @@ fn push_number(text: &mut String, number: i128) {
 fn push_text(text: &mut String, value: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\t' => text.push_str("\\t"),
-            '\0'..='\x1f' => {
-                let code = c as usize;
+    let mut rest = value;
+    // All that is escaped is one byte long, and no byte of a longer character looks like it.
+    while let Some(plain) = rest.bytes().position(is_escaped) {
+        let byte = rest.as_bytes()[plain];
+        text.push_str(&rest[..plain]);
+        match byte {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            b'\n' => text.push_str("\\n"),
+            b'\t' => text.push_str("\\t"),
+            _ => {
                 text.push_str("\\u00");
-                text.push(HEX[code >> 4].into());
-                text.push(HEX[code & 15].into());
+                text.push(HEX[usize::from(byte >> 4)].into());
+                text.push(HEX[usize::from(byte & 15)].into());
             }
-            _ => text.push(c),
         }
+        rest = &rest[plain + 1..];
     }
+    text.push_str(rest);
     text.push('"');
 }
 
-/// A value.
+/// What ends a run of plain characters in a text.
+fn is_escaped(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < b' '
+}
+
+/// A value. Texts without escapes, which are most of them, are not copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Value {
+enum Value<'t> {
     Null,
     Flag(bool),
     Number(i128),
-    Text(String),
-    List(Vec<Value>),
+    Text(Cow<'t, str>),
+    List(Vec<Value<'t>>),
 }
 
-/// An object that was read.
+/// An object that was read out of a text.
 #[derive(Debug)]
-pub(super) struct Object(Vec<(String, Value)>);
+pub(super) struct Object<'t>(Vec<(Cow<'t, str>, Value<'t>)>);
 
-impl Object {
+impl<'t> Object<'t> {
     /// Reads an object; nothing but white space may follow it.
-    pub(super) fn parse(text: &str) -> io::Result<Self> {
+    pub(super) fn parse(text: &'t str) -> io::Result<Self> {
         let mut reader = Reader { text, at: 0 };
         let fields = reader.object().ok_or_else(|| invalid(&format!("no flat JSON object, at byte {}", reader.at)))?;
         Ok(Self(fields))
     }
 
     /// A key's value; null and absence are the same.
-    fn get(&self, key: &str) -> Option<&Value> {
+    fn get(&self, key: &str) -> Option<&Value<'t>> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value).filter(|value| **value != Value::Null)
     }
 
-    fn convert<'a, T>(&'a self, key: &str, convert: impl Fn(&'a Value) -> Option<T>) -> io::Result<Option<T>> {
+    fn convert<'a, T>(&'a self, key: &str, convert: impl Fn(&'a Value<'t>) -> Option<T>) -> io::Result<Option<T>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         convert(value).map(Some).ok_or_else(|| invalid(&format!("`{key}` holds something unexpected")))
     }
@@ -179,7 +189,7 @@ impl Object {
 
     /// A boolean; absence is `false`.
     pub(super) fn flag(&self, key: &str) -> io::Result<bool> {
-        let flag = |value: &Value| if let Value::Flag(flag) = value { Some(*flag) } else { None };
+        let flag = |value: &Value<'_>| if let Value::Flag(flag) = value { Some(*flag) } else { None };
         Ok(self.convert(key, flag)?.unwrap_or(false))
     }
 
@@ -198,17 +208,17 @@ impl Object {
         self.list(key, as_number)
     }
 
-    fn list<T>(&self, key: &str, convert: impl Fn(&Value) -> Option<T>) -> io::Result<Vec<T>> {
-        let all = |value: &Value| if let Value::List(values) = value { values.iter().map(&convert).collect() } else { None };
+    fn list<T>(&self, key: &str, convert: impl Fn(&Value<'_>) -> Option<T>) -> io::Result<Vec<T>> {
+        let all = |value: &Value<'_>| if let Value::List(values) = value { values.iter().map(&convert).collect() } else { None };
         Ok(self.convert(key, all)?.unwrap_or_default())
     }
 }
 
-fn as_text(value: &Value) -> Option<&str> {
+fn as_text<'a>(value: &'a Value<'_>) -> Option<&'a str> {
     if let Value::Text(text) = value { Some(text) } else { None }
 }
 
-fn as_number<T: TryFrom<i128>>(value: &Value) -> Option<T> {
+fn as_number<T: TryFrom<i128>>(value: &Value<'_>) -> Option<T> {
     if let Value::Number(number) = value { T::try_from(*number).ok() } else { None }
 }
 
@@ -227,9 +237,9 @@ struct Reader<'a> {
     at: usize,
 }
 
-impl Reader<'_> {
-    fn object(&mut self) -> Option<Vec<(String, Value)>> {
-        let mut fields: Vec<(String, Value)> = Vec::with_capacity(24);
+impl<'t> Reader<'t> {
+    fn object(&mut self) -> Option<Vec<(Cow<'t, str>, Value<'t>)>> {
+        let mut fields: Vec<(Cow<'t, str>, Value<'t>)> = Vec::with_capacity(24);
         self.take(b'{')?;
         if self.take(b'}').is_none() {
             loop {
@@ -251,7 +261,7 @@ impl Reader<'_> {
         (self.at == self.text.len()).then_some(fields)
     }
 
-    fn value(&mut self) -> Option<Value> {
+    fn value(&mut self) -> Option<Value<'t>> {
         if self.take(b'[').is_none() {
             return self.scalar();
         }
@@ -268,7 +278,7 @@ impl Reader<'_> {
         Some(Value::List(values))
     }
 
-    fn scalar(&mut self) -> Option<Value> {
+    fn scalar(&mut self) -> Option<Value<'t>> {
         self.skip_space();
         match self.peek()? {
             b'"' => self.string().map(Value::Text),
@@ -279,7 +289,7 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self) -> Option<Value> {
+    fn number(&mut self) -> Option<Value<'t>> {
         let rest = &self.text[self.at..];
         let digits = rest.strip_prefix('-').unwrap_or(rest);
         let count = digits.bytes().take_while(u8::is_ascii_digit).count();
@@ -293,20 +303,21 @@ impl Reader<'_> {
         Some(Value::Number(number))
     }
 
-    fn string(&mut self) -> Option<String> {
-        let mut text = String::new();
+    fn string(&mut self) -> Option<Cow<'t, str>> {
         if self.peek()? != b'"' {
             return None;
         }
         self.at += 1;
+        let mut text = Cow::Borrowed("");
         loop {
             let rest = &self.text[self.at..];
-            let plain = rest.find(|c: char| c == '"' || c == '\\' || c < ' ')?;
-            text.push_str(&rest[..plain]);
+            let plain = rest.bytes().position(is_escaped)?;
+            // Into an empty one this is no copy.
+            text += &rest[..plain];
             self.at += plain + 1;
             match rest.as_bytes()[plain] {
                 b'"' => return Some(text),
-                b'\\' => text.push(self.escape()?),
+                b'\\' => text.to_mut().push(self.escape()?),
                 _ => return None,
             }
         }
@@ -347,7 +358,7 @@ impl Reader<'_> {
         hex_u16(digits)
     }
 
-    fn word(&mut self, word: &str, value: Value) -> Option<Value> {
+    fn word(&mut self, word: &str, value: Value<'t>) -> Option<Value<'t>> {
         if !self.text[self.at..].starts_with(word) {
             return None;
         }
@@ -384,7 +395,7 @@ fn hex_u16(digits: &str) -> Option<u16> {
 }
 
 /// A text of the system as text. Only one that is no Unicode (or holds U+0000 first) looks odd.
-fn from_system(value: &OsStr) -> std::borrow::Cow<'_, str> {
+fn from_system(value: &OsStr) -> Cow<'_, str> {
     match value.to_str() {
         Some(text) if !text.starts_with('\0') => text.into(),
         Some(_) | None => {

@@ -236,7 +236,7 @@ impl ExitHow {
     }
 
     /// The first of the four that is there; exactly one is.
-    fn decode(json: &Object) -> io::Result<Self> {
+    fn decode(json: &Object<'_>) -> io::Result<Self> {
         if let Some(code) = json.optional_number("code")? {
             return Ok(Self::Code(code));
         }
@@ -250,7 +250,7 @@ impl ExitHow {
     }
 }
 
-fn guard(json: &Object) -> io::Result<Option<MemoryGuard>> {
+fn guard(json: &Object<'_>) -> io::Result<Option<MemoryGuard>> {
     const ALL: [MemoryGuard; 4] = [MemoryGuard::CgroupV2, MemoryGuard::CgroupV1, MemoryGuard::JobObject, MemoryGuard::Polling];
     match json.optional_text("memory_guard")? {
         Some(_) => named(json, "memory_guard", &ALL, MemoryGuard::as_str).map(Some),

@@ -156,7 +156,7 @@ impl AttemptSpec {
 }
 
 /// Refuses what a later version wrote: it may mean something else by the same keys.
-pub(super) fn check_format(json: &Object) -> io::Result<()> {
+pub(super) fn check_format(json: &Object<'_>) -> io::Result<()> {
     let format: u32 = json.number("format")?;
     let text = || format!("it has format {format}, and this version of prismq reads up to {FOLDER_FORMAT}");
     match format {
@@ -168,7 +168,7 @@ pub(super) fn check_format(json: &Object) -> io::Result<()> {
 }
 
 /// The choice whose name stands under a key.
-pub(super) fn named<T: Copy>(json: &Object, key: &str, all: &[T], name: fn(T) -> &'static str) -> io::Result<T> {
+pub(super) fn named<T: Copy>(json: &Object<'_>, key: &str, all: &[T], name: fn(T) -> &'static str) -> io::Result<T> {
     let text = json.text(key)?;
     let found = all.iter().copied().find(|choice| name(*choice) == text);
     found.ok_or_else(|| flat::invalid(&format!("`{key}` is `{text}`, which this version does not know")))

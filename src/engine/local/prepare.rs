@@ -26,11 +26,14 @@ impl Ready {
     }
 }
 
-/// Makes the folder and the file of parameters. Nothing is started, and the attempt may still be given up without a trace.
-pub(super) fn prepare(spec: &Spec, folder: &AttemptFolder, runs: &Runs) -> Result<(Arc<Run>, Ready), SpawnFailure> {
+/// Makes the folder, unless it was made ahead, and the file of parameters. Nothing is started, and the attempt may still be given up without
+/// a trace.
+pub(super) fn prepare(spec: &Spec, folder: &AttemptFolder, is_made: bool, runs: &Runs) -> Result<(Arc<Run>, Ready), SpawnFailure> {
     let run = runs.open(&spec.run_folder).map_err(|error| failure::preparing("the run's folder cannot be written", &error))?;
-    let fresh = spec.work == WorkIn::Fresh;
-    folder.create(fresh).map_err(|error| failure::preparing("the attempt's folder cannot be made", &error))?;
+    if !is_made {
+        let fresh = spec.work == WorkIn::Fresh;
+        folder.create(fresh).map_err(|error| failure::preparing("the attempt's folder cannot be made", &error))?;
+    }
     run.write_params(&spec.params).map_err(|error| failure::preparing("the parameters cannot be written", &error))?;
     let work = match &spec.work {
         WorkIn::Folder(path) => path.clone(),

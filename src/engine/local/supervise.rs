@@ -62,7 +62,7 @@ pub(super) fn never_started(exit: Exit, stops: Stops) -> Ending {
 }
 
 fn start(spec: &Spec, folder: &AttemptFolder, runs: &Runs) -> Result<Process, SpawnFailure> {
-    let (run, ready) = prepare(spec, folder, runs)?;
+    let (run, ready) = prepare(spec, folder, false, runs)?;
     let mut command = Command::new(&spec.program);
     command.args(&spec.args).current_dir(&ready.work).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_clear().envs(ready.environment.iter().map(|(name, value)| (name, value)));

@@ -10,6 +10,7 @@
 //!   host  ◀── facts ◀── monitor ◀── exit.json ◀───────────────────────┘
 //! ```
 
+mod ahead;
 mod book;
 pub(super) mod ending;
 mod outcome;

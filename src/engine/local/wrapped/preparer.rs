@@ -1,14 +1,16 @@
 //! The thread that prepares attempts and delivers stops: everything that may wait for the disk.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use super::super::super::{Exit, Secrets, Spec, Stdin, StopHow};
+use super::super::super::{Exit, Secrets, Spec, Stdin, StopHow, WorkIn};
 use super::super::control::Stops;
 use super::super::prepare::prepare;
 use super::super::{failure, supervise};
+use super::ahead::Ahead;
 use super::book::{Book, Order, Phase};
 use super::system::{self, Hatchery};
 use super::{Shared, program::Program, secrets};
@@ -21,6 +23,7 @@ const LONG_VARIABLE_BYTES: usize = 64 << 10;
 /// The life of the thread.
 pub(super) fn serve(shared: &Arc<Shared>) {
     let mut hatchery = Hatchery::default();
+    let mut ahead = Ahead::default();
     loop {
         let mut book = shared.lock();
         book.busy = false;
@@ -33,14 +36,13 @@ pub(super) fn serve(shared: &Arc<Shared>) {
             let expected = book.expected.pop_front().filter(|_| !book.closed);
             drop(book);
             let Some((folder, fresh)) = expected else { break };
-            // Made with the run's folder there or not at all. What is in the way is said when it is needed.
-            let _ = folder.create_ahead(fresh);
+            ahead.make(&folder, fresh);
             continue;
         };
         book.busy = true;
         drop(book);
         match order {
-            Order::Start(number) => start(shared, number, &mut hatchery),
+            Order::Start(number) => start(shared, number, &mut hatchery, &mut ahead),
             Order::Adopt(number) => adopt(shared, number),
             Order::Stop(number) => stop(shared, number),
             Order::Bury => hatchery.bury(),
@@ -51,7 +53,7 @@ pub(super) fn serve(shared: &Arc<Shared>) {
     shared.quiet.notify_all();
 }
 
-fn start(shared: &Arc<Shared>, number: u64, hatchery: &mut Hatchery) {
+fn start(shared: &Arc<Shared>, number: u64, hatchery: &mut Hatchery, ahead: &mut Ahead) {
     if secrets::are_fetched_first(shared, number) {
         return;
     }
@@ -61,7 +63,7 @@ fn start(shared: &Arc<Shared>, number: u64, hatchery: &mut Hatchery) {
         Some(_) => return shared.call_off(number, Exit::Prevented),
         None => {}
     }
-    if let Err(failure) = hand_over(shared, number, spec, hatchery) {
+    if let Err(failure) = hand_over(shared, number, spec, hatchery, ahead) {
         shared.finish(number, supervise::never_started(Exit::SpawnFailed(failure), stops));
     }
 }
@@ -81,15 +83,24 @@ fn take_spec(shared: &Shared, number: u64) -> Option<(Box<Spec>, Stops, u32)> {
     }
 }
 
-fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut Hatchery) -> Result<(), SpawnFailure> {
+fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut Hatchery, ahead: &mut Ahead) -> Result<(), SpawnFailure> {
     let program: &Program = shared.program.as_ref().map_err(|reason| failure::lasting(SpawnFailureKind::Other, reason.clone()))?;
     let folder = AttemptFolder::new(&spec.run_folder, &spec.node, spec.id.attempt);
-    let (_, ready) = prepare(&spec, &folder, &shared.runs)?;
+    let fresh = spec.work == WorkIn::Fresh;
+    let is_made = ahead.take(&folder, fresh);
+    let (_, ready) = prepare(&spec, &folder, is_made, &shared.runs)?;
     let longest_variable = ready.longest_variable().filter(|(_, length)| *length > LONG_VARIABLE_BYTES);
     let longest_variable = longest_variable.map(|(name, length)| (name.to_owned(), length));
     let environment = last_of_each(ready.environment.into_iter().chain(spec.secrets.values().iter().cloned()).collect());
     // Not synced: whoever reads it within this boot sees it, and after a reboot the attempt is lost anyway.
-    let written = wrapper_spec(&spec, ready.work, &environment).write(folder.path(), false);
+    let attempt_spec = wrapper_spec(&spec, ready.work, &environment);
+    let written = match attempt_spec.write(folder.path(), false) {
+        // Made, and removed by somebody.
+        Err(error) if is_made && error.kind() == io::ErrorKind::NotFound => {
+            folder.create(fresh).and_then(|()| attempt_spec.write(folder.path(), false))
+        }
+        written => written,
+    };
     written.map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
     let hatch = Hatch { id: number, folder: folder.path().to_owned(), environment };
     let nest = hatchery.nest(shared, program).map_err(|error| failure::preparing("the wrapper cannot be started", &error))?;
@@ -139,17 +150,16 @@ fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString,
 }
 
 /// Where a name stands twice the last one counts; a program that is simply given both would see the first.
-fn last_of_each(variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+fn last_of_each(mut variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let mut seen = HashSet::with_capacity(variables.len());
-    let mut kept: Vec<(OsString, OsString)> = Vec::with_capacity(variables.len());
-    for (name, value) in variables.into_iter().rev() {
-        // Windows does not tell capitals from small letters.
-        let key = if cfg!(windows) { name.to_ascii_uppercase() } else { name.clone() };
-        if seen.insert(key) {
-            kept.push((name, value));
-        }
-    }
-    kept
+    let mut is_last: Vec<bool> = variables.iter().rev().map(|(name, _)| seen.insert(key(name))).collect();
+    variables.retain(|_| is_last.pop().unwrap_or(true));
+    variables
+}
+
+/// What makes two variables the same: Windows does not tell capitals from small letters.
+fn key(name: &OsStr) -> Cow<'_, OsStr> {
+    if cfg!(windows) { name.to_ascii_uppercase().into() } else { name.into() }
 }
 
 /// Looks how it stands. Who wrote a wish for its end down may have died before the wrapper was told.
