@@ -306,7 +306,8 @@ impl Turn {
             tracing::warn!(run = %id.run, node = id.node.0, bytes = lost.bytes, reason = lost.reason, "output was lost");
         }
         let Some(module) = state.module(id.node).cloned() else { return };
-        let frees = node.state().holding().is_some_and(|(_, grant)| grant.is_measured());
+        let holds = !self.world.has_vacated(&id.run, id.node);
+        let frees = holds && node.state().holding().is_some_and(|(_, grant)| grant.is_measured());
         let has_gpu = node.state().holding().is_some_and(|(_, grant)| !grant.devices.is_empty());
         // The code of a script without a manifest is its caller's to read.
         let said = if failed_by_itself(&ending) && !module.is_made_up() {

@@ -278,6 +278,7 @@ fn gpus_held(grant: &Request) -> Option<String> {
 
 fn holders(world: &World, amount: impl Fn(&RunState, NodeIndex) -> Option<String>) -> Vec<Holder> {
     let active = world.runs().flat_map(|run| run.active().map(move |node| (run, node)));
+    let active = active.filter(|(run, node)| !world.has_vacated(run.id(), *node));
     let holder = |(run, node): (&RunState, NodeIndex)| {
         let amount = amount(run, node)?;
         let since = match run.node(node).state() {

@@ -37,6 +37,8 @@ mod testing;
 mod tests;
 mod timers;
 mod usage;
+#[cfg(test)]
+mod vacated;
 mod warm;
 mod world;
 

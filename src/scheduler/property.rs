@@ -11,7 +11,7 @@ use serde_json::json;
 use super::testing::{STUCK_AFTER, Sim, capacity, end_facts, exit};
 use super::{StopHow, Timers, World, decide};
 use crate::event::{EndFacts, Event, FailureCause, LostReason, SkipReason, SpawnFailure, SpawnFailureKind, StopReason};
-use crate::ids::{AttemptNumber, NodeIndex, RunId, Seq};
+use crate::ids::{AttemptId, AttemptNumber, NodeIndex, RunId, Seq};
 use crate::manifest::Module;
 use crate::pipeline::definition::Definition;
 use crate::request::{Alternative, OnFailure, Priority, RetryOn, RetryPolicy};
@@ -133,20 +133,50 @@ fn random_end(dice: &mut Dice, state: &NodeState) -> EndFacts {
     }
 }
 
-fn end_one(sim: &mut Sim, dice: &mut Dice) -> bool {
-    let active: Vec<(RunId, NodeIndex)> = sim.world.runs().flat_map(|run| run.active().map(|node| (run.id().clone(), node))).collect();
-    if active.is_empty() {
-        return false;
-    }
-    let (run, node) = active[usize::try_from(dice.roll(active.len() as u64)).expect("small")].clone();
+/// All attempts that run or stop.
+fn active(sim: &Sim) -> Vec<AttemptId> {
+    let of = |run: &RunState, node| {
+        let (attempt, _) = run.node(node).state().holding().expect("it is active");
+        AttemptId { run: run.id().clone(), node, attempt }
+    };
+    sim.world.runs().flat_map(|run| run.active().map(move |node| of(run, node))).collect()
+}
+
+/// One of them.
+fn any_active(sim: &Sim, dice: &mut Dice) -> Option<AttemptId> {
+    let mut active = active(sim);
+    let sides = active.len() as u64;
+    (sides > 0).then(|| active.swap_remove(usize::try_from(dice.roll(sides)).expect("small")))
+}
+
+fn end(sim: &mut Sim, dice: &mut Dice, id: AttemptId) {
+    let AttemptId { run, node, attempt } = id;
     let state = sim.world.run(&run).expect("a run").node(node).state().clone();
-    let (attempt, _) = state.holding().expect("it is active");
     sim.apply(&run, Event::AttemptEnded { node, attempt, facts: random_end(dice, &state) });
-    true
+}
+
+fn end_one(sim: &mut Sim, dice: &mut Dice) -> bool {
+    let id = any_active(sim, dice);
+    let is_there = id.is_some();
+    id.into_iter().for_each(|id| end(sim, dice, id));
+    is_there
+}
+
+/// The processes of an attempt are gone; its end comes later.
+fn vacate_one(sim: &mut Sim, dice: &mut Dice) {
+    let Some(id) = any_active(sim, dice) else { return };
+    let before = sim.world.has_vacated(&id.run, id.node);
+    let vacated = sim.world.vacate(&id).is_some();
+    assert!(!(before && vacated), "given back twice");
+    sim.world.sanity_check().unwrap_or_else(|error| panic!("after the processes are gone: {error}"));
 }
 
 /// A host that dies and comes back: the state goes through a snapshot, deadlines are set afresh, some runs are held.
 fn restart(sim: &mut Sim, dice: &mut Dice) {
+    // What was only waiting for the disk is found in the folders, before anything else.
+    for id in active(sim).into_iter().filter(|id| sim.world.has_vacated(&id.run, id.node)).collect::<Vec<_>>() {
+        end(sim, dice, id);
+    }
     let runs: Vec<RunState> = sim.world.runs().cloned().collect();
     for run in runs {
         let frozen = serde_json::to_string(&run.freeze()).expect("a snapshot");
@@ -209,6 +239,7 @@ fn happen(sim: &mut Sim, dice: &mut Dice, mix: &Mix, step: u32) {
         // Long enough for a grace, and at times for a kill that has no effect.
         3 => pass(sim, dice.roll(2) * 60_000 + 10_000),
         4..8 => pass(sim, dice.roll(3_000)),
+        12..16 => vacate_one(sim, dice),
         8..12 => sim.world.set_synced(Seq(sim.world.synced().0 + dice.roll(5)).min(Seq(sim.seq))),
         _ => {
             if !end_one(sim, dice) {

@@ -18,7 +18,7 @@ use super::{Durations, Sample, StopHow};
 
 /// Most attempts that hold nothing though their end is not recorded. Each keeps a wrapper that waits for the disk, and a disk that takes
 /// nothing must not gather more and more of them.
-const VACATED_MAX: usize = 16;
+pub(super) const VACATED_MAX: usize = 16;
 
 /// Runs that have not ended, capacity, and what is held across the runs. Everything but the settings follows from the runs' states.
 #[derive(Debug, Clone)]
@@ -218,6 +218,12 @@ impl World {
         }
         self.runs.insert(id.run.clone(), run);
         grant
+    }
+
+    /// Whether an attempt that runs or stops holds nothing any more.
+    #[must_use]
+    pub fn has_vacated(&self, run: &RunId, node: NodeIndex) -> bool {
+        !self.vacated.is_empty() && self.vacated.contains(&(run.clone(), node))
     }
 
     fn add_sums(&mut self, run: &RunState) {

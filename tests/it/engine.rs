@@ -208,13 +208,17 @@ fn facts_come_in_order(isolation: Isolation) {
                 assert_eq!((progress.percent(), progress.message.as_deref()), (Some(100.0), Some("fin")));
                 (id, "progress")
             }
+            Fact::Vacated { id } => (id, "vacated"),
             Fact::Ended { id, .. } => (id, "ended"),
         };
         assert_eq!(*of, id(5));
         seen.push(name);
         (name == "ended").then_some(())
     });
-    assert_eq!(seen, ["started", "progress", "ended"]);
+    match isolation {
+        Isolation::Direct => assert_eq!(seen, ["started", "progress", "ended"]),
+        Isolation::Wrapped => assert_eq!(seen, ["started", "vacated", "progress", "ended"]),
+    }
     bench.engine.join();
     match isolation {
         Isolation::Direct => assert_eq!(read_claims(&bench.run_folder()).expect("claims"), [("n[5]".to_owned(), AttemptNumber(1))].into()),
@@ -455,7 +459,7 @@ fn f44_f45_every_byte_is_kept(isolation: Isolation) {
                 None
             }
             Fact::Ended { ending, .. } => Some(ending),
-            Fact::Started { .. } | Fact::Progress { .. } => None,
+            Fact::Started { .. } | Fact::Vacated { .. } | Fact::Progress { .. } => None,
         });
         assert_eq!((ending.exit, last, ending.log_lost), (Exit::Exited(0), 5_000_003, None));
         let log = bench.log(node, &format!("{stream}.log"));

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use prismq::attempt::{ExitHow, Hatch, REPORT_BYTES, Report, ReportKind, StartRecord, StopAs};
+use prismq::request::Leaks;
 use rustix::process::Signal;
 
 use super::{Attempt, FewProcesses, WRAPPER, lives, signal, skip};
@@ -85,7 +86,7 @@ fn a_short_life_is_reported_in_order() {
     nursery.hatch(7, &attempt);
     let reports = nursery.until(ReportKind::Ended);
     let kinds: Vec<_> = reports.iter().map(|report| report.kind).collect();
-    assert_eq!(kinds, [ReportKind::Started, ReportKind::Ended]);
+    assert_eq!(kinds, [ReportKind::Started, ReportKind::Vacated, ReportKind::Ended]);
     assert!(reports.iter().all(|report| report.id == 7));
     assert_eq!((attempt.ended().how, attempt.out().as_str()), (ExitHow::Code(3), "hi\n"));
 
@@ -191,7 +192,19 @@ fn a_long_life_is_told_while_it_lasts() {
     assert_eq!((output.kind, output.value), (ReportKind::Output, 5));
     assert_eq!(attempt.out(), "12345", "who is told finds it there");
     std::fs::write(attempt.at("go"), "\n").expect("it goes on");
-    assert_eq!(nursery.report().kind, ReportKind::Ended);
+    assert_eq!([nursery.report().kind, nursery.report().kind], [ReportKind::Vacated, ReportKind::Ended]);
+}
+
+/// Whoever is allowed to leave something behind still uses what it was given.
+#[test]
+fn an_attempt_that_leaves_processes_behind_does_not_say_that_they_are_gone() {
+    let mut nursery = Nursery::new();
+    let attempt = Attempt::of(&["leak-child"]).with(|spec| spec.leaks = Leaks::Allow);
+    nursery.hatch(1, &attempt);
+    let reports = nursery.until(ReportKind::Ended);
+    let left = attempt.ended().leaked;
+    left.iter().for_each(|pid| signal(*pid, Signal::KILL));
+    assert!(!left.is_empty() && reports.iter().all(|report| report.kind != ReportKind::Vacated), "{left:?} {reports:?}");
 }
 
 #[test]
@@ -231,6 +244,7 @@ fn f30_a_thousand_at_once() {
                 assert!(gone.insert(report.id), "{report:?}");
                 over.insert(report.id);
             }
+            ReportKind::Vacated => {}
             ReportKind::Output | ReportKind::Refused | ReportKind::NotHatched => panic!("{report:?}"),
         }
     }
