@@ -7,6 +7,8 @@ mod environment;
 mod files;
 mod flat;
 mod folder;
+#[cfg(unix)]
+mod homes;
 mod identity;
 mod outputs;
 mod progress;
@@ -20,6 +22,10 @@ pub use environment::{Environment, HostEnvironment, Marks, TOKEN_VARIABLE};
 pub(crate) use files::{lock_for_life, patiently, rename};
 pub use folder::{AttemptFolder, ParamsFile, RESERVED_IN_RUN, folder_name};
 pub(crate) use folder::{create_private_all, open_private};
+#[cfg(unix)]
+pub(crate) use homes::take_homes;
+#[cfg(unix)]
+pub use homes::{HOME_ORDER_BYTES_MAX, HOMES_MAX, hand_over_homes};
 #[cfg(target_os = "linux")]
 pub(crate) use identity::ProcessStat;
 pub use identity::{Machine, ProcessIdentity};

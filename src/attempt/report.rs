@@ -22,11 +22,12 @@ pub enum ReportKind {
     Output,
     /// The module and everything below it is gone; what is known of its end is about to be written down. May be left out.
     Vacated,
-    /// `exit.json` is there.
+    /// `exit.json` is there. The value is the place at which its wrapper waits for another order, see [`Report::place`].
     Ended,
     /// The wrapper refuses the attempt, since another one has claimed it.
     Refused,
-    /// A wrapper is gone, whatever it said before; from the nursery, its parent. The value is its process.
+    /// A wrapper is gone, whatever it said before; from the nursery, its parent. The attempt is the one that it was made for; it has had
+    /// others since if the value is a place, see [`Report::place`].
     Gone,
     /// The nursery could not make a wrapper; the value is the number of the error. Nothing was touched: it may be asked again.
     NotHatched,
@@ -43,7 +44,7 @@ pub struct Report {
     pub value: u64,
 }
 
-/// What a host asks of the nursery: a wrapper for this folder.
+/// What a host asks of the nursery, or of a wrapper that is free: a wrapper for this folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hatch {
     /// The number under which it reports.
@@ -73,6 +74,18 @@ impl Report {
         bytes
     }
 
+    /// A place as a value: its number plus one, and 0 for none.
+    #[must_use]
+    pub fn place(place: Option<usize>) -> u64 {
+        place.and_then(|place| u64::try_from(place).ok()).map_or(0, |place| place.saturating_add(1))
+    }
+
+    /// The reverse.
+    #[must_use]
+    pub fn place_of(value: u64) -> Option<usize> {
+        value.checked_sub(1).and_then(|place| usize::try_from(place).ok())
+    }
+
     /// From bytes; `None` for a kind that this version does not know.
     #[must_use]
     pub fn decode(bytes: [u8; REPORT_BYTES]) -> Option<Self> {
@@ -92,11 +105,14 @@ impl Report {
 }
 
 impl Hatch {
-    /// As a frame: its length (4 bytes, little endian), then its fields.
+    /// As a frame: its length (4 bytes, little endian), then its fields. At `place`, the number of a pipe, a new wrapper may wait for
+    /// another order.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut frame = vec![0; 4];
+    pub fn encode(&self, place: Option<usize>) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(2048);
+        frame.extend_from_slice(&[0; 4]);
         frame.extend_from_slice(&self.id.to_le_bytes());
+        frame.extend_from_slice(&Report::place(place).to_le_bytes());
         push(&mut frame, self.folder.as_os_str());
         for (name, value) in &self.environment {
             push(&mut frame, name);
@@ -121,24 +137,24 @@ impl Hatch {
         Self::decode(frame.get(4..)?)
     }
 
-    /// The number in a frame, without looking at the rest.
+    /// Number and place in a frame, without looking at the rest.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] where there is none.
+    /// [`io::ErrorKind::InvalidData`] where there are none.
     #[cfg_attr(windows, expect(dead_code, reason = "only a nursery passes frames on"))]
-    pub(crate) fn id_of(frame: &[u8]) -> io::Result<u64> {
-        let id = frame.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(senseless)?;
-        Ok(u64::from_le_bytes(*id))
+    pub(crate) fn head_of(frame: &[u8]) -> io::Result<(u64, Option<usize>)> {
+        let (id, place, _) = frame.get(4..).and_then(split_head).ok_or_else(senseless)?;
+        Ok((id, place))
     }
 
     fn decode(frame: &[u8]) -> Option<Self> {
-        let (id, mut rest) = frame.split_first_chunk()?;
+        let (id, _, mut rest) = split_head(frame)?;
         let folder = pull(&mut rest)?.into();
         let mut environment = Vec::with_capacity(64);
         while !rest.is_empty() {
             environment.push((pull(&mut rest)?, pull(&mut rest)?));
         }
-        Some(Self { id: u64::from_le_bytes(*id), folder, environment })
+        Some(Self { id, folder, environment })
     }
 }
 
@@ -166,6 +182,12 @@ pub(crate) fn read_frame(from: &mut impl io::Read) -> io::Result<Option<Vec<u8>>
     frame[..4].copy_from_slice(&length);
     from.read_exact(&mut frame[4..])?;
     Ok(Some(frame))
+}
+
+fn split_head(frame: &[u8]) -> Option<(u64, Option<usize>, &[u8])> {
+    let (id, rest) = frame.split_first_chunk()?;
+    let (place, rest) = rest.split_first_chunk()?;
+    Some((u64::from_le_bytes(*id), Report::place_of(u64::from_le_bytes(*place)), rest))
 }
 
 fn senseless() -> io::Error {
@@ -224,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_stream_ends_between_frames_and_nowhere_else() {
-        let frame = hatch().encode();
+        let frame = hatch().encode(Some(3));
         let two = [frame.as_slice(), frame.as_slice()].concat();
         let mut stream = two.as_slice();
         for wanted in [Some(hatch()), Some(hatch()), None] {
@@ -247,7 +269,7 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let odd = OsString::from_vec(vec![0xff, 0xfe]);
         let wanted = Hatch { environment: vec![("ODD".into(), odd)], ..hatch() };
-        assert_eq!(Hatch::read(&mut wanted.encode().as_slice()).unwrap(), Some(wanted));
+        assert_eq!(Hatch::read(&mut wanted.encode(None).as_slice()).unwrap(), Some(wanted));
     }
 
     proptest! {

@@ -47,6 +47,8 @@ pub(super) struct Order<'a> {
     /// This process.
     pub(super) wrapper: ProcessIdentity,
     pub(super) reporter: Reporter,
+    /// Where this process gets another order after a short life, if it can.
+    pub(super) place: Option<usize>,
     /// Those of an earlier life of this process.
     pub(super) signals: Option<Signals>,
 }
@@ -88,7 +90,8 @@ pub(super) fn run(mut order: Order<'_>) -> Lived {
         return Lived::once(NOT_RECORDED);
     }
     claim.ended();
-    let is_brief = order.reporter.ended() && record.duration.0 < SHORT_MS;
+    let is_short = record.duration.0 < SHORT_MS;
+    let is_brief = order.reporter.ended(order.place.filter(|_| is_short && signals.is_some())) && is_short;
     if !is_brief {
         ending::sync_name(folder);
     }

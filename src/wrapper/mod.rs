@@ -84,7 +84,8 @@ fn misused() -> u8 {
 fn alone(folder: &Path, reporter: Reporter) -> u8 {
     let machine = Machine::this();
     let wrapper = ProcessIdentity::of(std::process::id());
-    life::run(Order { folder, environment: None, input_is_empty: false, machine: &machine, wrapper, reporter, signals: None }).code
+    life::run(Order { folder, environment: None, input_is_empty: false, machine: &machine, wrapper, reporter, place: None, signals: None })
+        .code
 }
 
 fn wall_clock() -> Timestamp {

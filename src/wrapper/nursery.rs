@@ -2,7 +2,7 @@
 //!
 //! A wrapper that is a fork of a small process costs a fraction of one that is executed: no loader, no start of a runtime. So a host
 //! that starts many attempts keeps one nursery, and a nursery that dies is simply started again. At the end of its standard input, when
-//! the host is gone, it goes too; the wrappers live on. Which wrapper gets an order is `brood`'s to say.
+//! the host is gone, it goes too; the wrappers live on. What is known of them is `brood`'s to keep.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -15,7 +15,7 @@ use super::brood::{Brood, Home, Newborn};
 use super::life::{self, Order};
 use super::reporter::Reporter;
 use super::{DONE, MISUSED, sys};
-use crate::attempt::{Hatch, Machine, ProcessIdentity, read_frame};
+use crate::attempt::{Hatch, Machine, ProcessIdentity, read_frame, take_homes};
 
 /// Reads orders until there are no more.
 pub(super) fn run() -> u8 {
@@ -24,16 +24,18 @@ pub(super) fn run() -> u8 {
     Reporter::prepare();
     let inherited = Inherited { machine: Machine::this(), nothing: File::open("/dev/null").ok() };
     let mut orders = BufReader::new(Standard);
-    let mut brood = Brood::new();
+    // Before the orders, by the same way.
+    let mut brood = Brood::new(take_homes(stdin()));
     loop {
         brood.look_after();
         if orders.buffer().is_empty() && !brood.wait_for_order() {
             continue;
         }
-        let order = read_frame(&mut orders).and_then(|frame| frame.map(|frame| Hatch::id_of(&frame).map(|id| (id, frame))).transpose());
+        let order =
+            read_frame(&mut orders).and_then(|frame| frame.map(|frame| Hatch::head_of(&frame).map(|head| (head, frame))).transpose());
         match order {
-            Ok(Some((id, frame))) => {
-                if let Some(newborn) = brood.give(id, &frame) {
+            Ok(Some(((id, place), frame))) => {
+                if let Some(newborn) = brood.give(id, place) {
                     sys::exit_at_once(hatched(&frame, newborn, &inherited));
                 }
             }
@@ -67,7 +69,8 @@ fn hatched(frame: &[u8], newborn: Newborn, inherited: &Inherited) -> u8 {
         let reporter = Reporter::inherited(hatch.id);
         let environment = Some(hatch.environment);
         let machine = &inherited.machine;
-        let order = Order { folder: &hatch.folder, environment, input_is_empty, machine, wrapper, reporter, signals };
+        let place = home.as_ref().map(|home| home.place);
+        let order = Order { folder: &hatch.folder, environment, input_is_empty, machine, wrapper, reporter, place, signals };
         let lived = life::run(order);
         let Some((home, free)) = home.as_ref().zip(lived.signals) else { return lived.code };
         match home.next(&free) {

@@ -56,9 +56,9 @@ impl Reporter {
         let _ = self.send(Some((ReportKind::Vacated, 0)), 0);
     }
 
-    /// The exit record is there. Tells whether a host will hear of it.
-    pub(super) fn ended(&mut self) -> bool {
-        self.send(Some((ReportKind::Ended, 0)), PATIENCE_MS) == Sent::Told
+    /// The exit record is there, and another order is waited for at this place. Tells whether a host will hear of it.
+    pub(super) fn ended(&mut self, place: Option<usize>) -> bool {
+        self.send(Some((ReportKind::Ended, Report::place(place))), PATIENCE_MS) == Sent::Told
     }
 
     /// Another wrapper has the attempt.

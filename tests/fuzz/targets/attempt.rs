@@ -83,7 +83,7 @@ fn look(dir: &Path, name: &[u8], content: &[u8]) -> u64 {
             u64::from(progress.is_some()) + u64::from(percent.is_some())
         }
         b"hatch" => decoded(Hatch::read(&mut &content[..]), |hatch| match hatch {
-            Some(hatch) => Hatch::read(&mut &hatch.encode()[..]),
+            Some(hatch) => Hatch::read(&mut &hatch.encode(None)[..]),
             None => Ok(None),
         }),
         b"report" => {

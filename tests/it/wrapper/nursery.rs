@@ -1,11 +1,13 @@
 //! The nursery and the reports of its wrappers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{PipeReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use prismq::attempt::{ExitHow, Hatch, REPORT_BYTES, Report, ReportKind, StartRecord, StopAs};
+use prismq::attempt::{ExitHow, Hatch, REPORT_BYTES, Report, ReportKind, StartRecord, StopAs, hand_over_homes};
 use prismq::request::Leaks;
 use rustix::process::Signal;
 
@@ -15,7 +17,8 @@ use crate::support::until;
 /// A nursery and its host's ends of the pipes.
 struct Nursery {
     process: Child,
-    orders: Option<ChildStdin>,
+    orders: Option<UnixStream>,
+    homes: Vec<PipeWriter>,
     reports: Option<PipeReader>,
 }
 
@@ -28,14 +31,26 @@ impl Nursery {
 
     fn start(mut command: Command) -> Self {
         let (reports, end) = std::io::pipe().expect("a pipe");
-        let mut process = command.stdin(Stdio::piped()).stdout(end).spawn().expect("the nursery starts");
-        Self { orders: process.stdin.take(), reports: Some(reports), process }
+        let (orders, input) = UnixStream::pair().expect("two sockets");
+        let process = command.stdin(OwnedFd::from(input)).stdout(end).spawn().expect("the nursery starts");
+        let homes = hand_over_homes(&orders).expect("it is there");
+        Self { process, orders: Some(orders), homes, reports: Some(reports) }
     }
 
+    /// A wrapper for one attempt.
     fn hatch(&mut self, id: u64, attempt: &Attempt) {
-        attempt.spec.write(attempt.path(), false).expect("the spec is written");
-        let hatch = Hatch { id, folder: attempt.path().to_owned(), environment: attempt.environment() };
-        self.orders.as_mut().expect("it is open").write_all(&hatch.encode()).expect("it takes orders");
+        self.hatch_at(None, id, attempt);
+    }
+
+    /// One that may wait for another.
+    fn hatch_at(&mut self, place: Option<usize>, id: u64, attempt: &Attempt) {
+        let order = order(id, attempt, place);
+        self.orders.as_mut().expect("it is open").write_all(&order).expect("it takes orders");
+    }
+
+    /// An order to the wrapper at a place.
+    fn feed(&mut self, place: usize, id: u64, attempt: &Attempt) {
+        self.homes[place].write_all(&order(id, attempt, None)).expect("there is room in its pipe");
     }
 
     fn report(&mut self) -> Report {
@@ -66,10 +81,16 @@ impl Nursery {
 
     /// The host is done, or dead.
     fn close(&mut self) {
+        self.homes.clear();
         self.orders = None;
         let ended = until(|| self.process.try_wait().expect("a child can be waited for"));
         assert_eq!(ended.and_then(|status| status.code()), Some(0), "the nursery goes with its host");
     }
+}
+
+fn order(id: u64, attempt: &Attempt, place: Option<usize>) -> Vec<u8> {
+    attempt.spec.write(attempt.path(), false).expect("the spec is written");
+    Hatch { id, folder: attempt.path().to_owned(), environment: attempt.environment() }.encode(place)
 }
 
 impl Drop for Nursery {
@@ -90,49 +111,42 @@ fn a_short_life_is_reported_in_order() {
     assert!(reports.iter().all(|report| report.id == 7));
     assert_eq!((attempt.ended().how, attempt.out().as_str()), (ExitHow::Code(3), "hi\n"));
 
+    nursery.until(ReportKind::Gone);
     nursery.hatch(8, &attempt);
-    let refused: Vec<_> = nursery.until(ReportKind::Gone).iter().map(|report| (report.kind, report.id)).collect();
-    assert_eq!(refused, [(ReportKind::Refused, 8), (ReportKind::Gone, 8)]);
+    let refused: Vec<_> = nursery.until(ReportKind::Gone).iter().map(|report| (report.kind, report.id, report.value)).collect();
+    assert_eq!(refused, [(ReportKind::Refused, 8, 0), (ReportKind::Gone, 8, 0)]);
     nursery.close();
 }
 
-/// A wrapper whose module ended at once, with its process.
-fn brief(nursery: &mut Nursery, id: u64, attempt: &Attempt) -> u32 {
-    nursery.hatch(id, attempt);
-    nursery.until(ReportKind::Ended);
-    StartRecord::read(attempt.path()).expect("a record").expect("it was started").wrapper.pid
-}
-
-/// Modules of one wrapper, the last of them of the second one. Where the machine is so busy that `true` is no short module, there is
-/// nothing to see; that is tried again.
-fn one_after_the_other(nursery: &mut Nursery, prepare: impl Fn() -> Attempt) -> (u32, Attempt) {
-    for round in 0..50 {
-        let wrapper = brief(nursery, 2 * round, &Attempt::shell("exit 0"));
-        // Home is a step further than the report.
-        let attempt = prepare();
-        if until(|| home(wrapper).then_some(())).is_some() && brief(nursery, 2 * round + 1, &attempt) == wrapper {
-            return (wrapper, attempt);
+/// A wrapper that has come home to the first place after a module that ended at once: its process. Where the machine is so busy that
+/// `exit 0` is no short module, that is tried again.
+fn at_home(nursery: &mut Nursery) -> u32 {
+    for id in 0..50 {
+        let attempt = Attempt::shell("exit 0");
+        nursery.hatch_at(Some(0), id, &attempt);
+        let said = nursery.until(ReportKind::Ended).pop().expect("a report");
+        assert_eq!(said.id, id);
+        match Report::place_of(said.value) {
+            Some(0) => return StartRecord::read(attempt.path()).expect("a record").expect("it was started").wrapper.pid,
+            Some(other) => panic!("its place is not {other}"),
+            None => assert_eq!(nursery.until(ReportKind::Gone).pop().expect("a report").id, id),
         }
     }
-    panic!("no wrapper was used again");
-}
-
-/// Whether a wrapper waits at home: the lock of its attempt is one of few descriptors that it has, and gone then.
-fn home(wrapper: u32) -> bool {
-    let open = std::fs::read_dir(format!("/proc/{wrapper}/fd")).into_iter().flatten().flatten();
-    let open: Vec<_> = open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
-    !open.iter().any(|path| path.ends_with("start.json"))
+    panic!("no wrapper came home");
 }
 
 #[test]
 fn a_wrapper_that_comes_home_starts_from_nothing() {
     let mut nursery = Nursery::new();
-    let (wrapper, second) = one_after_the_other(&mut nursery, || Attempt::shell("echo second >&2; exit 4"));
+    let wrapper = at_home(&mut nursery);
+    let second = Attempt::shell("echo second >&2; exit 4");
+    nursery.feed(0, 100, &second);
+    assert!(nursery.until(ReportKind::Ended).iter().all(|report| report.id == 100));
     let record = second.ended();
     assert_eq!((record.how, second.out().as_str(), second.log("stderr.log").as_slice()), (ExitHow::Code(4), "", b"second\n".as_slice()));
     // What it used is its own: the first one is not counted again.
     assert!(record.peak_memory.is_some_and(|peak| peak.0 > 0) && record.leaked.is_empty() && record.signals.is_empty());
-    assert!(lives(wrapper));
+    assert_eq!(StartRecord::read(second.path()).expect("a record").expect("it was started").wrapper.pid, wrapper);
     nursery.close();
     assert!(until(|| (!lives(wrapper)).then_some(())).is_some(), "it goes with the nursery");
 }
@@ -140,43 +154,58 @@ fn a_wrapper_that_comes_home_starts_from_nothing() {
 #[test]
 fn f28_a_wrapper_that_came_home_hears_its_stop() {
     let mut nursery = Nursery::new();
-    let mut again = |round: u64| {
-        let wrapper = brief(&mut nursery, 2 * round, &Attempt::shell("exit 0"));
-        until(|| home(wrapper).then_some(()))?;
-        let attempt = Attempt::of(&["ignore-stop"]);
-        nursery.hatch(2 * round + 1, &attempt);
-        attempt.says("ready");
-        if attempt.alive().wrapper.pid == wrapper {
-            return Some((wrapper, attempt));
-        }
-        // It was not brief on a busy machine, and has gone instead.
-        attempt.stop(StopAs::Kill, 0);
-        nursery.until(ReportKind::Ended);
-        None
-    };
-    let (wrapper, attempt) = (0..50).find_map(&mut again).expect("one that comes home");
+    let wrapper = at_home(&mut nursery);
+    let attempt = Attempt::of(&["ignore-stop"]);
+    nursery.feed(0, 100, &attempt);
+    attempt.says("ready");
+    assert_eq!(attempt.alive().wrapper.pid, wrapper);
     attempt.stop(StopAs::Polite, 100);
     assert!(attempt.ended().escalated);
     attempt.nothing_is_left();
     // Whoever was stopped does not come home.
-    assert!(until(|| (!lives(wrapper)).then_some(())).is_some());
+    let last = nursery.until(ReportKind::Gone).pop().expect("a report");
+    assert_eq!((Report::place_of(last.value), lives(wrapper)), (Some(0), false));
 }
 
 #[test]
 fn f39_a_wrapper_that_is_killed_at_home_costs_nobody_anything() {
     let mut nursery = Nursery::new();
-    let first = brief(&mut nursery, 1, &Attempt::shell("exit 0"));
+    let first = at_home(&mut nursery);
     signal(first, Signal::KILL);
+    // The order goes to a dead one. That is said, nobody has claimed the attempt, and a host sends for another wrapper.
     let attempt = Attempt::shell("exit 5");
-    nursery.hatch(2, &attempt);
-    let mut reports = nursery.until_any(&[ReportKind::Ended, ReportKind::Gone]);
-    if reports.pop().is_some_and(|last| last.kind == ReportKind::Gone) {
-        // The order went to the dying one. That is said, nobody has claimed the attempt, and a host sends for another wrapper.
-        assert!(!attempt.at("claim").exists());
-        nursery.hatch(3, &attempt);
-        nursery.until(ReportKind::Ended);
-    }
+    nursery.feed(0, 100, &attempt);
+    let last = nursery.until(ReportKind::Gone).pop().expect("a report");
+    assert_eq!((Report::place_of(last.value), attempt.at("claim").exists()), (Some(0), false));
+    nursery.hatch(101, &attempt);
+    nursery.until(ReportKind::Ended);
     assert_eq!(attempt.ended().how, ExitHow::Code(5));
+    // And what the dead one did not take is not waiting for the next one at its place.
+    let next = at_home(&mut nursery);
+    let other = Attempt::shell("exit 6");
+    nursery.feed(0, 200, &other);
+    assert!(nursery.until(ReportKind::Ended).iter().all(|report| report.id == 200));
+    assert_eq!(StartRecord::read(other.path()).expect("a record").expect("it was started").wrapper.pid, next);
+    nursery.close();
+}
+
+#[test]
+fn a_wrapper_that_is_sent_away_goes() {
+    let mut nursery = Nursery::new();
+    let wrapper = at_home(&mut nursery);
+    nursery.homes[0].write_all(&[0; 4]).expect("there is room in its pipe");
+    let last = nursery.until(ReportKind::Gone).pop().expect("a report");
+    assert_eq!((Report::place_of(last.value), lives(wrapper)), (Some(0), false));
+    nursery.close();
+}
+
+/// A host that dies has no time to say anything.
+#[test]
+fn f38_a_wrapper_at_home_goes_with_its_host() {
+    let mut nursery = Nursery::new();
+    let wrapper = at_home(&mut nursery);
+    nursery.homes.clear();
+    assert!(until(|| (!lives(wrapper)).then_some(())).is_some(), "with the end of its pipe");
     nursery.close();
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::super::super::{Left, Spec};
 use super::super::control::Stops;
-use super::system::{Nest, Watch};
+use super::system::{Homes, Nest, Watch};
 use crate::attempt::{AttemptFolder, ProgressReader};
 use crate::ids::AttemptId;
 
@@ -78,6 +78,8 @@ pub(super) struct Book {
     pub(super) busy: bool,
     /// Nests that the monitor does not know yet.
     pub(super) nests: Vec<Nest>,
+    /// Wrappers that are free.
+    pub(super) homes: Homes,
     /// Endings on their way to the sink.
     pub(super) reporting: usize,
     /// The monitor was started.

@@ -3,23 +3,27 @@
 //! The nursery is a small process that forks a wrapper for each attempt: the cost of a fork grows with the memory of who forks, and the
 //! host may be large. When it is gone its wrappers go on, and the next attempt gets a new nursery.
 
-use std::io::{self, Read};
+use std::io::{self, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::net::{SendFlags, send};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+pub(super) use super::homes::Homes;
 
 use super::Shared;
 use super::book::{Book, Order, Phase};
 use super::outcome::Ticks;
 use super::program::Program;
-use crate::attempt::{Hatch, REPORT_BYTES, Report, Standing, StartRecord, standing};
+use crate::attempt::{Hatch, REPORT_BYTES, Report, Standing, StartRecord, hand_over_homes, standing};
 
 /// How long a nursery may take nothing from its pipe. It does nothing but fork: one that takes longer hangs or was stopped.
 const FEED_LIMIT: Duration = Duration::from_secs(10);
@@ -70,7 +74,7 @@ pub(super) struct Hatchery {
 struct Nursery {
     number: u64,
     child: Child,
-    feed: ChildStdin,
+    feed: UnixStream,
     end: OwnedFd,
 }
 
@@ -78,39 +82,45 @@ impl Hatchery {
     /// The number of the nest that the next wrapper comes from; starts a nursery if need be.
     pub(super) fn nest(&mut self, shared: &Shared, program: &Program) -> io::Result<u64> {
         if self.current.as_ref().is_some_and(Nursery::is_gone) {
-            self.retire();
+            self.retire(shared);
         }
         if let Some(nursery) = &self.current {
             return Ok(nursery.number);
         }
         self.last += 1;
-        let (nursery, nest) = Nursery::start(self.last, program)?;
+        let (nursery, nest, feeds) = Nursery::start(self.last, program)?;
         self.current = Some(nursery);
-        shared.lock().nests.push(nest);
+        let mut book = shared.lock();
+        book.homes.open(self.last, feeds);
+        book.nests.push(nest);
+        drop(book);
         shared.waker.wake();
         Ok(self.last)
     }
 
     /// Sends for a wrapper, out of the nest that was asked for just before.
-    pub(super) fn hatch(&mut self, _shared: &Shared, hatch: &Hatch) -> io::Result<()> {
+    pub(super) fn hatch(&mut self, shared: &Shared, hatch: &Hatch) -> io::Result<()> {
         let nursery = self.current.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        let sent = nursery.send(&hatch.encode());
+        let place = shared.lock().homes.take(hatch.id);
+        let sent = nursery.send(&hatch.encode(place));
         if sent.is_err() {
             // What it did not take, its end makes the monitor look after.
-            self.retire();
+            self.retire(shared);
         }
         sent
     }
 
     /// Takes note of the end of a nursery that died, so that no zombie is left of it.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn bury(&mut self, shared: &Shared) {
         if self.current.as_ref().is_some_and(Nursery::is_gone) {
-            self.retire();
+            self.retire(shared);
         }
     }
 
-    fn retire(&mut self) {
+    fn retire(&mut self, shared: &Shared) {
         if let Some(mut nursery) = self.current.take() {
+            // What its wrappers report from now on says nothing of the places of the next one.
+            shared.lock().homes.close();
             let _ = nursery.child.kill();
             let _ = nursery.child.wait();
         }
@@ -127,23 +137,27 @@ impl Hatchery {
 }
 
 impl Nursery {
-    fn start(number: u64, program: &Program) -> io::Result<(Self, Nest)> {
+    fn start(number: u64, program: &Program) -> io::Result<(Self, Nest, Vec<PipeWriter>)> {
         let mut command = Command::new(&program.path);
         command.args(program.verb).arg("--nursery");
         // Not in a group of its own: the leader of one could not make a session of its own, which it does first of all. Its standard error
         // is nobody's, or it would hold open what the host's caller reads.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let (feed, orders) = UnixStream::pair()?;
+        command.stdin(OwnedFd::from(orders)).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let made = pipes.ok_or_else(|| io::Error::other("it has no pipes")).and_then(|(feed, reports)| {
+        // With it goes our copy of the other end.
+        drop(command);
+        let made = child.stdout.take().ok_or_else(|| io::Error::other("it has no pipe")).and_then(|reports| {
             let pid = Pid::from_child(&child);
-            set_nonblocking(&feed)?;
             set_nonblocking(&reports)?;
+            // One that is gone already is found so by the first order.
+            let feeds = hand_over_homes(&feed).unwrap_or_default();
+            set_nonblocking(&feed)?;
             let end = pidfd_open(pid, PidfdFlags::empty())?;
-            Ok((feed, end.try_clone()?, Nest { number, reports: reports.into(), end }))
+            Ok((end.try_clone()?, Nest { number, reports: reports.into(), end }, feeds))
         });
         match made {
-            Ok((feed, end, nest)) => Ok((Self { number, child, feed, end }, nest)),
+            Ok((end, nest, feeds)) => Ok((Self { number, child, feed, end }, nest, feeds)),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -158,7 +172,7 @@ impl Nursery {
 
     fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match rustix::io::write(&self.feed, bytes) {
+            match send(&self.feed, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) if wait_for(&self.feed, PollFlags::OUT, FEED_LIMIT) => {}
@@ -263,6 +277,7 @@ pub(super) fn monitor(shared: &Arc<Shared>, sleeper: &OwnedFd) {
             return;
         }
         nests.extend(book.nests.drain(..).map(Open::new));
+        book.homes.tidy(Instant::now());
         let watches = watches(&book);
         let patience = shared.patience(&book);
         drop(book);
@@ -361,6 +376,6 @@ impl Open {
         let (whole, rest) = self.cut.as_chunks::<REPORT_BYTES>();
         let reports: Vec<Report> = whole.iter().filter_map(|report| Report::decode(*report)).collect();
         self.cut = rest.to_vec();
-        reports.into_iter().for_each(|report| shared.report(report));
+        reports.into_iter().for_each(|report| shared.report(self.number, report));
     }
 }

@@ -13,6 +13,8 @@
 mod ahead;
 mod book;
 pub(super) mod ending;
+#[cfg(target_os = "linux")]
+mod homes;
 mod outcome;
 mod preparer;
 pub(super) mod program;
@@ -183,7 +185,11 @@ impl Wrapped {
 
     /// Lets the threads leave. What runs goes on without us.
     pub(super) fn close(&self) {
-        self.shared.lock().closed = true;
+        let mut book = self.shared.lock();
+        book.closed = true;
+        // Before the nursery is told: it waits for those that go now.
+        book.homes.close();
+        drop(book);
         self.shared.work.notify_all();
         self.shared.waker.wake();
     }

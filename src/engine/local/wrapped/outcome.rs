@@ -25,15 +25,30 @@ const TRIES_MAX: u32 = 3;
 
 impl Shared {
     /// Takes a report of a wrapper or of a nursery.
-    pub(super) fn report(self: &Arc<Self>, report: Report) {
+    pub(super) fn report(self: &Arc<Self>, nest: u64, report: Report) {
         let Report { kind, id: number, value } = report;
         match kind {
             ReportKind::Started => self.started(number, value),
             ReportKind::Output => self.output(number, value),
             ReportKind::Vacated => self.vacated(number),
-            ReportKind::Ended | ReportKind::Refused => self.resolve(number),
-            ReportKind::Gone => self.gone(number),
-            ReportKind::NotHatched => self.not_hatched(number, value),
+            ReportKind::Ended => {
+                if let Some(place) = Report::place_of(value) {
+                    self.lock().homes.came_home(nest, place, number);
+                }
+                self.resolve(number);
+            }
+            ReportKind::Refused => self.resolve(number),
+            ReportKind::Gone => match Report::place_of(value) {
+                Some(place) => {
+                    let had = self.lock().homes.gone(nest, place);
+                    had.into_iter().for_each(|number| self.gone(number));
+                }
+                None => self.gone(number),
+            },
+            ReportKind::NotHatched => {
+                self.lock().homes.not_hatched(nest, number);
+                self.not_hatched(number, value);
+            }
         }
     }
 
@@ -274,7 +289,7 @@ impl Shared {
     /// How long the monitor may sleep if nobody reports anything.
     pub(super) fn patience(&self, book: &Book) -> Option<Duration> {
         if book.entries.is_empty() {
-            return None;
+            return book.homes.is_waited_at().then_some(LOOK_EVERY);
         }
         let adopted = book.entries.values().any(|entry| matches!(entry.phase, Phase::Adopted(_)));
         Some(if adopted { LOOK_EVERY / 5 } else { LOOK_EVERY })

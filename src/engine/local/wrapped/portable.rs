@@ -62,6 +62,31 @@ pub(super) struct Nest {
     child: Child,
 }
 
+/// Nobody is free here: each wrapper has one attempt.
+#[derive(Debug, Default)]
+pub(super) struct Homes;
+
+#[expect(clippy::unused_self, reason = "what the other systems have")]
+impl Homes {
+    pub(super) fn close(&mut self) {}
+
+    pub(super) fn give(&mut self, _: u64, _: &[u8]) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn came_home(&mut self, _: u64, _: usize, _: u64) {}
+
+    pub(super) fn gone(&mut self, _: u64, _: usize) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn not_hatched(&mut self, _: u64, _: u64) {}
+
+    pub(super) fn is_waited_at(&self) -> bool {
+        false
+    }
+}
+
 /// What starts wrappers.
 #[derive(Debug, Default)]
 pub(super) struct Hatchery {
@@ -101,7 +126,7 @@ impl Hatchery {
 
     /// Nobody but ourselves starts wrappers here.
     #[expect(clippy::unused_self, reason = "what the other systems have")]
-    pub(super) fn bury(&mut self) {}
+    pub(super) fn bury(&mut self, _: &Shared) {}
 
     pub(super) fn close(&mut self) {
         if let Some(mut reports) = self.reports.take() {
@@ -137,7 +162,7 @@ fn listen(shared: &Arc<Shared>, mut reports: impl Read) {
     let mut bytes = [0; REPORT_BYTES];
     while reports.read_exact(&mut bytes).is_ok() && !shared.lock().closed {
         let Some(report) = Report::decode(bytes) else { continue };
-        shared.report(report);
+        shared.report(0, report);
         if report.kind == ReportKind::Ended {
             // It leaves in this moment.
             shared.waker.wake();

@@ -45,7 +45,7 @@ pub(super) fn serve(shared: &Arc<Shared>) {
             Order::Start(number) => start(shared, number, &mut hatchery, &mut ahead),
             Order::Adopt(number) => adopt(shared, number),
             Order::Stop(number) => stop(shared, number),
-            Order::Bury => hatchery.bury(),
+            Order::Bury => hatchery.bury(shared),
         }
     }
     hatchery.close();
@@ -103,6 +103,7 @@ fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut 
     };
     written.map_err(|error| failure::preparing("spec.json cannot be written", &error))?;
     let hatch = Hatch { id: number, folder: folder.path().to_owned(), environment };
+    let Some(spec) = give(shared, &hatch, spec, longest_variable.as_ref()) else { return Ok(()) };
     let nest = hatchery.nest(shared, program).map_err(|error| failure::preparing("the wrapper cannot be started", &error))?;
     if let Some(entry) = shared.lock().entries.get_mut(&number) {
         entry.longest_variable = longest_variable;
@@ -120,8 +121,21 @@ fn hand_over(shared: &Arc<Shared>, number: u64, spec: Box<Spec>, hatchery: &mut 
     }
 }
 
+/// Gives an attempt to a wrapper that is free; or gives it back where none is.
+fn give(shared: &Shared, hatch: &Hatch, spec: Box<Spec>, longest_variable: Option<&(OsString, usize)>) -> Option<Box<Spec>> {
+    let order = hatch.encode(None);
+    let mut book = shared.lock();
+    // Its first report may come at once, and waits for the book.
+    let Some(nest) = book.homes.give(hatch.id, &order) else { return Some(spec) };
+    if let Some(entry) = book.entries.get_mut(&hatch.id) {
+        entry.longest_variable = longest_variable.cloned();
+        entry.phase = Phase::Hatched { nest, spec };
+    }
+    None
+}
+
 fn nursery_is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::TimedOut)
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut)
 }
 
 fn wrapper_spec(spec: &Spec, work: std::path::PathBuf, environment: &[(OsString, OsString)]) -> AttemptSpec {
