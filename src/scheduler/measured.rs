@@ -122,6 +122,22 @@ fn what_is_used_counts_until_the_end() {
     assert_eq!(sim.world.live().seen().memory, Bytes(0));
 }
 
+#[test]
+fn what_was_read_of_processes_that_are_gone_meanwhile_does_not_count() {
+    let mut sim = sim(vec![n("a").memory(8 * GIB), n("b").memory(7 * GIB)]);
+    sim.reads(reading(14 * GIB, 24 * GIB, true), vec![]);
+    let seen = used(&sim, "a", 8 * GIB, 0);
+    sim.reads(reading(6 * GIB, 24 * GIB, true), vec![seen.clone()]);
+    assert!(sim.world.vacate(&seen.0).is_some());
+    sim.reads(reading(6 * GIB, 24 * GIB, true), vec![seen]);
+    assert_eq!((sim.running(), sim.world.live().seen().memory), (vec!["a".to_owned()], Bytes(0)), "nothing is seen to be free yet");
+    sim.reads(reading(14 * GIB, 24 * GIB, true), vec![]);
+    assert_eq!(sim.running(), ["a", "b"], "before the end of `a` is recorded");
+    sim.ok("a", json!({}));
+    sim.ok("b", json!({}));
+    assert_eq!((sim.world.held(), sim.world.live().seen().memory), (&crate::resources::Held::default(), Bytes(0)));
+}
+
 /// A driver that does not tell what each process uses (a display is attached, on Windows).
 #[test]
 fn where_nobody_tells_whose_vram_it_is_the_difference_to_idle_is_ours() {

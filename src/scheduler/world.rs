@@ -308,7 +308,8 @@ impl World {
     /// What was read of the machine, and what running attempts use of what they hold. It is as new as it gets.
     pub fn set_reading(&mut self, reading: Reading, used: impl IntoIterator<Item = (AttemptId, Usage)>) {
         for (id, usage) in used {
-            let holds = |run: &RunState| holding_attempt(run, &id).cloned();
+            // What was read before its processes were gone is not true any more.
+            let holds = |run: &RunState| holding_attempt(run, &id).filter(|_| !self.has_vacated(&id.run, id.node)).cloned();
             if let Some(grant) = self.runs.get(&id.run).and_then(holds) {
                 self.used.note(id, usage, grant);
             }
