@@ -20,7 +20,7 @@ pub enum ReportKind {
     Started,
     /// It wrote something; the value is the number of bytes so far. May be left out when nobody reads.
     Output,
-    /// The module and everything below it is gone; what is known of its end is about to be written down. May be left out.
+    /// The module went well, and everything below it is gone; its end is about to be written down. May be left out.
     Vacated,
     /// `exit.json` is there. The value is the place at which its wrapper waits for another order, see [`Report::place`].
     Ended,

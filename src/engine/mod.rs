@@ -146,8 +146,8 @@ pub enum Fact {
         /// What it said.
         progress: crate::attempt::Progress,
     },
-    /// Nothing of it runs any more: its grant is free. How it ended is not known yet, since the disk has not taken the record. Only of wrapped
-    /// attempts, and not of all.
+    /// Nothing of it runs any more, and it went well: its grant may be free before its end is told, which the disk has to take first. Only of
+    /// wrapped attempts, and not of all.
     Vacated {
         /// The attempt.
         id: AttemptId,

@@ -178,6 +178,28 @@ impl RunState {
         self.plans.class(class.base).limit.as_ref()
     }
 
+    /// Whether the end of this node may let another one of the run start: one that waits for nothing else, or the next one of a group with a
+    /// limit. So many others are about to end too, and count as if they had.
+    pub(crate) fn is_waited_for(&self, node: NodeIndex, ending: usize) -> bool {
+        let is_last = |left: u32| left as usize <= 1 + ending;
+        let mut at = node;
+        loop {
+            at = match self.group_of(at).map(|group| &self.groups[group as usize]) {
+                Some(group) if !is_last(group.tally.left) => return group.max_parallel.is_some(),
+                Some(group) => group.node,
+                None => {
+                    let waits = |dependent| matches!(self.node(dependent).state, NodeState::Waiting { unfinished } if is_last(unfinished));
+                    let scope = &self.scopes[self.node(at).scope as usize];
+                    match scope.owner {
+                        _ if self.dependents(at).any(waits) => return true,
+                        Some(owner) if is_last(scope.tally.left) => owner,
+                        Some(_) | None => return false,
+                    }
+                }
+            };
+        }
+    }
+
     /// The group of a class that has a `max_parallel`: its node, the limit, and how many of it run.
     pub(crate) fn parallel_of(&self, class: ClassId) -> Option<(NodeIndex, u32, u32)> {
         let group = self.groups.get(class.group as usize)?;

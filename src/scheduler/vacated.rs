@@ -7,7 +7,6 @@ use serde_json::json;
 use crate::ids::AttemptId;
 use crate::pipeline::definition::Definition;
 use crate::resources::Held;
-use crate::run::NodeStatus as S;
 use crate::run::testing::{module, n, pipe, run_id};
 
 use super::testing::{Sim, capacity, exit};
@@ -49,13 +48,56 @@ fn room_is_free_when_the_processes_are_gone() {
     assert_eq!((sim.world.held(), sim.run().status().is_terminal()), (&Held::default(), true));
 }
 
+/// A less urgent node must not take the place of one that is ready in a moment.
 #[test]
-fn whoever_needs_its_result_waits_for_its_end() {
-    let mut sim = one_place(&pipe(vec![n("a"), n("b").needs(&["a"])]));
-    assert!(sim.vacate("a"));
-    assert_eq!((sim.running(), sim.status("b")), (vec!["a".to_owned()], S::Waiting));
+fn room_is_kept_for_a_node_that_the_end_lets_start() {
+    let mut sim = one_place(&pipe(vec![n("a"), n("b").needs(&["a"]), n("other")]));
+    assert!(!sim.vacate("a"));
+    assert_eq!((sim.running(), sim.world.held().attempts), (vec!["a".to_owned()], 1));
     sim.ok("a", json!({}));
     assert_eq!(sim.running(), ["b"]);
+}
+
+#[test]
+fn a_node_that_waits_for_others_too_keeps_nothing_from_them() {
+    let mut sim = Sim::new(capacity(8, 2));
+    sim.submit(1, &pipe(vec![n("a"), n("b"), n("c"), n("merge").needs(&["a", "b", "c"])]));
+    sim.turn();
+    assert_eq!(sim.running(), ["a", "b"]);
+    assert!(sim.vacate("a"));
+    assert_eq!(sim.running(), ["a", "b", "c"]);
+    // Two of the three that it waits for are about to end.
+    assert!(sim.vacate("b"));
+    assert!(!sim.vacate("c"), "the last one keeps its place for it");
+    ["a", "b", "c"].iter().for_each(|path| sim.ok(path, json!({})));
+    assert_eq!(sim.running(), ["merge"]);
+}
+
+#[test]
+fn instances_wait_for_each_other_where_their_number_is_limited() {
+    let sim = |limit: Option<u32>| {
+        let matrix = n("m").matrix(json!({"of": [1, 2, 3]}));
+        let matrix = if let Some(limit) = limit { matrix.max_parallel(limit) } else { matrix };
+        one_place(&pipe(vec![matrix, n("after").needs(&["m"])]))
+    };
+    let mut limited = sim(Some(1));
+    assert_eq!((limited.running(), limited.vacate("m[0]")), (vec!["m[0]".to_owned()], false));
+    let mut free = sim(None);
+    assert!(free.vacate("m[0]") && free.vacate("m[1]"));
+    assert!(!free.vacate("m[2]"), "with the last one the whole node ends");
+}
+
+#[test]
+fn the_last_node_of_a_called_pipeline_is_waited_for_by_whoever_waits_for_that() {
+    let inner = pipe(vec![n("x"), n("y")]);
+    let mut sim = one_place(&pipe(vec![n("call").calls(&inner), n("after").needs(&["call"]), n("other")]));
+    while !sim.running().contains(&"call.x".to_owned()) {
+        let path = sim.running().pop().expect("something runs");
+        sim.ok(&path, json!({}));
+    }
+    assert!(sim.vacate("call.x"), "`call.y` is left");
+    let last = sim.running().into_iter().find(|path| path == "call.y").expect("the next one");
+    assert!(!sim.vacate(&last));
 }
 
 #[test]

@@ -204,14 +204,16 @@ impl World {
     }
 
     /// Gives free what an attempt holds: nothing of it runs any more, and its end will be recorded once the disk has taken it. Gives what that
-    /// was; `None` where it holds nothing (any more), or where so many are in this state that the disk has to catch up first.
+    /// was; `None` where it holds nothing (any more), and where it keeps it until then: for a node that its end lets start, which shall not find
+    /// its place taken by a less urgent one, or since so many are in this state that the disk has to catch up first.
     pub fn vacate(&mut self, id: &AttemptId) -> Option<Arc<Request>> {
-        if self.vacated.len() >= VACATED_MAX {
+        let key = (id.run.clone(), id.node);
+        if self.vacated.len() >= VACATED_MAX || self.vacated.contains(&key) {
             return None;
         }
-        let key = (id.run.clone(), id.node);
         let run = self.runs.remove(&id.run)?;
-        let grant = holding_attempt(&run, id).cloned().filter(|_| !self.vacated.contains(&key));
+        let is_free = !run.is_waited_for(id.node, self.vacated.len());
+        let grant = holding_attempt(&run, id).filter(|_| is_free).cloned();
         if let Some(grant) = &grant {
             self.count_attempt(&run, id.node, grant, false);
             self.vacated.insert(key);

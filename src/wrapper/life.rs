@@ -350,8 +350,8 @@ impl Life<'_> {
 
     fn finish(self) -> (ExitRecord, Option<Signals>) {
         let ended = wall_clock();
-        // What the module held is free, whatever the disk takes for the record.
-        if self.process.is_alone() {
+        // What the module held is free, whatever the disk takes for the record. One that failed may want it again.
+        if self.process.is_alone() && self.process.end().is_some_and(|end| end.how == ExitHow::Code(0)) {
             self.reporter.vacated();
         }
         let is_as_before = self.is_as_before();

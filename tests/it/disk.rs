@@ -292,6 +292,38 @@ fn f16_a_journal_that_was_touched_under_a_live_host_is_left_alone() {
     }
 }
 
+/// The processes of a node are gone: what they used is free, whatever the disk takes for the record of their end.
+#[test]
+fn f14_a_slow_disk_does_not_keep_what_a_node_was_given() {
+    if let Some(why) = no_strace() {
+        return skip("f14_a_slow_disk_does_not_keep_what_a_node_was_given", why);
+    }
+    const DELAY: Duration = Duration::from_secs(3);
+    let space = TestSpace::new();
+    space.write("prismq.yaml", "host: {max_concurrent: 1}\n");
+    space.module("first", "resources: {cpus: 0}", "mark('began')\ngate('go')");
+    space.module("second", "resources: {cpus: 0}", "mark('second')");
+    space.write("p.yaml", "nodes:\n  a: {module: first}\n  b: {module: second}\n");
+    // The second one of each thread and process: a wrapper syncs that its module runs, and then how it ended.
+    let host = FaultyHost::start(&space, &["fdatasync:delay_enter=3000000:when=2"], &[]).up();
+    let run = acked(space.prismq(&["run", "p.yaml", "--detach"]));
+    space.wait_for_marks("began", 1);
+    // Answered when it is on the disk, and with it all that was written before: that `b` is to come.
+    let other = acked(space.prismq(&["run", "first", "--priority", "low", "--detach"]));
+    assert_eq!(space.marks("second").len(), 0, "there is room for one");
+    let begun = Instant::now();
+    space.open("go");
+    space.wait_for_marks("second", 1);
+    let took = begun.elapsed();
+    assert!(took < DELAY, "`b` waited for the record of `a`: {took:?}");
+    let status = space.node(&run, "a")["status"].clone();
+    assert!(status == "running" || begun.elapsed() >= DELAY, "`a` is {status} without a record");
+    wait_completed(&space, &run);
+    assert!(begun.elapsed() >= DELAY, "the run ended without a record");
+    wait_completed(&space, &other);
+    host.stop().ends(0);
+}
+
 #[test]
 fn f14_a_slow_disk_holds_up_nothing_but_who_waits_for_it() {
     if let Some(why) = no_strace() {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use prismq::attempt::StartRecord;
 use prismq::attempt::{AttemptFolder, Environment, HostEnvironment, ParamsFile};
 use prismq::engine::{Ending, Engine, Exit, Fact, LocalEngine, Spec, Stdin, StopHow, WorkIn, read_claims, reap_strangers};
 #[cfg(target_os = "linux")]
@@ -603,4 +605,23 @@ fn nobody_is_left_half_started() {
     for _ in 0..20 {
         assert_eq!(next.ending().exit, Exit::Exited(0));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn short_modules_share_a_wrapper_which_is_sent_away_in_the_end() {
+    let bench = Bench::of(Isolation::Wrapped);
+    let wrapper = |node| {
+        bench.start(node, &["exit", "0"]);
+        assert_eq!(bench.ending().exit, Exit::Exited(0));
+        StartRecord::read(bench.attempt(node).path()).expect("a record").expect("it was started").wrapper
+    };
+    // Where the machine is busy, a module is not short at times, and the next one gets another wrapper.
+    let wrappers: Vec<_> = (0..50).map(wrapper).collect();
+    let pids: std::collections::BTreeSet<u32> = wrappers.iter().map(|wrapper| wrapper.pid).collect();
+    assert!(pids.len() < wrappers.len(), "each had its own: {pids:?}");
+    let lives = || wrappers.iter().any(|wrapper| wrapper.is_alive());
+    assert!(crate::support::until(|| (!lives()).then_some(())).is_some(), "an engine that has nothing to do keeps them");
+    // And the next one gets a new one.
+    wrapper(50);
 }

@@ -103,13 +103,20 @@ impl Drop for Nursery {
 #[test]
 fn a_short_life_is_reported_in_order() {
     let mut nursery = Nursery::new();
-    let attempt = Attempt::shell("echo hi; exit 3");
+    let attempt = Attempt::shell("echo hi");
     nursery.hatch(7, &attempt);
     let reports = nursery.until(ReportKind::Ended);
     let kinds: Vec<_> = reports.iter().map(|report| report.kind).collect();
     assert_eq!(kinds, [ReportKind::Started, ReportKind::Vacated, ReportKind::Ended]);
     assert!(reports.iter().all(|report| report.id == 7));
-    assert_eq!((attempt.ended().how, attempt.out().as_str()), (ExitHow::Code(3), "hi\n"));
+    assert_eq!((attempt.ended().how, attempt.out().as_str()), (ExitHow::Code(0), "hi\n"));
+
+    // Of one that fails the room is kept: it may be tried again.
+    nursery.until(ReportKind::Gone);
+    let failing = Attempt::shell("exit 3");
+    nursery.hatch(9, &failing);
+    let kinds: Vec<_> = nursery.until(ReportKind::Ended).iter().map(|report| report.kind).collect();
+    assert_eq!((kinds, failing.ended().how), (vec![ReportKind::Started, ReportKind::Ended], ExitHow::Code(3)));
 
     nursery.until(ReportKind::Gone);
     nursery.hatch(8, &attempt);

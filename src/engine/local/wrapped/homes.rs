@@ -54,6 +54,13 @@ impl Homes {
         self.free.clear();
     }
 
+    /// The nest is gone, and with it who would tell of the death of its wrappers: they get no more orders.
+    pub(super) fn abandon(&mut self, nest: u64) {
+        if self.nest == nest {
+            self.close();
+        }
+    }
+
     /// Gives an order to a wrapper that is free; the nest that it is of.
     pub(super) fn give(&mut self, number: u64, order: &[u8]) -> Option<u64> {
         if order.len() > HOME_ORDER_BYTES_MAX {
@@ -171,6 +178,18 @@ mod tests {
         homes.came_home(1, 0, 7);
         assert_eq!(homes.gone(1, 0), None);
         assert_eq!(homes.give(8, b"order"), None);
+    }
+
+    #[test]
+    fn whoever_lost_its_nursery_gets_no_more_orders() {
+        let (mut homes, mut orders) = homes(1);
+        homes.take(7);
+        homes.came_home(1, 0, 7);
+        homes.abandon(2);
+        assert!(homes.is_waited_at(), "that was another one");
+        homes.abandon(1);
+        assert_eq!((homes.give(8, b"order"), homes.take(9)), (None, None));
+        assert_eq!(orders[0].read(&mut [0]).unwrap(), 0, "and goes");
     }
 
     #[test]

@@ -342,7 +342,9 @@ fn attend(
 
 /// A nursery is gone. Those of its wrappers that live are adopted; what it had not hatched yet is sent for once more.
 fn orphaned(shared: &Arc<Shared>, nest: u64) {
-    let book = shared.lock();
+    let mut book = shared.lock();
+    // What was given to its wrappers is among the attempts below, and nothing comes after.
+    book.homes.abandon(nest);
     let of_it = |phase: &Phase| match phase {
         Phase::Hatched { nest: of, .. } | Phase::Running { nest: of } => *of == nest,
         Phase::Queued(_) | Phase::Adopted(_) | Phase::Found | Phase::Ending => false,
