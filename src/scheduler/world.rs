@@ -211,12 +211,17 @@ impl World {
         if self.vacated.len() >= VACATED_MAX || self.vacated.contains(&key) {
             return None;
         }
+        let run = self.runs.get(&id.run)?;
+        holding_attempt(run, id).filter(|_| !run.is_waited_for(id.node, self.vacated.len()))?;
+        self.give_free(id)
+    }
+
+    fn give_free(&mut self, id: &AttemptId) -> Option<Arc<Request>> {
         let run = self.runs.remove(&id.run)?;
-        let is_free = !run.is_waited_for(id.node, self.vacated.len());
-        let grant = holding_attempt(&run, id).filter(|_| is_free).cloned();
+        let grant = holding_attempt(&run, id).cloned();
         if let Some(grant) = &grant {
             self.count_attempt(&run, id.node, grant, false);
-            self.vacated.insert(key);
+            self.vacated.insert((id.run.clone(), id.node));
         }
         self.runs.insert(id.run.clone(), run);
         grant
@@ -429,7 +434,7 @@ impl World {
         }
         for (run, node) in &self.vacated {
             if let Some((attempt, _)) = self.runs.get(run).and_then(|run| run.node(*node).state().holding()) {
-                fresh.vacate(&AttemptId { run: run.clone(), node: *node, attempt });
+                fresh.give_free(&AttemptId { run: run.clone(), node: *node, attempt });
             }
         }
         let sums = |world: &Self| {
