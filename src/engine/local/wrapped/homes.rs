@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::attempt::HOME_ORDER_BYTES_MAX;
 
 /// How long a wrapper stays free: longer than the pause between two nodes of a busy run, too short to be found beside an idle host.
-pub(super) const FREE_MAX: Duration = Duration::from_secs(2);
+const FREE_MAX: Duration = Duration::from_secs(2);
 
 /// An order that is none: whoever gets it goes.
 const DISMISSAL: [u8; 4] = [0; 4];
@@ -26,7 +26,8 @@ pub(super) struct Homes {
 
 #[derive(Debug)]
 struct Home {
-    feed: PipeWriter,
+    /// None: an order did not go through whole, and the pipe was given up.
+    feed: Option<PipeWriter>,
     state: State,
 }
 
@@ -45,7 +46,8 @@ enum State {
 impl Homes {
     /// The places of a new nest; those of the one before are given up.
     pub(super) fn open(&mut self, nest: u64, feeds: Vec<PipeWriter>) {
-        *self = Self { nest, homes: feeds.into_iter().map(|feed| Home { feed, state: State::Empty }).collect(), free: Vec::new() };
+        *self =
+            Self { nest, homes: feeds.into_iter().map(|feed| Home { feed: Some(feed), state: State::Empty }).collect(), free: Vec::new() };
     }
 
     /// Gives all places up: with the ends of their pipes whoever is free goes, and the others when their modules have ended.
@@ -67,11 +69,13 @@ impl Homes {
             return None;
         }
         while let Some(home) = self.free.pop().and_then(|place| self.homes.get_mut(place)) {
-            if home.feed.write(order).is_ok_and(|count| count == order.len()) {
+            let written = home.feed.as_mut().map(|feed| feed.write(order));
+            if matches!(written, Some(Ok(count)) if count == order.len()) {
                 home.state = State::Busy(number);
                 return Some(self.nest);
             }
-            // A part of an order makes no sense to it: it goes.
+            // It has died, or has got a part of an order: with the end behind that it goes.
+            home.feed = None;
             home.state = State::Leaving;
         }
         None
@@ -79,7 +83,7 @@ impl Homes {
 
     /// A place for a new wrapper, if there is one.
     pub(super) fn take(&mut self, number: u64) -> Option<usize> {
-        let place = self.homes.iter().position(|home| home.state == State::Empty)?;
+        let place = self.homes.iter().position(|home| home.state == State::Empty && home.feed.is_some())?;
         self.homes[place].state = State::Busy(number);
         Some(place)
     }
@@ -114,8 +118,8 @@ impl Homes {
             let State::Free { since } = home.state else { return false };
             let stays = now.saturating_duration_since(since) < FREE_MAX;
             if !stays {
-                // What is not written is not read either; then it stays until the host ends.
-                let _ = home.feed.write(&DISMISSAL);
+                let told = home.feed.as_mut().is_some_and(|feed| feed.write(&DISMISSAL).is_ok());
+                home.feed.take_if(|_| !told);
                 home.state = State::Leaving;
             }
             stays
@@ -210,6 +214,24 @@ mod tests {
         drop(orders);
         assert_eq!(homes.give(8, b"order"), None, "its end is closed");
         assert!(!homes.is_waited_at());
+    }
+
+    /// Pipes are small for a user who has many of them.
+    #[test]
+    fn whoever_got_a_part_of_an_order_goes_and_its_place_with_it() {
+        let (mut orders, feed) = pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&feed, 4096).unwrap();
+        let nonblocking = |pipe: &dyn std::os::fd::AsFd| rustix::fs::fcntl_setfl(pipe, rustix::fs::OFlags::NONBLOCK).unwrap();
+        nonblocking(&feed);
+        nonblocking(&orders);
+        let mut homes = Homes::default();
+        homes.open(1, vec![feed]);
+        homes.take(7);
+        homes.came_home(1, 0, 7);
+        assert_eq!(homes.give(8, &[1; 8192]), None);
+        let mut got = Vec::new();
+        orders.read_to_end(&mut got).expect("its end comes behind the part");
+        assert_eq!((got.len(), homes.gone(1, 0), homes.take(9)), (4096, None, None));
     }
 
     #[test]
